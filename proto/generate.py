@@ -1,0 +1,71 @@
+"""Generate the stubs and their type stubs from the .proto files, or check that they are current.
+
+python proto/generate.py           write them beside the .proto files
+python proto/generate.py --check   exit 1 and name the files that differ
+"""
+
+import argparse
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from grpc_tools import protoc
+
+PROTO_ROOT = Path(__file__).resolve().parent
+GENERATED_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
+
+
+def generate(output: Path) -> None:
+    """Write the stubs of every .proto file below `output`, in the layout of the sources."""
+    sources = sorted(str(path.relative_to(PROTO_ROOT)) for path in PROTO_ROOT.rglob("*.proto"))
+    well_known_types = files("grpc_tools") / "_proto"
+    status = protoc.main(
+        [
+            "protoc",
+            f"--proto_path={PROTO_ROOT}",
+            f"--proto_path={well_known_types}",
+            f"--python_out={output}",
+            f"--grpc_python_out={output}",
+            f"--mypy_out={output}",
+            f"--mypy_grpc_out={output}",
+            *sources,
+        ]
+    )
+    if status != 0:
+        raise SystemExit(f"protoc failed with status {status}")
+
+
+def read_generated(root: Path) -> dict[Path, bytes]:
+    """Map each generated file below `root`, by its path relative to it, to its content."""
+    return {
+        path.relative_to(root): path.read_bytes()
+        for path in root.rglob("*")
+        if path.name.endswith(GENERATED_SUFFIXES)
+    }
+
+
+def find_drift() -> list[Path]:
+    """Name the generated files that differ from what the .proto files make, or are missing."""
+    with tempfile.TemporaryDirectory() as scratch:
+        generate(Path(scratch))
+        fresh = read_generated(Path(scratch))
+    committed = read_generated(PROTO_ROOT)
+    return sorted(path for path in fresh | committed if fresh.get(path) != committed.get(path))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="only compare; exit 1 on drift")
+    arguments = parser.parse_args()
+    if not arguments.check:
+        generate(PROTO_ROOT)
+        return 0
+    drift = find_drift()
+    for path in drift:
+        print(f"{path} differs from what its .proto makes; run `poe proto`", file=sys.stderr)
+    return 1 if drift else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
