@@ -5,12 +5,10 @@ python proto/generate.py --check   exit 1 and name the files that differ
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
-from importlib.resources import files
 from pathlib import Path
-
-from grpc_tools import protoc
 
 PROTO_ROOT = Path(__file__).resolve().parent
 GENERATED_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
@@ -19,21 +17,17 @@ GENERATED_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 def generate(output: Path) -> None:
     """Write the stubs of every .proto file below `output`, in the layout of the sources."""
     sources = sorted(str(path.relative_to(PROTO_ROOT)) for path in PROTO_ROOT.rglob("*.proto"))
-    well_known_types = files("grpc_tools") / "_proto"
-    status = protoc.main(
-        [
-            "protoc",
-            f"--proto_path={PROTO_ROOT}",
-            f"--proto_path={well_known_types}",
-            f"--python_out={output}",
-            f"--grpc_python_out={output}",
-            f"--mypy_out={output}",
-            f"--mypy_grpc_out={output}",
-            *sources,
-        ]
-    )
-    if status != 0:
-        raise SystemExit(f"protoc failed with status {status}")
+    # protoc's module form finds the well-known types that grpcio-tools carries.
+    command = [
+        *(sys.executable, "-m", "grpc_tools.protoc"),
+        f"--proto_path={PROTO_ROOT}",
+        f"--python_out={output}",
+        f"--grpc_python_out={output}",
+        f"--mypy_out=quiet:{output}",
+        f"--mypy_grpc_out=quiet:{output}",
+        *sources,
+    ]
+    subprocess.run(command, check=True)
 
 
 def read_generated(root: Path) -> dict[Path, bytes]:
@@ -55,7 +49,9 @@ def find_drift() -> list[Path]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Generate the stubs and their type stubs from the .proto files."
+    )
     parser.add_argument("--check", action="store_true", help="only compare; exit 1 on drift")
     arguments = parser.parse_args()
     if not arguments.check:
