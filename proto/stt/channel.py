@@ -1,0 +1,240 @@
+"""How to reach the service: the channel, patience with a cold start, true errors.
+
+The gRPC client and the gateway both come through here. A caller opens a channel, waits until the
+service serves, then calls:
+
+    endpoint = Endpoint.parse("https://example.modal.run", Credentials(key, secret))
+    async with open_channel(endpoint) as channel:
+        await wait_until_serving(channel, endpoint)
+        call = SpeechToTextServiceStub(channel).StreamingTranscribe(metadata=endpoint.metadata)
+
+A bidirectional call learns unreliably why an HTTP edge refused it, a unary call reliably. So the
+waiting is done with unary calls, and `find_true_error` asks again by a unary call when a stream
+dies before its first response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import grpc
+import tenacity
+from grpc_health.v1 import health_pb2
+
+from stt.endpoint import Credentials, Endpoint, Tls
+from stt.errors import (
+    CallCancelled,
+    Idle,
+    NoSuchService,
+    ServerFailed,
+    ServerFull,
+    ServerUnavailable,
+    ServerUnreachable,
+    SttError,
+    error_from_rpc,
+    status_is_from_the_service,
+)
+
+__all__ = [
+    "Credentials",
+    "Endpoint",
+    "Patience",
+    "Tls",
+    "Waiting",
+    "check_serving",
+    "find_true_error",
+    "open_channel",
+    "wait_until_serving",
+]
+
+SERVICE_NAME = "stt.v1.SpeechToTextService"
+
+CHECK_TIMEOUT_S = 10.0
+FIRST_RETRY_S = 0.2
+LONGEST_RETRY_S = 3.0
+RETRY_AFTER_REFUSED_STREAM_S = 1.0
+
+_LARGEST_RESPONSE_BYTES = 64 * 1024 * 1024
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+def open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
+    """A channel to the endpoint; it connects with the first call. The caller closes it."""
+    options = _channel_options(endpoint)
+    if endpoint.tls is None:
+        return grpc.aio.insecure_channel(endpoint.target, options)
+    credentials = grpc.ssl_channel_credentials(
+        endpoint.tls.root_certificates,
+        endpoint.tls.private_key,
+        endpoint.tls.certificate_chain,
+    )
+    return grpc.aio.secure_channel(endpoint.target, credentials, options)
+
+
+def _channel_options(endpoint: Endpoint) -> Sequence[tuple[str, int]]:
+    return (
+        # The server answers a message that is too large; the client need not guess its limit.
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", _LARGEST_RESPONSE_BYTES),
+        # Finds a dead peer within 40 s, even while nobody speaks.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        # A container that starts is found soon, not after gRPC's own two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 10_000),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        # Two endpoints in one process must not share a connection, or one's death is the other's.
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_http_proxy", 0 if endpoint.is_loopback else 1),
+    )
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long `wait_until_serving` keeps asking, in seconds, by what it is told meanwhile."""
+
+    starting_s: float = 120.0
+    """The service says that it is starting (503, NOT_SERVING, no answer to a connection)."""
+    full_s: float = 40.0
+    """The edge says that every container is full (429) while it may be starting one more."""
+    unreachable_s: float = 10.0
+    """Nothing answers: wrong address, or a local server that is not up yet."""
+
+    def allows(self, error: SttError, waited_s: float) -> bool:
+        """Whether to ask again after `error`, having waited so long."""
+        match error:
+            case ServerUnreachable():
+                return waited_s < self.unreachable_s
+            case ServerUnavailable():
+                return waited_s < self.starting_s
+            case ServerFull():
+                return waited_s < self.full_s
+            case _:
+                return False
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One more attempt is due: why, after how long, and how soon."""
+
+    reason: SttError
+    waited_s: float
+    next_try_s: float
+
+
+OnWait = Callable[[Waiting], None] | Callable[[Waiting], Awaitable[None]]
+
+
+async def check_serving(
+    channel: grpc.aio.Channel, endpoint: Endpoint, timeout_s: float = CHECK_TIMEOUT_S
+) -> None:
+    """Return if the service serves now; raise the `SttError` that says why not."""
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        health_pb2.HealthCheckRequest.SerializeToString,
+        health_pb2.HealthCheckResponse.FromString,
+    )
+    request = health_pb2.HealthCheckRequest(service=SERVICE_NAME)
+    try:
+        response = await check(request, timeout=timeout_s, metadata=endpoint.metadata)
+    except grpc.aio.AioRpcError as rpc_error:
+        raise _error_from_check(rpc_error, endpoint, timeout_s) from rpc_error
+    if response.status == health_pb2.HealthCheckResponse.SERVING:
+        return
+    if response.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
+        raise NoSuchService(f"The gRPC server at {endpoint} does not know {SERVICE_NAME}.")
+    raise ServerUnavailable(f"The service at {endpoint} is starting or draining.")
+
+
+def _error_from_check(
+    rpc_error: grpc.aio.AioRpcError, endpoint: Endpoint, timeout_s: float
+) -> SttError:
+    error = error_from_rpc(rpc_error)
+    # A unary check has no audio to be idle about, and an edge may reset it while it starts.
+    if isinstance(error, Idle):
+        return ServerUnavailable(
+            f"The service at {endpoint} did not answer within {timeout_s:g} s."
+        )
+    if isinstance(error, CallCancelled):
+        return ServerUnavailable(f"The service at {endpoint} broke off the call.")
+    return error
+
+
+async def wait_until_serving(
+    channel: grpc.aio.Channel,
+    endpoint: Endpoint,
+    *,
+    patience: Patience | None = None,
+    on_wait: OnWait | None = None,
+    sleep: Sleep = asyncio.sleep,
+) -> None:
+    """Ask until the service serves, with jittered pauses, through a cold start.
+
+    `on_wait` (plain or async) is told before each pause. Raises the true reason: at once where
+    waiting does not help (`Unauthenticated`, `NoSuchService`, …), else when patience is at its end.
+    """
+    patience = patience or Patience()
+    started = time.monotonic()
+
+    def reason_of(state: tenacity.RetryCallState) -> SttError:
+        error = state.outcome.exception() if state.outcome else None
+        assert isinstance(error, SttError)
+        return error
+
+    def is_worth_waiting(error: BaseException) -> bool:
+        waited_s = time.monotonic() - started
+        return isinstance(error, SttError) and patience.allows(error, waited_s)
+
+    def next_pause_s(state: tenacity.RetryCallState) -> float:
+        jittered = tenacity.wait_random_exponential(
+            multiplier=FIRST_RETRY_S, min=FIRST_RETRY_S / 2, max=LONGEST_RETRY_S
+        )(state)
+        advice_s = getattr(reason_of(state), "retry_after_s", None) or 0.0
+        return max(jittered, min(advice_s, LONGEST_RETRY_S))
+
+    async def tell(state: tenacity.RetryCallState) -> None:
+        if on_wait is None:
+            return
+        next_try_s = state.next_action.sleep if state.next_action else 0.0
+        waiting = Waiting(reason_of(state), time.monotonic() - started, next_try_s)
+        told = on_wait(waiting)
+        if told is not None:
+            await told
+
+    async for attempt in tenacity.AsyncRetrying(
+        sleep=sleep,
+        retry=tenacity.retry_if_exception(is_worth_waiting),
+        wait=next_pause_s,
+        before_sleep=tell,
+        reraise=True,
+    ):
+        with attempt:
+            await check_serving(channel, endpoint)
+
+
+async def find_true_error(
+    channel: grpc.aio.Channel, endpoint: Endpoint, rpc_error: grpc.aio.AioRpcError
+) -> SttError:
+    """Why a stream died before its first response, asked again by a unary call where it is unsure.
+
+    A stream that died later, or whose status names its cause, is not asked about again.
+    """
+    first_guess = error_from_rpc(rpc_error)
+    if status_is_from_the_service(rpc_error):
+        return first_guess
+    try:
+        await check_serving(channel, endpoint)
+    except SttError as error:
+        return error
+    if isinstance(first_guess, (ServerFailed, CallCancelled, ServerUnavailable)):
+        return ServerUnavailable(
+            f"The service at {endpoint} answers, but broke off the stream "
+            f"({rpc_error.details() or rpc_error.code().name}). Try again.",
+            RETRY_AFTER_REFUSED_STREAM_S,
+        )
+    return first_guess

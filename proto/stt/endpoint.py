@@ -1,0 +1,95 @@
+"""Where the service is and how to be let in: addresses, TLS, credentials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+DEFAULT_PORT = 50051
+DEFAULT_TLS_PORT = 443
+
+_PLAIN_SCHEMES = frozenset({"http", "grpc"})
+_TLS_SCHEMES = frozenset({"https", "grpcs"})
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A Modal proxy auth token."""
+
+    key: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files' contents for a TLS connection; None means the system's own trust."""
+
+    root_certificates: bytes | None = None
+    private_key: bytes | None = field(default=None, repr=False)
+    certificate_chain: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the service is and how to be let in. `tls` is None for a plain connection."""
+
+    host: str
+    port: int
+    tls: Tls | None = None
+    credentials: Credentials | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        address: str,
+        credentials: Credentials | None = None,
+        root_certificates: bytes | None = None,
+    ) -> Endpoint:
+        """Read `host:port`, `http://`, `grpc://`, `https://` or `grpcs://`.
+
+        Without a scheme the connection is plain. Without a port it is 50051, or 443 with TLS.
+        Raises ValueError, with a sentence for the person who typed the address.
+        """
+        example = "Write it like 127.0.0.1:50051 or https://example.modal.run."
+        parts = urlsplit(address if "://" in address else f"grpc://{address}")
+        if parts.scheme not in _PLAIN_SCHEMES | _TLS_SCHEMES:
+            known = "http, https, grpc and grpcs"
+            raise ValueError(
+                f"The address {address!r} has the scheme {parts.scheme!r}; known are {known}."
+            )
+        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+            raise ValueError(f"The gRPC address {address!r} is more than host and port. {example}")
+        try:
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise ValueError(f"The address {address!r} has no valid port. {example}") from error
+        if not host:
+            raise ValueError(f"The address {address!r} names no host. {example}")
+        tls = Tls(root_certificates) if parts.scheme in _TLS_SCHEMES else None
+        default_port = DEFAULT_PORT if tls is None else DEFAULT_TLS_PORT
+        return cls(host, port if port is not None else default_port, tls, credentials)
+
+    @property
+    def target(self) -> str:
+        """`host:port` as gRPC writes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the service runs on this machine."""
+        return self.host in _LOOPBACK_HOSTS
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Metadata that every call must carry. gRPC wants lower-case keys."""
+        if self.credentials is None:
+            return ()
+        return (
+            ("modal-key", self.credentials.key),
+            ("modal-secret", self.credentials.secret),
+        )
+
+    def __str__(self) -> str:
+        return self.target
