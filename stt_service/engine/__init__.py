@@ -1,0 +1,1 @@
+"""Continuous batching of many speakers on one streaming model. Knows no gRPC and no Modal."""

@@ -1,0 +1,308 @@
+"""The engine: one thread that owns the model, and the way in and out of it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from queue import Empty, SimpleQueue
+from uuid import uuid4
+
+from stt_service.engine.errors import Draining, EngineDied, EngineError, WarmingUp
+from stt_service.engine.frames import Frame, Framer
+from stt_service.engine.model import BatchedModel, ModelInfo, StepOutput, StepPlan
+from stt_service.engine.pauses import choose_head
+from stt_service.engine.scheduler import Delivery, Scheduler
+from stt_service.engine.session import Session, SessionOptions
+from stt_service.engine.session_state import Mark, SessionSettings
+from stt_service.engine.slots import Lease
+
+# A model without delay still gets time for the network's jitter.
+MIN_STALL_TIMEOUT_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    session_id: str
+    settings: SessionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    lease: Lease
+    items: Sequence[Frame | Mark]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    pass
+
+
+Command = Open | Push | Close | Drain | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One step, for metrics: what was planned, what came out, how long the model took."""
+
+    plan: StepPlan
+    output: StepOutput
+    duration_s: float
+
+
+class State(Enum):
+    WARMING_UP = "warming up"
+    SERVING = "serving"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    DEAD = "dead"
+
+
+class Engine:
+    """Serves sessions with one batched model.
+
+    `load_model` runs in the model thread, which alone touches the model. `on_step`
+    is called there after each step and must be quick. All other methods belong to
+    the event loop that `start` was awaited on.
+    """
+
+    def __init__(
+        self,
+        load_model: Callable[[], BatchedModel],
+        on_step: Callable[[StepReport], None] | None = None,
+    ) -> None:
+        self._load_model = load_model
+        self._on_step = on_step
+        # Bounded by the sessions' own bounds: each has few items on the way.
+        self._inbox: SimpleQueue[Command] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run_thread, name="model", daemon=True)
+        self._state = State.WARMING_UP
+        self._sessions: dict[str, Session] = {}
+        self._openings: dict[str, asyncio.Future[Lease]] = {}
+        self._info: ModelInfo | None = None
+        self._slots = 0
+
+    # --- on the event loop -------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load the model and warm it up; raises what loading raised."""
+        self._loop = asyncio.get_running_loop()
+        self._loaded: asyncio.Future[None] = self._loop.create_future()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._death: asyncio.Future[EngineDied] = self._loop.create_future()
+        self._thread.start()
+        await self._loaded
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def info(self) -> ModelInfo:
+        """Facts about the model; WarmingUp before it is loaded."""
+        if self._info is None:
+            raise WarmingUp
+        return self._info
+
+    @property
+    def slots_total(self) -> int:
+        return self._slots
+
+    @property
+    def slots_free(self) -> int:
+        return max(0, self._slots - len(self._sessions) - len(self._openings))
+
+    async def wait_for_death(self) -> EngineDied:
+        """Return why the model thread died, when it does."""
+        return await asyncio.shield(self._death)
+
+    async def open_session(self, options: SessionOptions) -> Session:
+        """Lease a slot. Raises NotServing (WarmingUp, NoFreeSlot, Draining), InvalidOptions,
+        EngineDied."""
+        self._check_admission()
+        info = self.info
+        framer = Framer(
+            options.encoding,
+            options.sample_rate_hz or info.sample_rate_hz,
+            info.sample_rate_hz,
+            info.frame_samples,
+        )
+        settings = SessionSettings(
+            choose_head(options.pause_s, info.pause_heads_s) if info.has_semantic_vad else None,
+            options.pause_threshold,
+        )
+        session_id = uuid4().hex
+        lease = await self._lease_slot(session_id, settings)
+        stall_timeout_s = options.stall_timeout_s or max(info.delay_s, MIN_STALL_TIMEOUT_S)
+        session = Session(
+            session_id,
+            framer,
+            push=lambda items: self._inbox.put(Push(lease, items)),
+            on_close=partial(self._forget, session_id, lease),
+            idle_timeout_s=options.idle_timeout_s,
+            stall_timeout_s=stall_timeout_s,
+        )
+        self._sessions[session_id] = session
+        self._idle.clear()
+        return session
+
+    async def drain(self, grace_s: float, finish_s: float = 5.0) -> None:
+        """Admit nobody new and let everyone in finish.
+
+        Sessions still open after `grace_s` are finished: they get their last words
+        and Final, then Draining. Returns when all are closed, or `finish_s` later.
+        """
+        if self._state in (State.WARMING_UP, State.SERVING):
+            self._state = State.DRAINING
+            self._inbox.put(Drain())
+        if await self._wait_until_idle(grace_s):
+            return
+        for session in list(self._sessions.values()):
+            session.finish(Draining())
+        await self._wait_until_idle(finish_s)
+
+    async def stop(self) -> None:
+        """End the model thread after its current step; sessions that are still open fail."""
+        for session in list(self._sessions.values()):
+            session.fail(Draining())
+        if self._state is not State.DEAD:
+            self._state = State.STOPPED
+        self._inbox.put(Stop())
+        await asyncio.to_thread(self._thread.join)
+
+    def _check_admission(self) -> None:
+        match self._state:
+            case State.SERVING:
+                return
+            case State.WARMING_UP:
+                raise WarmingUp
+            case State.DEAD:
+                raise self._death.result()
+            case _:
+                raise Draining
+
+    async def _lease_slot(self, session_id: str, settings: SessionSettings) -> Lease:
+        opening: asyncio.Future[Lease] = self._loop.create_future()
+        self._openings[session_id] = opening
+        self._inbox.put(Open(session_id, settings))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The caller is gone, but the answer is on its way: give the slot back when it comes.
+            opening.add_done_callback(self._give_back)
+            raise
+
+    def _give_back(self, opening: asyncio.Future[Lease]) -> None:
+        if opening.exception() is None:
+            self._inbox.put(Close(opening.result()))
+
+    def _forget(self, session_id: str, lease: Lease) -> None:
+        self._inbox.put(Close(lease))
+        self._sessions.pop(session_id, None)
+        if not self._sessions:
+            self._idle.set()
+
+    async def _wait_until_idle(self, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _receive(self, deliveries: list[Delivery], step_ended_at: float) -> None:
+        for delivery in deliveries:
+            opening = self._openings.pop(delivery.session_id, None)
+            if opening is not None and delivery.lease is not None:
+                opening.set_result(delivery.lease)
+            elif opening is not None and delivery.refusal is not None:
+                opening.set_exception(delivery.refusal)
+            elif (session := self._sessions.get(delivery.session_id)) is not None:
+                session.receive(delivery, step_ended_at)
+
+    def _become_ready(self, info: ModelInfo, slots: int) -> None:
+        self._info, self._slots = info, slots
+        if self._state is State.WARMING_UP:
+            self._state = State.SERVING
+        self._loaded.set_result(None)
+
+    def _die(self, error: BaseException) -> None:
+        self._state = State.DEAD
+        death = EngineDied(error)
+        death.__cause__ = error
+        self._death.set_result(death)
+        if not self._loaded.done():
+            self._loaded.set_exception(error if isinstance(error, EngineError) else death)
+        for opening in self._openings.values():
+            opening.set_exception(death)
+        self._openings.clear()
+        for session in list(self._sessions.values()):
+            session.fail(death)
+
+    # --- in the model thread -----------------------------------------------------------------
+
+    def _run_thread(self) -> None:
+        try:
+            model = self._load_model()
+            model.warm_up()
+            self._loop.call_soon_threadsafe(self._become_ready, model.info, model.slots)
+            self._run_steps(model)
+        except BaseException as error:  # Whatever it is, every session has to be told.
+            self._loop.call_soon_threadsafe(self._die, error)
+
+    def _run_steps(self, model: BatchedModel) -> None:
+        scheduler = Scheduler(model.info, model.slots)
+        plan: StepPlan | None = None
+        step_ended_at = time.time()
+        while self._take_commands(scheduler, wait=plan is None):
+            plan = scheduler.plan()
+            if plan is not None:
+                output = self._step(model, plan)
+                step_ended_at = time.time()
+                scheduler.apply(output)
+            self._deliver(scheduler.take_deliveries(), step_ended_at)
+
+    def _take_commands(self, scheduler: Scheduler, *, wait: bool) -> bool:
+        """Empty the inbox; wait for a command if there is nothing to step. False: stop."""
+        try:
+            while True:
+                command = self._inbox.get(block=wait)
+                wait = False
+                match command:
+                    case Open(session_id, settings):
+                        scheduler.open(session_id, settings)
+                    case Push(lease, items):
+                        scheduler.push(lease, items)
+                    case Close(lease):
+                        scheduler.close(lease)
+                    case Drain():
+                        scheduler.drain()
+                    case Stop():
+                        return False
+        except Empty:
+            return True
+
+    def _step(self, model: BatchedModel, plan: StepPlan) -> StepOutput:
+        started = time.perf_counter()
+        output = model.step(plan)
+        if self._on_step is not None:
+            self._on_step(StepReport(plan, output, time.perf_counter() - started))
+        return output
+
+    def _deliver(self, deliveries: list[Delivery], step_ended_at: float) -> None:
+        # One wake-up of the loop for all sessions of a step.
+        if deliveries:
+            self._loop.call_soon_threadsafe(self._receive, deliveries, step_ended_at)

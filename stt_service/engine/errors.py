@@ -1,0 +1,70 @@
+"""What can go wrong in the engine.
+
+EngineError
+├── InvalidOptions    the caller asked for something that does not exist
+├── InvalidAudio      the samples are not what the caller said they are
+├── NotServing        come back later
+│   ├── WarmingUp     the model is not loaded yet
+│   ├── NoFreeSlot    every slot is taken
+│   └── Draining      the engine admits nobody new
+├── IdleTimeout       no audio for too long; the words were flushed
+└── EngineDied        the model thread raised
+
+Each message is written for the caller. The engine knows no status codes: the
+servicer holds the one table that translates these classes.
+"""
+
+
+class EngineError(Exception):
+    """Base of all errors that a caller of the engine may see."""
+
+
+class InvalidOptions(EngineError):
+    """`option` names the setting that is wrong."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+class InvalidAudio(EngineError):
+    """The samples are not finite, far outside [-1, 1], or not decodable."""
+
+
+class NotServing(EngineError):
+    """The session was not admitted; asking again after `retry_after_s` may help."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class WarmingUp(NotServing):
+    def __init__(self) -> None:
+        super().__init__("the model is still loading; try again shortly", retry_after_s=2.0)
+
+
+class NoFreeSlot(NotServing):
+    def __init__(self, slots: int) -> None:
+        super().__init__(
+            f"all {slots} slots are taken; try again when a session has ended", retry_after_s=1.0
+        )
+
+
+class Draining(NotServing):
+    def __init__(self) -> None:
+        super().__init__(
+            "the server is shutting down; open a new session elsewhere", retry_after_s=1.0
+        )
+
+
+class IdleTimeout(EngineError):
+    def __init__(self, idle_timeout_s: float) -> None:
+        super().__init__(
+            f"no audio for {idle_timeout_s:g} s; the words were flushed and the session ended"
+        )
+
+
+class EngineDied(EngineError):
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"the model thread died: {type(cause).__name__}: {cause}")

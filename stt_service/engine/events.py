@@ -1,0 +1,47 @@
+"""What a session tells its caller. Times are seconds in the session's own audio."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One text piece with its own leading space; `start_s` is the start of its word."""
+
+    text: str
+    start_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Pieces joined; `confidence` is the geometric mean of their probabilities."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The speaker has finished, recognised at `offset_s`."""
+
+    offset_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """Every token of the audio before the flush has been sent."""
+
+    flush_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """The session's last event: all token texts joined, all words, and the audio's length."""
+
+    transcript: str
+    words: tuple[Word, ...]
+    audio_duration_s: float
+
+
+Event = Token | Word | Pause | Flushed | Final

@@ -1,0 +1,159 @@
+"""One session as the model thread sees it: its queue, its tail, its text."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stt_service.engine.events import Event, Final, Flushed, Pause, Token
+from stt_service.engine.frames import Frame
+from stt_service.engine.model import FloatArray, ModelInfo
+from stt_service.engine.pauses import DEFAULT_THRESHOLD, PauseDetector
+from stt_service.engine.timeline import Timeline
+from stt_service.engine.words import WordAssembler
+
+# The tail is the delay and a little: words that the model writes late still come.
+TAIL_MARGIN_S = 0.25
+# A word whose pieces still come at the end of the tail gets up to this much more.
+TAIL_EXTENSION_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Send every word of the audio before, then Flushed."""
+
+    flush_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """No audio comes just now: send every word so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Send every word, then Final; nothing comes after."""
+
+
+Mark = Flush | Stall | Finish
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What a session asks of the model thread; no pause head means no pauses."""
+
+    pause_head: int | None = None
+    pause_threshold: float = DEFAULT_THRESHOLD
+
+
+class SessionState:
+    """Takes frames and marks in order, gives out one frame a step, and turns steps into events.
+
+    A mark is reached when every frame before it was stepped. It then has the slot step silence, the
+    tail, until the model has written every word, and is complete. A slot that is not stepped keeps
+    its tail: the count is the slot's own.
+    """
+
+    def __init__(self, session_id: str, settings: SessionSettings, info: ModelInfo) -> None:
+        self.session_id = session_id
+        self.stepped = False
+        self.finished = False
+        # Frames heard and marks completed: as many make room for new ones.
+        self.items_done = 0
+        self._info = info
+        self._settings = settings
+        self._queue: deque[Frame | Mark] = deque()
+        self._timeline = Timeline(info)
+        self._words = WordAssembler(info, self._timeline)
+        self._pauses = PauseDetector(settings.pause_threshold)
+        self._silence_left = info.prefix_steps
+        self._extension_left = 0
+        self._mark: Mark | None = None
+        # Whether audio was heard since the last tail; without, there is nothing to flush.
+        self._tail_due = False
+
+    @property
+    def processed_s(self) -> float:
+        """Length of the audio that the model has heard."""
+        return self._timeline.heard_s
+
+    def push(self, items: Iterable[Frame | Mark]) -> None:
+        self._queue.extend(items)
+
+    def reach_marks(self) -> list[Event]:
+        """Start the tail of the mark that comes next; complete the marks that need none."""
+        events: list[Event] = []
+        while self._mark is None and self._queue and not isinstance(self._queue[0], Frame):
+            self._mark = self._take_mark()
+            if self._tail_due:
+                self._silence_left += self._info.count_steps(self._info.delay_s + TAIL_MARGIN_S)
+                self._extension_left = self._info.count_steps(TAIL_EXTENSION_S)
+                self._tail_due = False
+            else:
+                events += self._complete_mark()
+        return events
+
+    def take_frame(self) -> Frame | None:
+        """The next frame to step, made-up silence included; None while there is none."""
+        if self._silence_left:
+            self._silence_left -= 1
+            return Frame.silence(self._info.frame_samples)
+        if self._mark is None and self._queue:
+            head = self._queue[0]
+            if isinstance(head, Frame):
+                self._queue.popleft()
+                return head
+        return None
+
+    def apply(
+        self, frame: Frame, text_id: int, probability: float, pauses: FloatArray
+    ) -> list[Event]:
+        """Take what the model said when it heard `frame`; `pauses` has shape [VAD heads]."""
+        self.stepped = True
+        if frame.is_silence:
+            self._timeline.append_silence()
+        else:
+            self._timeline.append_audio(frame.audio)
+            self._tail_due = True
+            self.items_done += 1
+        events = self._words.feed(text_id, probability)
+        events += self._detect_pause(frame, events, pauses)
+        if self._mark is not None and not self._silence_left:
+            if self._words.mid_word and self._extension_left:
+                self._extension_left -= 1
+                self._silence_left = 1
+            else:
+                events += self._complete_mark()
+        return events
+
+    def _take_mark(self) -> Mark:
+        mark = self._queue.popleft()
+        assert not isinstance(mark, Frame)
+        return mark
+
+    def _detect_pause(self, frame: Frame, events: list[Event], pauses: FloatArray) -> list[Event]:
+        # The silence of a stall is real, the speaker sends nothing; that of a flush is made up.
+        if self._settings.pause_head is None or (
+            frame.is_silence and not isinstance(self._mark, Stall)
+        ):
+            return []
+        spoken = any(isinstance(event, Token) for event in events)
+        probability = float(pauses[self._settings.pause_head])
+        if not self._pauses.feed(probability, spoken=spoken):
+            return []
+        return [Pause(self._timeline.heard_s)]
+
+    def _complete_mark(self) -> list[Event]:
+        mark, self._mark = self._mark, None
+        self.items_done += 1
+        events = self._words.flush()
+        match mark:
+            case Flush(flush_id):
+                events.append(Flushed(flush_id))
+            case Finish():
+                self.finished = True
+                events.append(
+                    Final(self._words.transcript, self._words.words, self._timeline.heard_s)
+                )
+            case _:
+                pass
+        return events

@@ -1,0 +1,93 @@
+"""Where each step lies in the session's own audio.
+
+The model counts steps; the caller counts seconds of the audio it sent. Between
+the two stand the steps whose silence the engine made up (prefix and tails),
+which take model time and no audio time.
+"""
+
+from collections import deque
+
+import numpy as np
+
+from stt_service.engine.model import FloatArray, ModelInfo
+
+# Levels are kept per 20 ms: fine enough for the end of a word, coarse enough to be cheap.
+LEVEL_BLOCK_S = 0.02
+# A word has ended where its power stays this far below the word's own peak: -20 dB.
+SPEECH_TO_PEAK_POWER = 0.01
+# Shorter dips are stop consonants inside a word ("six", "eight").
+MIN_GAP_S = 0.1
+# A start that is a little early still lies in the word before: its end is not this word's end.
+MIN_WORD_S = 0.12
+# Words longer than this are not looked at for their end.
+LEVEL_HISTORY_S = 3.0
+
+
+class Timeline:
+    """Maps the latest step to a position in the audio, in seconds."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self._rate = info.sample_rate_hz
+        self._frame_samples = info.frame_samples
+        self._delay_steps = info.delay_s / info.frame_s
+        self._steps = 0
+        self._heard_samples = 0
+        # (first sample, number of samples) of the latest steps; made-up silence has no samples.
+        self._spans: deque[tuple[int, int]] = deque(maxlen=int(self._delay_steps) + 2)
+        self._block_samples = round(LEVEL_BLOCK_S * self._rate)
+        history_s = LEVEL_HISTORY_S + info.delay_s
+        # (end of the block in samples, mean square of the block)
+        self._levels: deque[tuple[int, float]] = deque(maxlen=round(history_s / LEVEL_BLOCK_S))
+
+    @property
+    def heard_s(self) -> float:
+        """Length of the audio that the model has heard."""
+        return self._heard_samples / self._rate
+
+    def append_audio(self, samples: FloatArray) -> None:
+        """Record a step that hears these samples; shape [n], n at most one frame."""
+        whole = len(samples) - len(samples) % self._block_samples
+        blocks = [*samples[:whole].reshape(-1, self._block_samples), samples[whole:]]
+        end = self._heard_samples
+        for block in blocks:
+            if len(block):
+                end += len(block)
+                self._levels.append((end, float(np.dot(block, block)) / len(block)))
+        self._append(len(samples))
+
+    def append_silence(self) -> None:
+        """Record a step that hears made-up silence."""
+        self._append(0)
+
+    def _append(self, samples: int) -> None:
+        self._spans.append((self._heard_samples, samples))
+        self._heard_samples += samples
+        self._steps += 1
+
+    def text_time_s(self) -> float:
+        """The position in the audio that the text of the latest step is about: the step less the
+        delay, in model time, and from there to the audio."""
+        model_time = self._steps - 1 - self._delay_steps
+        if model_time <= 0:
+            return 0.0
+        step = int(model_time)
+        first_sample, samples = self._spans[step - self._steps]
+        within_step = (model_time - step) * self._frame_samples
+        return (first_sample + min(within_step, samples)) / self._rate
+
+    def find_speech_end_s(self, start_s: float) -> float | None:
+        """Where the speech that starts at `start_s` falls silent, or None if it has not yet."""
+        start = start_s * self._rate
+        earliest_end = start + MIN_WORD_S * self._rate
+        min_gap = MIN_GAP_S * self._rate
+        peak = 0.0
+        loud_until = 0
+        for end, power in self._levels:
+            if end <= start:
+                continue
+            peak = max(peak, power)
+            if power >= SPEECH_TO_PEAK_POWER * peak:
+                loud_until = end
+            elif loud_until >= earliest_end and end - loud_until >= min_gap:
+                return loud_until / self._rate
+        return None

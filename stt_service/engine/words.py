@@ -1,0 +1,118 @@
+"""From text ids to tokens and words."""
+
+import codecs
+from math import exp, log
+
+from stt_service.engine.events import Event, Token, Word
+from stt_service.engine.model import ModelInfo
+from stt_service.engine.timeline import Timeline
+
+# A word whose end cannot be heard (noise, music) is sent this long after its last piece.
+MAX_WAIT_FOR_END_S = 1.0
+MIN_PROBABILITY = 1e-9
+
+
+class WordAssembler:
+    """Assembles one session's tokens and words, with times from its timeline.
+
+    The model writes the end-of-padding id just before a word: that step is the
+    word's start and bounds the word before it. Every other id but padding is a
+    piece. A token is sent with its step; a word is sent once the text has passed
+    its end, which is heard in the audio or set by the next word's start.
+    """
+
+    def __init__(self, info: ModelInfo, timeline: Timeline) -> None:
+        self._info = info
+        self._timeline = timeline
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._boundary_s: float | None = None
+        self._text = ""
+        self._start_s = 0.0
+        self._log_probabilities: list[float] = []
+        # Set when the pieces are complete and only the word's end is still unknown.
+        self._complete_at_s: float | None = None
+        self._transcript: list[str] = []
+        self._words: list[Word] = []
+
+    @property
+    def transcript(self) -> str:
+        return "".join(self._transcript)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return tuple(self._words)
+
+    @property
+    def mid_word(self) -> bool:
+        """Whether the latest step announced or continued a word: more pieces may follow."""
+        return self._writing or self._boundary_s is not None
+
+    @property
+    def _writing(self) -> bool:
+        return bool(self._log_probabilities) and self._complete_at_s is None
+
+    def feed(self, text_id: int, probability: float) -> list[Event]:
+        """Take the text id of the timeline's latest step."""
+        now_s = self._timeline.text_time_s()
+        if text_id == self._info.end_of_padding_id:
+            events = self._end_word(before_s=now_s)
+            self._boundary_s = now_s
+            return events
+        if text_id == self._info.padding_id:
+            # Padding right after a boundary takes the announcement back.
+            self._boundary_s = None
+            if self._writing:
+                self._complete_at_s = now_s
+            return self._end_word_if_heard(now_s)
+        return self._feed_piece(text_id, probability, now_s)
+
+    def flush(self) -> list[Event]:
+        """Send the word that is still open; every piece of the audio so far has been fed."""
+        tail = self._utf8.decode(b"", final=True)
+        events: list[Event] = [self._append_text(tail)] if tail else []
+        self._utf8.reset()
+        self._boundary_s = None
+        return [*events, *self._end_word(before_s=self._timeline.heard_s)]
+
+    def _feed_piece(self, text_id: int, probability: float, now_s: float) -> list[Event]:
+        text = self._utf8.decode(self._info.pieces[text_id])
+        events: list[Event] = []
+        if text.startswith(" ") or not self._writing:
+            # Rarely two words share one boundary: the second starts with its own first piece.
+            start_s = now_s if self._boundary_s is None else self._boundary_s
+            events += self._end_word(before_s=start_s)
+            self._start_s = start_s
+        self._boundary_s = None
+        self._log_probabilities.append(log(max(probability, MIN_PROBABILITY)))
+        if text:
+            events.append(self._append_text(text))
+        return events
+
+    def _append_text(self, text: str) -> Token:
+        self._text += text
+        self._transcript.append(text)
+        return Token(text, self._start_s)
+
+    def _end_word_if_heard(self, now_s: float) -> list[Event]:
+        if self._complete_at_s is None:
+            return []
+        end_s = self._timeline.find_speech_end_s(self._start_s)
+        if end_s is not None and end_s <= now_s:
+            return self._end_word(before_s=now_s)
+        if now_s - self._complete_at_s >= MAX_WAIT_FOR_END_S:
+            return self._end_word(before_s=self._complete_at_s)
+        return []
+
+    def _end_word(self, before_s: float) -> list[Event]:
+        """Send the open word, if any, with its end no later than `before_s`."""
+        word_text = self._text.strip()
+        log_probabilities = self._log_probabilities
+        self._text, self._log_probabilities, self._complete_at_s = "", [], None
+        if not word_text:
+            return []
+        heard_end_s = self._timeline.find_speech_end_s(self._start_s)
+        end_s = before_s if heard_end_s is None else min(heard_end_s, before_s)
+        confidence = exp(sum(log_probabilities) / len(log_probabilities))
+        word = Word(word_text, self._start_s, max(end_s, self._start_s), min(confidence, 1.0))
+        self._words.append(word)
+        return [word]
