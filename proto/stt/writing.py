@@ -9,7 +9,7 @@ client wrote. So the message goes to the layer below, which fails without touchi
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -27,7 +27,7 @@ async def write_request(call: grpc.aio.StreamStreamCall[Any, Any], request: Mess
         return False
     if call.done():
         return False
-    core_call: Any = call._cython_call  # pyright: ignore
+    core_call = cast(Any, call)._cython_call
     try:
         await core_call.send_serialized_message(request.SerializeToString())
     except grpc.aio.BaseError:
