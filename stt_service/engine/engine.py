@@ -21,6 +21,7 @@ from stt_service.engine.slots import Lease
 
 # A model without delay still gets time for the network's jitter.
 MIN_STALL_TIMEOUT_S = 0.25
+STOP_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,11 @@ class Engine:
     def slots_free(self) -> int:
         return max(0, self._slots - len(self._sessions) - len(self._openings))
 
+    @property
+    def queue_depth(self) -> int:
+        """Frames and marks that wait for the model thread."""
+        return sum(session.items_waiting for session in self._sessions.values())
+
     async def wait_for_death(self) -> EngineDied:
         """Return why the model thread died, when it does."""
         return await asyncio.shield(self._death)
@@ -175,13 +181,17 @@ class Engine:
         await self._wait_until_idle(finish_s)
 
     async def stop(self) -> None:
-        """End the model thread after its current step; sessions that are still open fail."""
+        """End the model thread after its current step; sessions that are still open fail.
+
+        A thread that still loads the model is left behind: it ends with the process.
+        """
         for session in list(self._sessions.values()):
             session.fail(Draining())
         if self._state is not State.DEAD:
             self._state = State.STOPPED
         self._inbox.put(Stop())
-        await asyncio.to_thread(self._thread.join)
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, STOP_TIMEOUT_S)
 
     def _check_admission(self) -> None:
         match self._state:
@@ -237,7 +247,8 @@ class Engine:
         self._info, self._slots = info, slots
         if self._state is State.WARMING_UP:
             self._state = State.SERVING
-        self._loaded.set_result(None)
+        if not self._loaded.done():
+            self._loaded.set_result(None)
 
     def _die(self, error: BaseException) -> None:
         self._state = State.DEAD

@@ -156,6 +156,11 @@ class Session:
         return self._processed_s
 
     @property
+    def items_waiting(self) -> int:
+        """Frames and marks on their way to the model."""
+        return self._items_pushed - self._items_done
+
+    @property
     def lag_s(self) -> float:
         """Audio received and not yet stepped, in seconds."""
         return max(0.0, self._framer.received_s - self._processed_s)
@@ -203,8 +208,7 @@ class Session:
             raise self._error
 
     def _has_room(self) -> bool:
-        items_waiting = self._items_pushed - self._items_done
-        return items_waiting < MAX_ITEMS_WAITING and len(self._updates) < MAX_UPDATES_WAITING
+        return self.items_waiting < MAX_ITEMS_WAITING and len(self._updates) < MAX_UPDATES_WAITING
 
     def _note_audio(self) -> None:
         self._audio_at = self._loop.time()

@@ -1,0 +1,114 @@
+"""Settings of the server; the only reader of the environment in this package."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
+
+DEFAULT_MODEL = "digits"
+DEFAULT_SLOTS = 8
+MAX_SLOTS = 1024
+DEFAULT_GRPC_ADDRESS = "127.0.0.1:50051"
+DEFAULT_HTTP_ADDRESS = "127.0.0.1:8000"
+
+# gRPC's own default is 4 MiB; this holds 2.9 minutes of float32 audio in one Transcribe call.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+DESCRIPTIONS = {
+    "digits": "spoken English digits, zero to nine, and nothing else",
+    "kyutai/stt-1b-en_fr": "English and French",
+    "kyutai/stt-2.6b-en": "English",
+}
+
+
+class InvalidSetting(ValueError):
+    """A setting is wrong; the message says which, and what it may be."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Which model is served, by how many slots, on what.
+
+    `model` is "digits" (embedded), a Hugging Face repository id, or a directory in
+    the same layout. `threads` bounds torch's CPU threads; None leaves one core to
+    the network.
+    """
+
+    model: str = DEFAULT_MODEL
+    slots: int = DEFAULT_SLOTS
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise InvalidSetting("MODEL_NAME is empty; leave it unset for the embedded model")
+        if not 1 <= self.slots <= MAX_SLOTS:
+            raise InvalidSetting(f"BATCH_SIZE is {self.slots}; it must be from 1 to {MAX_SLOTS}")
+        if self.threads is not None and self.threads < 1:
+            raise InvalidSetting(f"threads is {self.threads}; it must be at least 1")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "EngineConfig":
+        """Read MODEL_NAME and BATCH_SIZE. Raises InvalidSetting."""
+        batch_size = environment.get("BATCH_SIZE", str(DEFAULT_SLOTS))
+        if not batch_size.isdecimal():
+            raise InvalidSetting(f"BATCH_SIZE is {batch_size!r}; it must be a whole number")
+        return cls(model=environment.get("MODEL_NAME", DEFAULT_MODEL), slots=int(batch_size))
+
+    @property
+    def source(self) -> str:
+        """Where the checkpoint is: a directory or a repository id."""
+        return str(DIGITS_CHECKPOINT) if self.model == "digits" else self.model
+
+    @property
+    def description(self) -> str:
+        """What the model understands, for a person; empty if unknown."""
+        return DESCRIPTIONS.get(self.model, "")
+
+    @property
+    def cpu_threads(self) -> int:
+        return self.threads or max(1, (os.cpu_count() or 1) - 1)
+
+
+@dataclass(frozen=True)
+class TlsConfig:
+    """PEM files of the gRPC port; with `client_ca` every client has to show a certificate."""
+
+    certificate: Path
+    private_key: Path
+    client_ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        for path in (self.certificate, self.private_key, self.client_ca):
+            if path is not None and not path.is_file():
+                raise InvalidSetting(f"no such file: {path}")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """How the gRPC server listens and stops. Addresses are HOST:PORT; port 0 picks a free one."""
+
+    grpc_address: str = DEFAULT_GRPC_ADDRESS
+    metrics_address: str | None = None
+    tls: TlsConfig | None = None
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    drain_grace_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        parse_address(self.grpc_address)
+        if self.metrics_address is not None:
+            parse_address(self.metrics_address)
+
+    def at(self, grpc_address: str) -> "ServerConfig":
+        """The same, at another address."""
+        return replace(self, grpc_address=grpc_address)
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Split HOST:PORT. Raises InvalidSetting."""
+    host, separator, port = address.rpartition(":")
+    if not (host and separator and port.isdecimal() and int(port) < 65536):
+        raise InvalidSetting(f"{address!r} is no address; write HOST:PORT, as in 127.0.0.1:50051")
+    return host, int(port)

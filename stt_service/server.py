@@ -1,0 +1,147 @@
+"""The server's life: bind, warm up, serve, drain, stop."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import prometheus_client
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from stt.logs import EventLog
+from stt.v1 import stt_pb2, stt_pb2_grpc
+from stt_service.config import EngineConfig, ServerConfig, TlsConfig, parse_address
+from stt_service.engine.engine import Engine
+from stt_service.engine.model import BatchedModel
+from stt_service.metrics import Metrics
+from stt_service.servicer import SpeechToTextServicer
+
+SERVICE_NAME = stt_pb2.DESCRIPTOR.services_by_name["SpeechToTextService"].full_name
+# Health is answered for the whole server and for the service.
+HEALTH_NAMES = ("", SERVICE_NAME)
+# Long enough for the sessions to be told why, when the engine is dead or the grace is over.
+LAST_WORDS_S = 2.0
+
+log = EventLog(logging.getLogger(__name__))
+
+Health = health_pb2.HealthCheckResponse
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """HTTP/2 settings; the reasons stand beside the numbers."""
+
+    # A connection that an edge or a NAT dropped silently is noticed within 30 s.
+    keepalive_time_ms: int = 20_000
+    keepalive_timeout_ms: int = 10_000
+    # Clients may ping as often, also between calls, without being cut off for it.
+    min_ping_interval_ms: int = 5_000
+
+    def as_channel_arguments(self, max_message_bytes: int) -> list[tuple[str, int]]:
+        return [
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.keepalive_time_ms", self.keepalive_time_ms),
+            ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", self.min_ping_interval_ms),
+            # Two servers on one port would share its calls silently.
+            ("grpc.so_reuseport", 0),
+        ]
+
+
+class Server:
+    """Serves one engine over gRPC.
+
+    The port answers from `start` on, with health NOT_SERVING and UNAVAILABLE for
+    sessions until the model is warm.
+    """
+
+    def __init__(self, engine_config: EngineConfig, config: ServerConfig) -> None:
+        self._engine_config = engine_config
+        self._config = config
+        self._metrics = Metrics()
+        self.engine = Engine(self._load_model, self._metrics.record_step)
+        self._metrics.watch(self.engine)
+        # grpc_health binds `aio` at run time, so a type checker does not see it.
+        self._health: Any = health.aio.HealthServicer()  # pyright: ignore
+        self._grpc = grpc.aio.server(
+            options=ServerOptions().as_channel_arguments(config.max_message_bytes)
+        )
+        self.port = 0
+
+    async def start(self) -> None:
+        """Bind and answer. Raises OSError if the address is taken."""
+        servicer = SpeechToTextServicer(
+            self.engine,
+            self._metrics,
+            model_name=self._engine_config.model,
+            description=self._engine_config.description,
+        )
+        stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(servicer, self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)  # pyright: ignore
+        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._grpc)
+        self.port = self._bind()
+        await self._set_health(Health.NOT_SERVING)
+        await self._grpc.start()
+        if self._config.metrics_address is not None:
+            host, port = parse_address(self._config.metrics_address)
+            prometheus_client.start_http_server(port, host, self._metrics.registry)
+
+    async def warm_up(self) -> None:
+        """Load the model; sessions are welcome when this returns. Raises what loading raised."""
+        await self.engine.start()
+        self._metrics.model.info(
+            {"name": self._engine_config.model, "device": self._engine_config.device}
+        )
+        await self._set_health(Health.SERVING)
+
+    async def wait_for_death(self) -> Exception:
+        """Return why the engine died, when it does and every session was told."""
+        error = await self.engine.wait_for_death()
+        log.error("engine died", reason=str(error))
+        await self._set_health(Health.NOT_SERVING)
+        return error
+
+    async def drain(self) -> None:
+        """Admit nobody new, let everyone in finish, then stop answering."""
+        log.info("draining", grace_s=self._config.drain_grace_s)
+        await self._set_health(Health.NOT_SERVING)
+        await self.engine.drain(self._config.drain_grace_s)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop now; calls in progress get a moment to be told why."""
+        stopping = asyncio.create_task(self._grpc.stop(LAST_WORDS_S))
+        await self.engine.stop()
+        await stopping
+
+    def _load_model(self) -> BatchedModel:
+        # Imports torch, which takes seconds: in the model thread, after the port is bound.
+        from stt_service.engine.moshi_model import MoshiModel
+
+        config = self._engine_config
+        return MoshiModel(config.source, config.slots, config.device, config.cpu_threads)
+
+    def _bind(self) -> int:
+        address = self._config.grpc_address
+        try:
+            if self._config.tls is None:
+                return self._grpc.add_insecure_port(address)
+            return self._grpc.add_secure_port(address, read_credentials(self._config.tls))
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: is another server there?") from error
+
+    async def _set_health(self, status: Health.ServingStatus.ValueType) -> None:
+        for name in HEALTH_NAMES:
+            await self._health.set(name, status)
+
+
+def read_credentials(tls: TlsConfig) -> grpc.ServerCredentials:
+    """Load the PEM files; with a client CA, clients without its certificate are refused."""
+    pair = (tls.private_key.read_bytes(), tls.certificate.read_bytes())
+    client_ca = tls.client_ca.read_bytes() if tls.client_ca else None
+    return grpc.ssl_server_credentials([pair], client_ca, client_ca is not None)

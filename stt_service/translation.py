@@ -1,0 +1,152 @@
+"""Between the wire and the engine: requests to options, events to responses, errors to statuses."""
+
+from collections.abc import Container
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from stt.v1 import stt_pb2
+from stt_service.engine.errors import (
+    EngineDied,
+    EngineError,
+    IdleTimeout,
+    InvalidAudio,
+    InvalidOptions,
+    NoFreeSlot,
+    NotServing,
+)
+from stt_service.engine.events import Final, Flushed, Pause, Token, Word
+from stt_service.engine.pauses import DEFAULT_PAUSE_S, DEFAULT_THRESHOLD
+from stt_service.engine.session import DEFAULT_IDLE_TIMEOUT_S, SessionOptions, Update
+
+# The first class that an error is an instance of decides.
+STATUS_CODES: tuple[tuple[type[EngineError], grpc.StatusCode], ...] = (
+    (InvalidOptions, grpc.StatusCode.INVALID_ARGUMENT),
+    (InvalidAudio, grpc.StatusCode.INVALID_ARGUMENT),
+    (NoFreeSlot, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (NotServing, grpc.StatusCode.UNAVAILABLE),
+    (IdleTimeout, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (EngineDied, grpc.StatusCode.INTERNAL),
+    (EngineError, grpc.StatusCode.INTERNAL),
+)
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+
+ENCODINGS = {
+    stt_pb2.ENCODING_UNSPECIFIED: "pcm_f32le",
+    stt_pb2.ENCODING_PCM_F32LE: "pcm_f32le",
+    stt_pb2.ENCODING_PCM_S16LE: "pcm_s16le",
+    stt_pb2.ENCODING_MULAW: "mulaw",
+    stt_pb2.ENCODING_OGG_OPUS: "ogg_opus",
+}
+
+
+def read_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
+    """What the caller asks for, defaults filled in. Raises InvalidOptions."""
+    encoding = ENCODINGS.get(config.encoding)
+    if encoding is None:
+        known = ", ".join(stt_pb2.Encoding.keys()[1:])
+        raise InvalidOptions("encoding", f"unknown encoding {config.encoding}; known: {known}")
+    return SessionOptions(
+        encoding=encoding,
+        sample_rate_hz=config.sample_rate_hertz,
+        pause_s=config.vad.pause_seconds or DEFAULT_PAUSE_S,
+        pause_threshold=config.vad.threshold or DEFAULT_THRESHOLD,
+        idle_timeout_s=(
+            to_seconds(config.idle_timeout)
+            if config.HasField("idle_timeout")
+            else DEFAULT_IDLE_TIMEOUT_S
+        ),
+        stall_timeout_s=(
+            to_seconds(config.stall_timeout) if config.HasField("stall_timeout") else None
+        ),
+    )
+
+
+def write_response(
+    update: Update, wanted: Container[stt_pb2.OptionalEvent.ValueType]
+) -> stt_pb2.StreamingTranscribeResponse | None:
+    """The message for an update, or None if the caller does not want it."""
+    response = stt_pb2.StreamingTranscribeResponse(
+        processed_offset=to_duration(update.processed_s),
+        lag=to_duration(update.lag_s),
+        step_time=to_timestamp(update.step_ended_at),
+    )
+    match update.event:
+        case Token(text, start_s):
+            response.token.text = text
+            response.token.start_offset.CopyFrom(to_duration(start_s))
+        case Word():
+            if stt_pb2.OPTIONAL_EVENT_WORD not in wanted:
+                return None
+            response.word.CopyFrom(write_word(update.event))
+        case Pause(offset_s):
+            if stt_pb2.OPTIONAL_EVENT_VAD_END not in wanted:
+                return None
+            response.vad_end.offset.CopyFrom(to_duration(offset_s))
+        case Flushed(flush_id):
+            response.flushed.flush_id = flush_id
+        case Final(transcript, words, audio_duration_s):
+            response.final.transcript = transcript
+            response.final.words.extend(map(write_word, words))
+            response.final.audio_duration.CopyFrom(to_duration(audio_duration_s))
+    return response
+
+
+def write_word(word: Word) -> stt_pb2.Word:
+    return stt_pb2.Word(
+        text=word.text,
+        start_offset=to_duration(word.start_s),
+        end_offset=to_duration(word.end_s),
+        confidence=word.confidence,
+    )
+
+
+def write_transcription(final: Final) -> stt_pb2.TranscribeResponse:
+    return stt_pb2.TranscribeResponse(
+        transcript=final.transcript,
+        words=map(write_word, final.words),
+        audio_duration=to_duration(final.audio_duration_s),
+    )
+
+
+def write_status(error: EngineError) -> tuple[grpc.StatusCode, status_pb2.Status]:
+    """The gRPC status of an error, with RetryInfo or BadRequest where one helps."""
+    code = next(code for kind, code in STATUS_CODES if isinstance(error, kind))
+    status = status_pb2.Status(code=code.value[0], message=str(error))
+    match error:
+        case NotServing():
+            status.details.add().Pack(
+                error_details_pb2.RetryInfo(retry_delay=to_duration(error.retry_after_s))
+            )
+        case InvalidOptions():
+            status.details.append(_blame(error.option, str(error)))
+        case InvalidAudio():
+            status.details.append(_blame("audio", str(error)))
+        case _:
+            pass
+    return code, status
+
+
+def _blame(field: str, description: str) -> any_pb2.Any:
+    violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    return detail
+
+
+def to_duration(seconds: float) -> duration_pb2.Duration:
+    # Whole microseconds: floats of seconds carry no more, and round numbers stay round.
+    duration = duration_pb2.Duration()
+    duration.FromMicroseconds(round(seconds * 1e6))
+    return duration
+
+
+def to_seconds(duration: duration_pb2.Duration) -> float:
+    return duration.ToMicroseconds() / 1e6
+
+
+def to_timestamp(unix_seconds: float) -> timestamp_pb2.Timestamp:
+    timestamp = timestamp_pb2.Timestamp()
+    timestamp.FromMicroseconds(round(unix_seconds * 1e6))
+    return timestamp

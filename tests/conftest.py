@@ -1,0 +1,27 @@
+"""Fixtures that every test may use."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import Recording, Service, load_recordings, run_service
+
+
+@pytest.fixture(scope="session")
+def recordings() -> tuple[Recording, ...]:
+    """The demo recordings: human digits, with what is said in them."""
+    return load_recordings()
+
+
+@pytest.fixture(scope="session")
+def grpc_service() -> Iterator[Service]:
+    """A shared stt-serve of eight slots without gateway. Leave no session open on it."""
+    with run_service("--no-gateway") as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    """A shared stt-serve of eight slots with its gateway. Leave no session open on it."""
+    with run_service() as service:
+        yield service

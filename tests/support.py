@@ -1,0 +1,99 @@
+"""Real servers and real recordings for the tests."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+RECORDINGS = Path(__file__).resolve().parent.parent / "client" / "recordings"
+MODEL_RATE_HZ = 24_000
+START_TIMEOUT_S = 90
+
+
+@dataclass(frozen=True)
+class SpokenWord:
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A demo recording and what is said in it."""
+
+    path: Path
+    text: str
+    words: tuple[SpokenWord, ...]
+
+    def samples(self) -> npt.NDArray[np.float32]:
+        """Mono float32 at the model's rate."""
+        pcm, rate = soundfile.read(self.path, dtype="float32")
+        return soxr.resample(pcm, rate, MODEL_RATE_HZ).astype(np.float32)
+
+    def pcm_f32le(self) -> bytes:
+        """What the documented WebSocket client sends."""
+        return self.samples().astype("<f4").tobytes()
+
+
+@cache
+def load_recordings() -> tuple[Recording, ...]:
+    manifest = json.loads((RECORDINGS / "manifest.json").read_text())
+    return tuple(
+        Recording(
+            RECORDINGS / entry["file"],
+            entry["text"],
+            tuple(SpokenWord(**word) for word in entry["words"]),
+        )
+        for entry in manifest
+    )
+
+
+@dataclass
+class Service:
+    """A running stt-serve; `http` is empty without gateway. Addresses are HOST:PORT."""
+
+    process: subprocess.Popen[str]
+    grpc: str
+    http: str
+
+    @property
+    def websocket_url(self) -> str:
+        return f"ws://{self.http}/v1/stream"
+
+
+@contextlib.contextmanager
+def run_service(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Service]:
+    """Run `stt-serve` with the embedded model on free ports while the block runs."""
+    command = [
+        *(sys.executable, "-m", "stt_service", "--device", "cpu", "--threads", "1"),
+        *("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--drain-grace", "0"),
+        *arguments,
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+    )
+    try:
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        fields = dict(re.findall(r"(\w+)=(\S+)", ready))
+        assert "grpc" in fields, f"stt-serve did not become ready: {ready!r}"
+        yield Service(process, fields["grpc"], fields.get("http", ""))
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout and process.stdout.close()
