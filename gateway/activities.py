@@ -1,0 +1,29 @@
+"""Running the few activities of a session together."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def first_of(*activities: Coroutine[Any, Any, T | None]) -> T:
+    """Run activities together until one returns a result or fails; stop and await the others.
+
+    An activity that returns None has nothing to say and is waited for no more. Of several that end
+    at the same moment the first in order is heard. Unlike a TaskGroup this raises an activity's
+    own exception, not a group around it.
+    """
+    tasks = [asyncio.ensure_future(activity) for activity in activities]
+    pending = set(tasks)
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task in done and (result := task.result()) is not None:
+                    return result
+        raise RuntimeError("no activity had a result")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,215 @@
+"""One session: a WebSocket on one side, a call of the service on the other, two pumps between.
+
+    receive_messages → inbox → pump_audio    WebSocket → call
+    pump_events                              call → WebSocket
+
+Nothing is unbounded. While the service takes no audio the inbox fills, then the WebSocket is read
+no further; while the client takes no messages the call is read no further. No audio is written
+before the service's `ready`, so none is lost however often the call has to be tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+import grpc
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gateway.activities import first_of
+from gateway.closing import (
+    CLIENT_GONE,
+    FINISHED,
+    Closing,
+    close_for_bad_request,
+    close_for_too_big,
+    close_for_upstream_error,
+)
+from gateway.config import GatewayConfig
+from gateway.inbox import Inbox
+from gateway.logs import SessionLog
+from gateway.metrics import GatewayMetrics
+from gateway.protocol import (
+    Command,
+    End,
+    Json,
+    ProtocolError,
+    StreamOptions,
+    encode_error,
+    encode_event,
+    encode_ping,
+    parse_command,
+    to_text,
+)
+from gateway.upstream import Admission, Call, Upstream
+from stt.errors import SttError, error_from_rpc
+from stt.v1 import stt_pb2
+from stt.writing import write_request
+
+SAY_GOODBYE_S = 5.0
+
+
+class Bridge:
+    """Carries one accepted WebSocket's audio to the service and the service's events back."""
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        upstream: Upstream,
+        config: GatewayConfig,
+        metrics: GatewayMetrics,
+        log: SessionLog,
+    ) -> None:
+        self._websocket = websocket
+        self._upstream = upstream
+        self._config = config
+        self._metrics = metrics
+        self._log = log
+        self._inbox = Inbox(config.buffer_bytes)
+        self._stopped: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
+        self._started_s = time.monotonic()
+        self._first_audio_s: float | None = None
+        self._first_token_sent = False
+        self.audio_bytes = 0
+        self.retries = 0
+
+    async def run(self, options: StreamOptions) -> Closing:
+        """Serve the session until one side ends it, and say how it ended. Closes nothing."""
+        return await first_of(
+            self.converse(options), self.receive_messages(), self._wait_for_stop()
+        )
+
+    def stop(self, closing: Closing) -> None:
+        """End the session from outside."""
+        if not self._stopped.done():
+            self._stopped.set_result(closing)
+
+    async def say_goodbye(self, closing: Closing) -> None:
+        """Send the `error`, if there is one, and close; a client that takes neither is left."""
+        if closing.code is None:
+            return
+        # Starlette raises RuntimeError where the other side has closed already.
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            async with asyncio.timeout(SAY_GOODBYE_S):
+                if closing.error is not None:
+                    await self._send(encode_error(closing.error))
+                await self._websocket.close(closing.code, closing.reason)
+
+    async def receive_messages(self) -> Closing:
+        """Put what the client sends into the inbox, until it leaves or breaks a rule."""
+        ended = False
+        while True:
+            try:
+                item = self._read_message(await self._websocket.receive())
+            except ProtocolError as error:
+                return close_for_bad_request(str(error))
+            if isinstance(item, Closing):
+                return item
+            # A microphone may be one message late; what follows `end` is not part of the stream.
+            if not ended:
+                await self._inbox.put(item)
+            ended = ended or isinstance(item, End)
+
+    async def converse(self, options: StreamOptions) -> Closing:
+        """Open the call, then pump both ways until the service ends it."""
+        admitted = False
+        try:
+            admission = await first_of(self._be_admitted(options), self._send_pings())
+            admitted = True
+            return await self._pump(admission, options)
+        except WebSocketDisconnect:
+            return CLIENT_GONE
+        except grpc.aio.AioRpcError as rpc_error:
+            return close_for_upstream_error(error_from_rpc(rpc_error), admitted=admitted)
+        except SttError as error:
+            return close_for_upstream_error(error, admitted=admitted)
+
+    async def pump_audio(self, call: Call) -> None:
+        """Write what the client sent, in order, as fast as the service takes it."""
+        while True:
+            item = await self._inbox.take()
+            match item:
+                case bytes():
+                    request = stt_pb2.StreamingTranscribeRequest(audio=item)
+                case stt_pb2.Flush():
+                    request = stt_pb2.StreamingTranscribeRequest(flush=item)
+                case End():
+                    # A call that has ended by itself need not be half-closed.
+                    with contextlib.suppress(grpc.aio.BaseError):
+                        await call.done_writing()
+                    return
+            # Why the call has ended is for pump_events to say.
+            if not await write_request(call, request):
+                return
+
+    async def pump_events(self, admission: Admission, options: StreamOptions) -> Closing:
+        """Send the service's events, as fast as the client takes them, until it ends the call."""
+        await self._send_event(admission.ready, options)
+        async for response in admission.responses:
+            await self._send_event(response, options)
+        return FINISHED
+
+    async def _pump(self, admission: Admission, options: StreamOptions) -> Closing:
+        try:
+            return await first_of(
+                self.pump_events(admission, options), self.pump_audio(admission.call)
+            )
+        finally:
+            # However this session ends, its slot is free at once.
+            admission.call.cancel()
+
+    async def _be_admitted(self, options: StreamOptions) -> Admission:
+        admission = await self._upstream.admit(
+            options.config, self._config.patience_s, self._note_retry
+        )
+        waited_s = time.monotonic() - self._started_s
+        self._metrics.admission_seconds.observe(waited_s)
+        self._log.name_session(admission.ready.ready.session_id)
+        self._log.info("session_admitted", waited_s=round(waited_s, 3), retries=self.retries)
+        return admission
+
+    async def _send_pings(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.ping_interval_s)
+            await self._send(encode_ping())
+
+    async def _wait_for_stop(self) -> Closing:
+        return await self._stopped
+
+    def _read_message(self, message: Any) -> bytes | Command | Closing:
+        if message["type"] == "websocket.disconnect":
+            return CLIENT_GONE
+        audio: bytes | None = message.get("bytes")
+        text: str = message.get("text") or ""
+        size = len(text) if audio is None else len(audio)
+        if size > self._config.max_message_bytes:
+            return close_for_too_big(size, self._config.max_message_bytes)
+        if audio is None:
+            return parse_command(text)
+        if audio and self._first_audio_s is None:
+            self._first_audio_s = time.monotonic()
+        self.audio_bytes += size
+        self._metrics.audio_bytes.inc(size)
+        return audio
+
+    async def _send_event(
+        self, response: stt_pb2.StreamingTranscribeResponse, options: StreamOptions
+    ) -> None:
+        message = encode_event(response, options)
+        if message is not None:
+            await self._send(message)
+
+    async def _send(self, message: Json) -> None:
+        await self._websocket.send_text(to_text(message))
+        kind: str = message["type"]
+        self._metrics.messages.labels(kind).inc()
+        if kind == "token" and not self._first_token_sent and self._first_audio_s is not None:
+            self._first_token_sent = True
+            self._metrics.first_token_seconds.observe(time.monotonic() - self._first_audio_s)
+
+    def _note_retry(self, reason: SttError) -> None:
+        self.retries += 1
+        self._metrics.upstream_retries.inc()
+        self._log.info("upstream_waiting", reason=str(reason), retries=self.retries)

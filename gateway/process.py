@@ -1,0 +1,123 @@
+"""The gateway as a process: listening, the `ready` line, signals, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Generator
+
+import uvicorn
+
+from gateway.config import GatewayConfig, HttpAddress
+from gateway.server import Gateway, create_app
+
+HARD_LIMIT_FACTOR = 4
+"""A message up to this many times the limit is read, so that our own `error` can answer it."""
+
+WEBSOCKET_PING_S = 20.0
+LEAVE_S = 5
+
+
+class GatewayServer(uvicorn.Server):
+    """Uvicorn that says when it listens and drains its sessions before it stops."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then print the one line that scripts wait for."""
+        await super().startup(sockets)
+        for listening in sockets or []:
+            print(f"ready http={_address_of(listening)}", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nobody new, let open sessions finish within the grace, then stop."""
+        for server in self.servers:
+            server.close()
+        await self._gateway.sessions.drain(self._gateway.config.grace_s)
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Stop in order on SIGTERM and SIGINT, at once on the second; end with status 0."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    def stop(self) -> None:
+        """Begin to stop; called again, without grace."""
+        if self.should_exit:
+            self._gateway.sessions.hurry()
+        self.should_exit = True
+
+
+def listen(address: HttpAddress) -> socket.socket:
+    """A listening socket at the address. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    return socket.create_server((address.host, address.port), family=family, backlog=1024)
+
+
+def make_server(config: GatewayConfig) -> GatewayServer:
+    """The gateway's server, not started."""
+    app = create_app(config)
+    settings = uvicorn.Config(
+        app,
+        loop="asyncio",
+        ws="websockets-sansio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws_max_size=HARD_LIMIT_FACTOR * config.max_message_bytes,
+        # Audio does not compress, and live audio must not wait for it.
+        ws_per_message_deflate=False,
+        # The pings keep middleboxes awake. A pong is no sign of life: it waits behind audio that
+        # is held up on purpose. Silence ends a session by the service's idle timeout.
+        ws_ping_interval=WEBSOCKET_PING_S,
+        ws_ping_timeout=None,
+        timeout_graceful_shutdown=LEAVE_S,
+    )
+    return GatewayServer(settings, app.state.gateway)
+
+
+async def serve(config: GatewayConfig, listening: socket.socket, *, with_parent: bool) -> None:
+    """Serve until a signal or, `with_parent`, until standard input reaches its end."""
+    server = make_server(config)
+    if with_parent:
+        _watch_parent(server)
+    await server.serve([listening])
+
+
+def _watch_parent(server: GatewayServer) -> None:
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        # The parent has gone, and what it served with it: there is nothing to wait for.
+        server.stop()
+        server.stop()
+
+    def wait_for_end() -> None:
+        # os.read and not sys.stdin: a daemon thread must not hold a lock of the interpreter's end.
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(leave)
+
+    threading.Thread(target=wait_for_end, name="parent-watch", daemon=True).start()
+
+
+def _address_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,111 @@
+"""The gateway as an ASGI application: the WebSocket, its health, its metrics and its page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket
+
+from gateway.config import GatewayConfig
+from gateway.logs import log_event
+from gateway.metrics import GatewayMetrics
+from gateway.protocol import encode_server_info
+from gateway.security import SecurityHeaders
+from gateway.sessions import Sessions
+from gateway.upstream import Upstream
+from stt.errors import SttError
+
+STREAM_PATH = "/v1/stream"
+WEB_FOLDER = Path(__file__).parent / "web"
+ASK_UPSTREAM_S = 3.0
+UPGRADE_REQUIRED = 426
+UNAVAILABLE = 503
+
+_log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """What the routes of one application share; opened and closed with the application."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self.config = config
+        self.metrics = GatewayMetrics()
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
+        """Hold the one channel to the service while the application runs."""
+        self.upstream = Upstream(self.config.upstream)
+        self.sessions = Sessions(self.config, self.upstream, self.metrics)
+        log_event(_log, logging.INFO, "gateway_started", {"upstream": str(self.config.upstream)})
+        try:
+            yield
+        finally:
+            await self.upstream.close()
+            log_event(_log, logging.INFO, "gateway_stopped", {})
+
+    async def stream(self, websocket: WebSocket) -> None:
+        """`/v1/stream`: audio in, messages out."""
+        await self.sessions.serve(websocket)
+
+    async def ask_for_upgrade(self, _request: Request) -> Response:
+        """`/v1/stream` without a WebSocket handshake: say what is expected."""
+        text = "This is a WebSocket. Connect with ws:// or wss:// and send audio.\n"
+        return PlainTextResponse(text, UPGRADE_REQUIRED, headers={"Upgrade": "websocket"})
+
+    async def healthz(self, _request: Request) -> Response:
+        """Whether the gateway itself is alive."""
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, _request: Request) -> Response:
+        """Whether a session opened now would be served at once."""
+        if self.sessions.draining:
+            return JSONResponse({"status": "draining"}, UNAVAILABLE)
+        try:
+            await self.upstream.check(ASK_UPSTREAM_S)
+        except SttError as error:
+            return JSONResponse({"status": "waiting", "reason": str(error)}, UNAVAILABLE)
+        return JSONResponse({"status": "ready"})
+
+    async def info(self, _request: Request) -> Response:
+        """`/v1/info`: which model is served, and its slots."""
+        try:
+            info = await self.upstream.get_server_info(ASK_UPSTREAM_S)
+        except SttError as error:
+            return JSONResponse({"error": str(error)}, UNAVAILABLE)
+        return JSONResponse(encode_server_info(info))
+
+    async def metrics_text(self, _request: Request) -> Response:
+        """`/metrics` in Prometheus' text format."""
+        text = generate_latest(self.metrics.registry)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def create_app(config: GatewayConfig) -> Starlette:
+    """The gateway as an ASGI application. `app.state.gateway` is its `Gateway`."""
+    gateway = Gateway(config)
+    routes: list[BaseRoute] = [
+        WebSocketRoute(STREAM_PATH, gateway.stream),
+        Route(STREAM_PATH, gateway.ask_for_upgrade),
+        Route("/v1/info", gateway.info),
+        Route("/healthz", gateway.healthz),
+        Route("/readyz", gateway.readyz),
+        Route("/metrics", gateway.metrics_text),
+    ]
+    if (WEB_FOLDER / "index.html").is_file():
+        # A Route and not a Mount: a WebSocket to another path must not reach the files.
+        routes.append(Route("/{path:path}", StaticFiles(directory=WEB_FOLDER, html=True)))
+    app = Starlette(
+        routes=routes, middleware=[Middleware(SecurityHeaders)], lifespan=gateway.lifespan
+    )
+    app.state.gateway = gateway
+    return app

@@ -1,0 +1,127 @@
+"""Every WebSocket session of one gateway: refused at the door, carried to its end, or drained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+
+from starlette.responses import PlainTextResponse
+from starlette.websockets import WebSocket
+
+from gateway.activities import first_of
+from gateway.bridge import Bridge
+from gateway.closing import (
+    GATEWAY_RESTARTS,
+    Closing,
+    close_for_bad_request,
+    close_for_gateway_fault,
+)
+from gateway.config import GatewayConfig
+from gateway.logs import SessionLog
+from gateway.metrics import GatewayMetrics
+from gateway.protocol import ProtocolError, parse_query
+from gateway.security import is_origin_allowed
+from gateway.upstream import Upstream
+
+FORBIDDEN = 403
+UNAVAILABLE = 503
+
+_log = logging.getLogger(__name__)
+
+
+class Sessions:
+    """Serves WebSockets and knows which are open. Make it inside the event loop that uses it."""
+
+    def __init__(self, config: GatewayConfig, upstream: Upstream, metrics: GatewayMetrics) -> None:
+        self._config = config
+        self._upstream = upstream
+        self._metrics = metrics
+        self._open: set[Bridge] = set()
+        self._all_gone = asyncio.Event()
+        self._all_gone.set()
+        self._hurried = asyncio.Event()
+        self.draining = False
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """Carry one WebSocket from its handshake to its close."""
+        log = SessionLog(_log, secrets.token_hex(4))
+        if self.draining:
+            await self._refuse(websocket, log, UNAVAILABLE, "draining", "The gateway is restarting")
+            return
+        if not is_origin_allowed(websocket.headers, self._config.allow_origins):
+            text = (
+                "Pages of this origin may not connect. Start the gateway with --allow-origin "
+                "and the page's origin if they should"
+            )
+            await self._refuse(websocket, log, FORBIDDEN, "origin", text)
+            return
+        await websocket.accept()
+        bridge = Bridge(websocket, self._upstream, self._config, self._metrics, log)
+        self._open.add(bridge)
+        self._all_gone.clear()
+        self._metrics.sessions_open.inc()
+        started_s = time.monotonic()
+        closing = close_for_gateway_fault()
+        try:
+            closing = await self._carry(websocket, bridge, log)
+        finally:
+            self._open.discard(bridge)
+            self._metrics.sessions_open.dec()
+            code = str(int(closing.code)) if closing.code is not None else "none"
+            self._metrics.sessions.labels(closing.outcome, code).inc()
+            log.info(
+                "session_closed",
+                outcome=closing.outcome,
+                close_code=code,
+                seconds=round(time.monotonic() - started_s, 3),
+                audio_bytes=bridge.audio_bytes,
+                retries=bridge.retries,
+                **({"error": closing.error} if closing.error else {}),
+            )
+            if not self._open:
+                self._all_gone.set()
+
+    async def drain(self, grace_s: float) -> None:
+        """Admit nobody new, let everyone in finish, and after the grace ask the rest to leave."""
+        self.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await first_of(self._all_gone.wait(), self._hurried.wait())
+        for bridge in tuple(self._open):
+            bridge.stop(GATEWAY_RESTARTS)
+        await self._all_gone.wait()
+
+    def hurry(self) -> None:
+        """End the grace now."""
+        self._hurried.set()
+
+    async def _carry(self, websocket: WebSocket, bridge: Bridge, log: SessionLog) -> Closing:
+        try:
+            options = parse_query(websocket.url.query)
+            log.info("session_opened", client=_client_of(websocket), query=websocket.url.query)
+            closing = await bridge.run(options)
+        except ProtocolError as error:
+            closing = close_for_bad_request(str(error))
+        except Exception:
+            log.exception("session_failed")
+            closing = close_for_gateway_fault()
+        await bridge.say_goodbye(closing)
+        return closing
+
+    async def _refuse(
+        self, websocket: WebSocket, log: SessionLog, status: int, reason: str, text: str
+    ) -> None:
+        self._metrics.refused.labels(reason).inc()
+        log.warning("session_refused", reason=reason, client=_client_of(websocket))
+        if "websocket.http.response" in websocket.scope.get("extensions", {}):
+            await websocket.send_denial_response(PlainTextResponse(f"{text}.\n", status))
+        else:
+            # Without that extension an ASGI server answers a close before the accept with 403.
+            await websocket.close()
+
+
+def _client_of(websocket: WebSocket) -> str:
+    return websocket.client.host if websocket.client else "unknown"
