@@ -1,0 +1,243 @@
+"""One stream over as many connections as it takes: two pumps, and what happens when one breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+)
+from dataclasses import dataclass
+from typing import Protocol
+
+from client.events import Event, Final, Flushed, Pause, Ping, ServerEvent, Word
+from client.options import SAMPLE_RATE_HERTZ, FloatArray, ReconnectPolicy, SessionOptions
+from client.replay import Transcript
+from client.tape import Tape, whole_frames
+from stt.channel import Patience, Waiting
+from stt.errors import ServerFailed, ServerFull, ServerUnavailable, SttError
+
+LARGEST_MESSAGE_SAMPLES = SAMPLE_RATE_HERTZ
+LONGEST_PAUSE_S = 3.0
+FIRST_PAUSE_S = 0.2
+
+
+class Connection(Protocol):
+    """One session on the server. Times in its events count from its own first sample."""
+
+    async def send_audio(self, pcm: FloatArray) -> None: ...
+    async def send_flush(self, flush_id: str) -> None: ...
+    async def send_end(self) -> None: ...
+    def events(self) -> AsyncIterator[ServerEvent]:
+        """Until the session ends; raises the `SttError` that says why it ended badly."""
+        ...
+
+    async def aclose(self) -> None:
+        """Leave at once, whatever the server still had to say."""
+        ...
+
+
+Connect = Callable[[], Awaitable[Connection]]
+OnWait = Callable[[Waiting], None]
+
+
+@dataclass
+class _Attempts:
+    """How often and how long a stream has tried since it last heard something new."""
+
+    since: float
+    count: int = 0
+    processed_s: float = 0.0
+
+    def note_failure(self, processed_s: float, now: float) -> float:
+        """Count one more failure; returns the seconds since the first one in a row."""
+        if processed_s > self.processed_s:
+            self.since, self.count, self.processed_s = now, 0, processed_s
+        self.count += 1
+        return now - self.since
+
+    def backoff_s(self) -> float:
+        """Full jitter over a doubling pause, so that many clients do not come back at once."""
+        return random.uniform(0.0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self.count))
+
+
+class TranscriptStream:
+    """The events of one stream: iterate it, once. `flush` may be called meanwhile.
+
+    Closing it (`async with`, or `aclose`) ends the session on every way out of the loop.
+    """
+
+    def __init__(
+        self,
+        source: AsyncIterable[FloatArray],
+        connect: Connect,
+        options: SessionOptions,
+        reconnect: ReconnectPolicy,
+        patience: Patience,
+        on_wait: OnWait | None = None,
+    ) -> None:
+        self._source = source
+        self._connect = connect
+        self._options = options
+        self._reconnect = reconnect
+        self._patience = patience
+        self._on_wait = on_wait
+        self._tape = Tape()
+        self._recorded = asyncio.Event()
+        self._forgotten = asyncio.Event()
+        self._transcript = Transcript()
+        self._iterator: AsyncGenerator[Event] | None = None
+
+    async def flush(self, flush_id: str = "") -> None:
+        """Ask for every word of the audio so far; `Flushed` with this id comes after them."""
+        self._tape.mark_flush(flush_id)
+        self._recorded.set()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        if self._iterator is not None:
+            raise RuntimeError("A stream can be iterated once; open another one.")
+        self._iterator = self._run()
+        return self._iterator
+
+    async def aclose(self) -> None:
+        """End the session, whatever it was doing."""
+        if self._iterator is not None:
+            await self._iterator.aclose()
+
+    async def __aenter__(self) -> TranscriptStream:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _run(self) -> AsyncGenerator[Event]:
+        attempts = _Attempts(time.monotonic())
+        broken: SttError | None = None
+        # The words of what was heard come first; then, on leaving, why there was no more of it.
+        async with _background(self._record()):
+            while True:
+                try:
+                    async with contextlib.aclosing(self._converse(broken)) as events:
+                        async for event in events:
+                            yield event
+                    return
+                except SttError as error:
+                    waited_s = attempts.note_failure(self._transcript.processed_s, time.monotonic())
+                    if not self._is_worth_retrying(error, waited_s, attempts.count):
+                        raise
+                    broken = error
+                await self._pause(broken, waited_s, attempts.backoff_s())
+
+    async def _converse(self, broken: SttError | None) -> AsyncGenerator[Event]:
+        """One connection, from its first event to its last."""
+        connection = await self._connect()
+        async with contextlib.aclosing(connection):
+            base = self._forget_settled()
+            reason = str(broken) if broken and self._transcript.was_admitted else None
+            self._transcript.begin(base / SAMPLE_RATE_HERTZ, reason)
+            event: ServerEvent | None = None
+            async with _background(self._send(connection, base)):
+                async for event in connection.events():
+                    for told in self._transcript.accept(event):
+                        if self._is_wanted(told):
+                            yield told
+                    self._forget_settled()
+            if not isinstance(event, Final):
+                raise ServerFailed("The server ended the session without its final event.")
+
+    def _is_wanted(self, event: Event) -> bool:
+        match event:
+            case Word():
+                return self._options.words
+            case Pause():
+                return self._options.pauses
+            case Ping():
+                return self._options.pings
+            case Flushed():
+                # A replay may have asked twice.
+                return self._tape.confirm_flush(event.flush_id)
+            case _:
+                return True
+
+    def _is_worth_retrying(self, error: SttError, waited_s: float, failures: int) -> bool:
+        if not self._transcript.was_admitted:
+            return self._patience.allows(error, waited_s)
+        return (
+            self._reconnect.enabled
+            and isinstance(error, (ServerUnavailable, ServerFull, ServerFailed))
+            and waited_s < self._reconnect.patience_s
+            and failures <= self._reconnect.attempts_without_progress
+        )
+
+    async def _pause(self, reason: SttError, waited_s: float, backoff_s: float) -> None:
+        pause_s = max(backoff_s, getattr(reason, "retry_after_s", None) or 0.0)
+        if self._on_wait is not None:
+            self._on_wait(Waiting(reason, waited_s, pause_s))
+        await asyncio.sleep(pause_s)
+
+    async def _record(self) -> None:
+        """Source → tape, waiting while the tape is full."""
+        try:
+            async for block in self._source:
+                while self._tape.kept_s >= self._reconnect.buffer_s:
+                    self._forgotten.clear()
+                    await self._forgotten.wait()
+                self._tape.record(block)
+                self._recorded.set()
+        finally:
+            self._tape.finished = True
+            self._recorded.set()
+
+    async def _send(self, connection: Connection, base: int) -> None:
+        """Tape → connection, from `base` to the end."""
+        position, next_mark = base, 0
+        # The receiving side learns the reason of a broken connection and reports it.
+        with contextlib.suppress(SttError):
+            while True:
+                self._recorded.clear()
+                mark = next(self._tape.marks_from(next_mark), None)
+                until = max(mark[1].position, position) if mark else self._tape.end
+                pcm = self._tape.read(position, min(until - position, LARGEST_MESSAGE_SAMPLES))
+                if len(pcm):
+                    await connection.send_audio(pcm)
+                    position += len(pcm)
+                elif mark:
+                    await connection.send_flush(mark[1].flush_id)
+                    next_mark = mark[0] + 1
+                elif self._tape.finished:
+                    await connection.send_end()
+                    return
+                else:
+                    await self._recorded.wait()
+
+    def _forget_settled(self) -> int:
+        """Drop the audio that no replay will need; returns the sample where one would start."""
+        base = whole_frames(self._transcript.find_restart_s(self._reconnect.context_s))
+        self._tape.forget_before(base)
+        self._forgotten.set()
+        return base
+
+
+@contextlib.asynccontextmanager
+async def _background(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+    """Run `work` beside the block, end it with the block, and raise what it failed with."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    except Exception as error:
+        # The block often fails because its helper did; then the helper knows the reason.
+        if task.done() and (cause := task.exception()) is not None:
+            raise cause from error
+        raise
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        raise failure
