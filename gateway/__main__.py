@@ -23,8 +23,8 @@ def run(options: argparse.Namespace) -> int:
     """Serve as the options say; the process's exit status."""
     # Imported here: `--help` need not wait for gRPC.
     from gateway.config import HttpAddress, config_from_arguments
-    from gateway.logs import configure_logging
     from gateway.process import listen, serve
+    from stt.logs import configure_logging
 
     configure_logging(options.log_format)
     try:

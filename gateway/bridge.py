@@ -29,7 +29,6 @@ from gateway.closing import (
 )
 from gateway.config import GatewayConfig
 from gateway.inbox import Inbox
-from gateway.logs import SessionLog
 from gateway.metrics import GatewayMetrics
 from gateway.protocol import (
     Command,
@@ -45,6 +44,7 @@ from gateway.protocol import (
 )
 from gateway.upstream import Admission, Call, Upstream
 from stt.errors import SttError, error_from_rpc
+from stt.logs import EventLog
 from stt.v1 import stt_pb2
 from stt.writing import write_request
 
@@ -60,18 +60,19 @@ class Bridge:
         upstream: Upstream,
         config: GatewayConfig,
         metrics: GatewayMetrics,
-        log: SessionLog,
+        log: EventLog,
     ) -> None:
         self._websocket = websocket
         self._upstream = upstream
         self._config = config
         self._metrics = metrics
-        self._log = log
+        self.log = log
         self._inbox = Inbox(config.buffer_bytes)
         self._stopped: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         self._started_s = time.monotonic()
         self._first_audio_s: float | None = None
         self._first_token_sent = False
+        self.admitted = False
         self.audio_bytes = 0
         self.retries = 0
 
@@ -114,17 +115,15 @@ class Bridge:
 
     async def converse(self, options: StreamOptions) -> Closing:
         """Open the call, then pump both ways until the service ends it."""
-        admitted = False
         try:
             admission = await first_of(self._be_admitted(options), self._send_pings())
-            admitted = True
             return await self._pump(admission, options)
         except WebSocketDisconnect:
             return CLIENT_GONE
         except grpc.aio.AioRpcError as rpc_error:
-            return close_for_upstream_error(error_from_rpc(rpc_error), admitted=admitted)
+            return close_for_upstream_error(error_from_rpc(rpc_error), admitted=self.admitted)
         except SttError as error:
-            return close_for_upstream_error(error, admitted=admitted)
+            return close_for_upstream_error(error, admitted=self.admitted)
 
     async def pump_audio(self, call: Call) -> None:
         """Write what the client sent, in order, as fast as the service takes it."""
@@ -166,8 +165,9 @@ class Bridge:
         )
         waited_s = time.monotonic() - self._started_s
         self._metrics.admission_seconds.observe(waited_s)
-        self._log.name_session(admission.ready.ready.session_id)
-        self._log.info("session_admitted", waited_s=round(waited_s, 3), retries=self.retries)
+        self.admitted = True
+        self.log = self.log.with_fields(session_id=admission.ready.ready.session_id)
+        self.log.info("session admitted", waited_s=round(waited_s, 3), retries=self.retries)
         return admission
 
     async def _send_pings(self) -> None:
@@ -212,4 +212,4 @@ class Bridge:
     def _note_retry(self, reason: SttError) -> None:
         self.retries += 1
         self._metrics.upstream_retries.inc()
-        self._log.info("upstream_waiting", reason=str(reason), retries=self.retries)
+        self.log.info("waiting for the service", reason=str(reason), retries=self.retries)

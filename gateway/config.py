@@ -8,13 +8,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from stt.channel import Credentials, Endpoint
-
-LogFormat = Literal["text", "json"]
-
 
 MIB = 1024 * 1024
 PING_INTERVAL_S = 3.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -70,6 +71,8 @@ def listen(address: HttpAddress) -> socket.socket:
 
 def make_server(config: GatewayConfig) -> GatewayServer:
     """The gateway's server, not started."""
+    # Its start, stop and requests say nothing that our own events do not.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     app = create_app(config)
     settings = uvicorn.Config(
         app,

@@ -17,13 +17,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
 from gateway.config import GatewayConfig
-from gateway.logs import log_event
 from gateway.metrics import GatewayMetrics
 from gateway.protocol import encode_server_info
 from gateway.security import SecurityHeaders
 from gateway.sessions import Sessions
 from gateway.upstream import Upstream
 from stt.errors import SttError
+from stt.logs import EventLog
 
 STREAM_PATH = "/v1/stream"
 WEB_FOLDER = Path(__file__).parent / "web"
@@ -31,7 +31,7 @@ ASK_UPSTREAM_S = 3.0
 UPGRADE_REQUIRED = 426
 UNAVAILABLE = 503
 
-_log = logging.getLogger(__name__)
+_log = EventLog(logging.getLogger(__name__))
 
 
 class Gateway:
@@ -46,12 +46,12 @@ class Gateway:
         """Hold the one channel to the service while the application runs."""
         self.upstream = Upstream(self.config.upstream)
         self.sessions = Sessions(self.config, self.upstream, self.metrics)
-        log_event(_log, logging.INFO, "gateway_started", {"upstream": str(self.config.upstream)})
+        _log.info("gateway started", upstream=str(self.config.upstream))
         try:
             yield
         finally:
             await self.upstream.close()
-            log_event(_log, logging.INFO, "gateway_stopped", {})
+            _log.info("gateway stopped")
 
     async def stream(self, websocket: WebSocket) -> None:
         """`/v1/stream`: audio in, messages out."""

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Iterable
 
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
@@ -20,16 +21,16 @@ from gateway.closing import (
     close_for_gateway_fault,
 )
 from gateway.config import GatewayConfig
-from gateway.logs import SessionLog
 from gateway.metrics import GatewayMetrics
 from gateway.protocol import ProtocolError, parse_query
 from gateway.security import is_origin_allowed
 from gateway.upstream import Upstream
+from stt.logs import EventLog
 
 FORBIDDEN = 403
 UNAVAILABLE = 503
 
-_log = logging.getLogger(__name__)
+_log = EventLog(logging.getLogger(__name__))
 
 
 class Sessions:
@@ -47,7 +48,7 @@ class Sessions:
 
     async def serve(self, websocket: WebSocket) -> None:
         """Carry one WebSocket from its handshake to its close."""
-        log = SessionLog(_log, secrets.token_hex(4))
+        log = _log.with_fields(connection=secrets.token_hex(4))
         if self.draining:
             await self._refuse(websocket, log, UNAVAILABLE, "draining", "The gateway is restarting")
             return
@@ -66,14 +67,14 @@ class Sessions:
         started_s = time.monotonic()
         closing = close_for_gateway_fault()
         try:
-            closing = await self._carry(websocket, bridge, log)
+            closing = await self._carry(websocket, bridge)
         finally:
             self._open.discard(bridge)
             self._metrics.sessions_open.dec()
             code = str(int(closing.code)) if closing.code is not None else "none"
             self._metrics.sessions.labels(closing.outcome, code).inc()
-            log.info(
-                "session_closed",
+            bridge.log.info(
+                "session closed",
                 outcome=closing.outcome,
                 close_code=code,
                 seconds=round(time.monotonic() - started_s, 3),
@@ -85,37 +86,46 @@ class Sessions:
                 self._all_gone.set()
 
     async def drain(self, grace_s: float) -> None:
-        """Admit nobody new, let everyone in finish, and after the grace ask the rest to leave."""
+        """Admit nobody new, let everyone in finish, and after the grace ask the rest to leave.
+
+        Sessions that still wait for the service are not in: they are asked to leave at once.
+        """
         self.draining = True
+        self._stop(bridge for bridge in self._open if not bridge.admitted)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await first_of(self._all_gone.wait(), self._hurried.wait())
-        for bridge in tuple(self._open):
-            bridge.stop(GATEWAY_RESTARTS)
+        self._stop(self._open)
         await self._all_gone.wait()
 
     def hurry(self) -> None:
         """End the grace now."""
         self._hurried.set()
 
-    async def _carry(self, websocket: WebSocket, bridge: Bridge, log: SessionLog) -> Closing:
+    def _stop(self, bridges: Iterable[Bridge]) -> None:
+        for bridge in bridges:
+            bridge.stop(GATEWAY_RESTARTS)
+
+    async def _carry(self, websocket: WebSocket, bridge: Bridge) -> Closing:
         try:
             options = parse_query(websocket.url.query)
-            log.info("session_opened", client=_client_of(websocket), query=websocket.url.query)
+            bridge.log.info(
+                "session opened", client=_client_of(websocket), query=websocket.url.query
+            )
             closing = await bridge.run(options)
         except ProtocolError as error:
             closing = close_for_bad_request(str(error))
         except Exception:
-            log.exception("session_failed")
+            bridge.log.error("session failed", exc_info=True)
             closing = close_for_gateway_fault()
         await bridge.say_goodbye(closing)
         return closing
 
     async def _refuse(
-        self, websocket: WebSocket, log: SessionLog, status: int, reason: str, text: str
+        self, websocket: WebSocket, log: EventLog, status: int, reason: str, text: str
     ) -> None:
         self._metrics.refused.labels(reason).inc()
-        log.warning("session_refused", reason=reason, client=_client_of(websocket))
+        log.warning("session refused", reason=reason, client=_client_of(websocket))
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(PlainTextResponse(f"{text}.\n", status))
         else:
