@@ -1,0 +1,73 @@
+"""Batches for the training: composed, rendered and labelled, each from its own seed."""
+
+# torch, moshi and scipy are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from stt_service.digits.acoustics import Acoustics
+from stt_service.digits.clips import ClipBank
+from stt_service.digits.composition import Composer
+from stt_service.digits.noise import make_noises
+from stt_service.digits.targets import TextIds, make_targets
+from stt_service.digits.vocabulary import FRAME_SECONDS
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+_FORGOTTEN_PIECES = 0.04
+_INVENTED_PIECES = 0.004
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors for one step of the training."""
+
+    audio: torch.Tensor  # float32 [batch, 1, samples]
+    text_history: torch.Tensor  # int64 [batch, frames]: what the model is told that it said before
+    text: torch.Tensor  # int64 [batch, frames]
+    pauses: torch.Tensor  # int64 [batch, heads, frames]
+    states: torch.Tensor  # int64 [batch, frames]
+
+
+class ExampleMaker:
+    """Makes batches; the same numbers always make the same batch."""
+
+    def __init__(self, bank: ClipBank, ids: TextIds, initial_text_id: int, *, seed: int) -> None:
+        self._seed = seed
+        self._ids = ids
+        self._initial_text_id = initial_text_id
+        self._composer = Composer(bank)
+        self._acoustics = Acoustics(make_noises(np.random.default_rng(seed), bank))
+
+    def make_batch(self, step: int, rank: int, *, size: int, frames: int) -> Batch:
+        """The batch of one worker (rank) for one step."""
+        rng = np.random.default_rng([self._seed, rank, step])
+        utterances = [self._composer.compose(rng, frames * FRAME_SECONDS) for _ in range(size)]
+        targets = [make_targets(utterance, self._ids) for utterance in utterances]
+        audio = np.stack([self._acoustics.render(rng, utterance) for utterance in utterances])
+        text = np.stack([target.text for target in targets])
+        return Batch(
+            audio=torch.from_numpy(audio)[:, None],
+            text_history=torch.from_numpy(self._tell_history(rng, text)),
+            text=torch.from_numpy(text),
+            pauses=torch.from_numpy(np.stack([target.pauses for target in targets])),
+            states=torch.from_numpy(np.stack([target.states for target in targets])),
+        )
+
+    def _tell_history(self, rng: np.random.Generator, text: IntArray) -> IntArray:
+        """Shift the text by one step, with the kind of mistakes that the model makes itself."""
+        told = text.copy()
+        spoken = (told != self._ids.padding) & (rng.random(told.shape) < _FORGOTTEN_PIECES)
+        told[spoken] = self._ids.padding
+        invented = rng.random(told.shape) < _INVENTED_PIECES
+        told[invented] = rng.choice(
+            [*self._ids.pieces.values(), self._ids.end_of_padding], int(invented.sum())
+        )
+        first = np.full((len(told), 1), self._initial_text_id)
+        return np.concatenate([first, told[:, :-1]], axis=1)
