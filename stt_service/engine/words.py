@@ -68,25 +68,21 @@ class WordAssembler:
 
     def flush(self) -> list[Event]:
         """Send the word that is still open; every piece of the audio so far has been fed."""
-        tail = self._utf8.decode(b"", final=True)
-        events: list[Event] = [self._append_text(tail)] if tail else []
-        self._utf8.reset()
         self._boundary_s = None
-        return [*events, *self._end_word(before_s=self._timeline.heard_s)]
+        return self._end_word(before_s=self._timeline.heard_s)
 
     def _feed_piece(self, text_id: int, probability: float, now_s: float) -> list[Event]:
-        text = self._utf8.decode(self._info.pieces[text_id])
+        piece = self._info.pieces[text_id]
         events: list[Event] = []
-        if text.startswith(" ") or not self._writing:
+        if piece.startswith(b" ") or not self._writing:
             # Rarely two words share one boundary: the second starts with its own first piece.
             start_s = now_s if self._boundary_s is None else self._boundary_s
             events += self._end_word(before_s=start_s)
             self._start_s = start_s
         self._boundary_s = None
         self._log_probabilities.append(log(max(probability, MIN_PROBABILITY)))
-        if text:
-            events.append(self._append_text(text))
-        return events
+        text = self._utf8.decode(piece)
+        return [*events, self._append_text(text)] if text else events
 
     def _append_text(self, text: str) -> Token:
         self._text += text
@@ -105,14 +101,18 @@ class WordAssembler:
 
     def _end_word(self, before_s: float) -> list[Event]:
         """Send the open word, if any, with its end no later than `before_s`."""
+        # Bytes that never became a character show as U+FFFD.
+        broken = self._utf8.decode(b"", final=True)
+        events: list[Event] = [self._append_text(broken)] if broken else []
+        self._utf8.reset()
         word_text = self._text.strip()
         log_probabilities = self._log_probabilities
         self._text, self._log_probabilities, self._complete_at_s = "", [], None
         if not word_text:
-            return []
+            return events
         heard_end_s = self._timeline.find_speech_end_s(self._start_s)
         end_s = before_s if heard_end_s is None else min(heard_end_s, before_s)
         confidence = exp(sum(log_probabilities) / len(log_probabilities))
         word = Word(word_text, self._start_s, max(end_s, self._start_s), min(confidence, 1.0))
         self._words.append(word)
-        return [word]
+        return [*events, word]
