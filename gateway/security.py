@@ -1,7 +1,7 @@
 """What keeps other sites' pages out, and the headers of every HTTP response."""
 
 from collections.abc import Set
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,19 +65,19 @@ def is_origin_allowed(headers: Headers, allow_origins: Set[str]) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return True
-    place = _place(urlsplit(origin))
+    place = _place(origin)
     if place is None:
         return False
-    if any(place == _place(urlsplit(allowed)) for allowed in allow_origins):
+    if any(place == _place(allowed) for allowed in allow_origins):
         return True
     # The scheme cannot be compared: behind an edge that ends TLS this side sees plain HTTP.
-    own = _place(urlsplit(f"{place[0]}://{headers.get('host', '')}"))
-    return place == own
+    return place == _place(f"{place[0]}://{headers.get('host', '')}")
 
 
-def _place(parts: SplitResult) -> tuple[str, str, int | None] | None:
-    """Scheme, host and port, the default port filled in; None if there is no host."""
+def _place(origin: str) -> tuple[str, str, int | None] | None:
+    """Scheme, host and port, the default port filled in; None if it is no origin."""
     try:
+        parts = urlsplit(origin)
         host, port = parts.hostname, parts.port
     except ValueError:
         return None

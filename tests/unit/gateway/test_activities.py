@@ -1,0 +1,55 @@
+import asyncio
+
+import pytest
+
+from gateway.activities import first_of
+
+
+class Activity:
+    """Waits, then ends as told; knows whether it was stopped."""
+
+    def __init__(self, seconds: float, result: object = None) -> None:
+        self.seconds = seconds
+        self.result = result
+        self.stopped = False
+
+    async def run(self) -> object:
+        try:
+            await asyncio.sleep(self.seconds)
+        except asyncio.CancelledError:
+            self.stopped = True
+            raise
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+async def test_the_first_result_ends_the_others():
+    slow, quick = Activity(60, "slow"), Activity(0, "quick")
+    assert await first_of(slow.run(), quick.run()) == "quick"
+    assert slow.stopped
+
+
+async def test_an_activity_without_a_result_ends_nobody():
+    assert await first_of(Activity(0).run(), Activity(0.01, "later").run()) == "later"
+
+
+async def test_of_two_at_once_the_first_in_order_is_heard():
+    assert await first_of(Activity(0, "one").run(), Activity(0, "two").run()) == "one"
+
+
+async def test_a_failure_is_raised_as_it_is():
+    slow = Activity(60)
+    with pytest.raises(ValueError, match="broken"):
+        await first_of(slow.run(), Activity(0, ValueError("broken")).run())
+    assert slow.stopped
+
+
+async def test_cancelling_stops_all():
+    activities = [Activity(60), Activity(60)]
+    task = asyncio.create_task(first_of(*(activity.run() for activity in activities)))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert all(activity.stopped for activity in activities)

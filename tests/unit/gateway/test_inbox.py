@@ -1,0 +1,91 @@
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.inbox import CHUNK_BYTES, COMMAND_BYTES, Inbox
+from gateway.protocol import Command, End
+from stt.v1 import stt_pb2
+
+items = st.lists(
+    st.binary(max_size=400).map(lambda seed: seed * 300)
+    | st.builds(lambda flush_id: stt_pb2.Flush(flush_id=flush_id), st.text(max_size=5))
+    | st.just(End())
+)
+
+
+def joined(sequence: list[bytes | Command]) -> list[bytes | Command]:
+    """The same stream with adjacent audio in one piece."""
+    result: list[bytes | Command] = []
+    for item in sequence:
+        if item == b"":
+            continue
+        if isinstance(item, bytes) and result and isinstance(result[-1], bytes):
+            result[-1] += item
+        else:
+            result.append(item)
+    return result
+
+
+@given(items, st.integers(1, 200_000))
+def test_everything_arrives_once_in_order_and_in_chunks(
+    sent: list[bytes | Command], limit_bytes: int
+):
+    async def carry() -> list[bytes | Command]:
+        inbox = Inbox(limit_bytes)
+        largest = max((len(item) for item in sent if isinstance(item, bytes)), default=0)
+
+        async def send() -> None:
+            for item in sent:
+                await inbox.put(item)
+                assert inbox.held_bytes < limit_bytes + max(largest, COMMAND_BYTES)
+
+        sending = asyncio.create_task(send())
+        taken: list[bytes | Command] = []
+        while not sending.done() or inbox.held_bytes:
+            try:
+                async with asyncio.timeout(0.01):
+                    taken.append(await inbox.take())
+            except TimeoutError:
+                pass
+        await sending
+        return taken
+
+    taken = asyncio.run(carry())
+    assert joined(taken) == joined(sent)
+    assert all(0 < len(item) <= CHUNK_BYTES for item in taken if isinstance(item, bytes))
+
+
+async def test_a_full_inbox_holds_up_its_writer_until_there_is_room():
+    inbox = Inbox(limit_bytes=CHUNK_BYTES)
+    await inbox.put(bytes(2 * CHUNK_BYTES))
+    waiting = asyncio.create_task(inbox.put(b"more"))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    await inbox.take()
+    await asyncio.sleep(0.01)
+    assert not waiting.done(), "a full chunk is still held"
+    await inbox.take()
+    await waiting
+    assert await inbox.take() == b"more"
+    assert inbox.held_bytes == 0
+
+
+async def test_a_waiting_reader_gets_what_comes():
+    inbox = Inbox(limit_bytes=10)
+    taking = asyncio.create_task(inbox.take())
+    await asyncio.sleep(0.01)
+    await inbox.put(b"")
+    assert not taking.done()
+    await inbox.put(b"audio")
+    assert await taking == b"audio"
+
+
+async def test_commands_count_so_that_they_cannot_pile_up():
+    inbox = Inbox(limit_bytes=3 * COMMAND_BYTES)
+    for _ in range(3):
+        await inbox.put(stt_pb2.Flush())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await inbox.put(stt_pb2.Flush())

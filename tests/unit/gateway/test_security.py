@@ -1,0 +1,57 @@
+import pytest
+from starlette.datastructures import Headers
+
+from gateway.security import CONTENT_SECURITY_POLICY, is_origin_allowed
+
+ALLOWED = frozenset({"https://friend.example", "http://dev.example:3000/"})
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("localhost:8000", "http://localhost:8000"),
+        ("[::1]:8000", "http://[::1]:8000"),
+        ("stt.example", "https://stt.example"),
+        ("stt.example", "https://STT.example:443"),
+        ("stt.example:80", "http://stt.example"),
+        ("stt.example", "https://friend.example"),
+        ("stt.example", "http://dev.example:3000"),
+        ("stt.example", None),
+    ],
+)
+def test_welcome(host: str, origin: str | None):
+    headers = {"host": host} | ({"origin": origin} if origin is not None else {})
+    assert is_origin_allowed(Headers(headers), ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "http://127.0.0.1:9000",
+        "http://127.0.0.1",
+        "http://127.0.0.1:8000.evil.example",
+        "http://127.0.0.1:8000@evil.example",
+        "https://friend.example.evil.example",
+        "http://friend.example",
+        "https://friend.example:444",
+        "https://dev.example:3000",
+        "null",
+        "",
+        "http://",
+        "http://127.0.0.1:port",
+        "http://[::1",
+    ],
+)
+def test_refused(origin: str):
+    assert not is_origin_allowed(Headers({"host": "127.0.0.1:8000", "origin": origin}), ALLOWED)
+
+
+def test_a_request_without_host_has_no_pages():
+    assert not is_origin_allowed(Headers({"origin": "http://127.0.0.1"}), frozenset())
+
+
+def test_the_policy_lets_nothing_inline_run():
+    assert "unsafe" not in CONTENT_SECURITY_POLICY
+    assert "*" not in CONTENT_SECURITY_POLICY
