@@ -93,6 +93,7 @@ class TranscriptStream:
         self._recorded = asyncio.Event()
         self._forgotten = asyncio.Event()
         self._transcript = Transcript()
+        self._sent_until = 0
         self._iterator: AsyncGenerator[Event] | None = None
 
     async def flush(self, flush_id: str = "") -> None:
@@ -197,17 +198,18 @@ class TranscriptStream:
 
     async def _send(self, connection: Connection, base: int) -> None:
         """Tape → connection, from `base` to the end."""
-        position, next_mark = base, 0
+        self._sent_until, next_mark = base, 0
         # The receiving side learns the reason of a broken connection and reports it.
         with contextlib.suppress(SttError):
             while True:
                 self._recorded.clear()
                 mark = next(self._tape.marks_from(next_mark), None)
-                until = max(mark[1].position, position) if mark else self._tape.end
-                pcm = self._tape.read(position, min(until - position, LARGEST_MESSAGE_SAMPLES))
+                until = mark[1].position if mark else self._tape.end
+                limit = min(until - self._sent_until, LARGEST_MESSAGE_SAMPLES)
+                pcm = self._tape.read(self._sent_until, limit)
                 if len(pcm):
                     await connection.send_audio(pcm)
-                    position += len(pcm)
+                    self._sent_until += len(pcm)
                 elif mark:
                     await connection.send_flush(mark[1].flush_id)
                     next_mark = mark[0] + 1
@@ -220,7 +222,8 @@ class TranscriptStream:
     def _forget_settled(self) -> int:
         """Drop the audio that no replay will need; returns the sample where one would start."""
         base = whole_frames(self._transcript.find_restart_s(self._reconnect.context_s))
-        self._tape.forget_before(base)
+        # Just after a replay began, what is settled may lie ahead of what is sent.
+        self._tape.forget_before(min(base, self._sent_until))
         self._forgotten.set()
         return base
 
