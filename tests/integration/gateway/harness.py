@@ -1,0 +1,218 @@
+"""A gateway and a small scripted service, both on real sockets in the test's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import httpx
+import websockets
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.config import GatewayConfig, HttpAddress
+from gateway.process import listen, make_server
+from stt.channel import SERVICE_NAME
+from stt.endpoint import Endpoint
+from stt.v1 import stt_pb2, stt_pb2_grpc
+
+Response = stt_pb2.StreamingTranscribeResponse
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """How the scripted service ends a call."""
+
+    code: grpc.StatusCode
+    text: str
+    retry_after_s: float | None = None
+
+    async def apply(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        trailers: tuple[tuple[str, bytes], ...] = ()
+        if self.retry_after_s is not None:
+            status = status_pb2.Status(code=self.code.value[0], message=self.text)
+            delay = Duration()
+            delay.FromMilliseconds(round(self.retry_after_s * 1000))
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+            trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+        await context.abort(self.code, self.text, trailers)
+
+
+@dataclass
+class Call:
+    """What the scripted service saw of one call."""
+
+    config: stt_pb2.StreamingConfig
+    audio: bytearray = field(default_factory=bytearray)
+    pieces: list[int] = field(default_factory=list)
+    flush_ids: list[str] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class ScriptedService(stt_pb2_grpc.SpeechToTextServiceServicer):
+    """Speaks stt.v1 without a model: one token for every audio message, and what it is told to.
+
+    `refuse` ends a call before `ready`; `fail_after_bytes` ends it with `failure` once so much
+    audio has come; while `hold` is unset it reads nothing after the config.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.refuse: list[Refusal] = []
+        self.failure: Refusal | None = None
+        self.fail_after_bytes = 0
+        self.babble: str | None = None
+        self.babbled = 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def StreamingTranscribe(self, request_iterator: Any, context: Any) -> None:
+        config = (await anext(request_iterator)).config
+        if self.refuse:
+            await self.refuse.pop(0).apply(context)
+        call = Call(config)
+        self.calls.append(call)
+        try:
+            await context.write(Response(ready=stt_pb2.Ready(session_id=f"s{len(self.calls)}")))
+            await self._talk(call, request_iterator, context)
+        finally:
+            call.ended.set()
+
+    async def _talk(self, call: Call, requests: Any, context: Any) -> None:
+        while self.babble is not None:
+            await context.write(Response(token=stt_pb2.Token(text=self.babble)))
+            self.babbled += 1
+        await self.hold.wait()
+        async for request in requests:
+            if request.HasField("flush"):
+                call.flush_ids.append(request.flush.flush_id)
+                flushed = stt_pb2.Flushed(flush_id=request.flush.flush_id)
+                await context.write(Response(flushed=flushed))
+                continue
+            call.audio += request.audio
+            call.pieces.append(len(request.audio))
+            if self.failure is not None and len(call.audio) >= self.fail_after_bytes:
+                await self.failure.apply(context)
+            await context.write(Response(token=stt_pb2.Token(text=f" {len(call.audio)}")))
+        await context.write(Response(final=stt_pb2.Final(transcript=f" {len(call.audio)}")))
+
+    async def Transcribe(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    async def GetServerInfo(self, request: Any, context: Any) -> Any:
+        return stt_pb2.GetServerInfoResponse(model_name="scripted", slots_total=1, slots_free=1)
+
+
+@contextlib.asynccontextmanager
+async def run_scripted(service: ScriptedService, port: int = 0) -> AsyncIterator[Endpoint]:
+    """Serve the scripted service, with health SERVING, while the block runs."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(service, server)
+    checks: Any = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    await checks.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield Endpoint.parse(f"127.0.0.1:{port}")
+    finally:
+        await server.stop(0)
+
+
+@dataclass(frozen=True)
+class RunningGateway:
+    """A gateway in this process; `http` is HOST:PORT."""
+
+    http: str
+
+    def connect(self, query: str = "", **options: Any) -> websockets.connect:
+        """A WebSocket to it."""
+        return websockets.connect(f"ws://{self.http}/v1/stream{query}", **options)
+
+    async def get(self, path: str) -> httpx.Response:
+        """An HTTP request to it."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return await client.get(f"http://{self.http}{path}")
+
+    async def metrics(self) -> Mapping[str, float]:
+        """Every sample of /metrics: `name{label="value"}` → value."""
+        samples: dict[str, float] = {}
+        for family in text_string_to_metric_families((await self.get("/metrics")).text):
+            for sample in family.samples:
+                labels = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()))
+                samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+        return samples
+
+
+@contextlib.asynccontextmanager
+async def run_gateway(upstream: Endpoint, **settings: Any) -> AsyncIterator[RunningGateway]:
+    """A gateway in front of the upstream while the block runs."""
+    server = make_server(GatewayConfig(upstream, **settings))
+    # Whoever connects before the server has started waits in the socket's backlog.
+    with listen(HttpAddress("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        task = asyncio.create_task(server.serve([listening]))
+        try:
+            yield RunningGateway(f"127.0.0.1:{port}")
+        finally:
+            server.stop()
+            server.stop()
+            await task
+
+
+@dataclass(frozen=True)
+class Ended:
+    """All that a client received, and the close."""
+
+    messages: list[dict[str, Any]]
+    code: int
+    reason: str
+
+    @property
+    def kinds(self) -> list[str]:
+        """The types of the messages, in order."""
+        return [message["type"] for message in self.messages]
+
+    @property
+    def text(self) -> str:
+        """The transcript: all token texts joined."""
+        return "".join(m["text"] for m in self.messages if m["type"] == "token")
+
+    @property
+    def error(self) -> str:
+        """The message of the one `error`, which is the last message."""
+        assert self.kinds.count("error") == 1
+        assert self.kinds[-1] == "error"
+        return self.messages[-1]["message"]
+
+
+async def read_to_close(websocket: websockets.ClientConnection) -> Ended:
+    """Read until the gateway closes."""
+    messages: list[dict[str, Any]] = []
+    with contextlib.suppress(websockets.ConnectionClosed):
+        while True:
+            messages.append(json.loads(await websocket.recv()))
+    assert websocket.close_code is not None
+    return Ended(messages, websocket.close_code, websocket.close_reason or "")
+
+
+async def read_until(websocket: websockets.ClientConnection, kind: str) -> dict[str, Any]:
+    """Read until a message of that type."""
+    while True:
+        message = json.loads(await websocket.recv())
+        if message["type"] == kind:
+            return message

@@ -1,0 +1,327 @@
+"""The bridge against a scripted service: what is carried, held back, told and let go."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+import websockets
+
+from gateway.inbox import CHUNK_BYTES
+from stt.v1 import stt_pb2
+from tests.integration.gateway.harness import (
+    Refusal,
+    RunningGateway,
+    ScriptedService,
+    read_to_close,
+    read_until,
+    run_gateway,
+    run_scripted,
+)
+
+END = json.dumps({"type": "end"})
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+async def service() -> ScriptedService:
+    return ScriptedService()
+
+
+@pytest.fixture
+async def gateway(service: ScriptedService) -> AsyncIterator[RunningGateway]:
+    async with (
+        run_scripted(service) as endpoint,
+        run_gateway(endpoint, patience_s=5, buffer_bytes=MIB, ping_interval_s=0.1) as gateway,
+    ):
+        yield gateway
+
+
+class TestCarrying:
+    async def test_audio_and_commands_keep_their_order(
+        self, gateway: RunningGateway, service: ScriptedService
+    ):
+        async with gateway.connect("?events=flushed,final") as websocket:
+            await websocket.send(b"abc")
+            await websocket.send('{"type":"flush","flush_id":"one"}')
+            assert (await read_until(websocket, "flushed"))["flush_id"] == "one"
+            await websocket.send(b"defg")
+            await websocket.send(b"")
+            await websocket.send(END)
+            await websocket.send(b"too late")
+            ended = await read_to_close(websocket)
+        assert bytes(service.calls[0].audio) == b"abcdefg"
+        assert service.calls[0].flush_ids == ["one"]
+        assert ended.messages[-1] == {
+            "type": "final",
+            "transcript": " 7",
+            "words": [],
+            "audio_duration": 0.0,
+        }
+        assert (ended.code, ended.reason) == (1000, "")
+
+    async def test_a_whole_file_in_one_message_travels_in_chunks(
+        self, gateway: RunningGateway, service: ScriptedService
+    ):
+        audio = bytes(range(256)) * (40 * 1024)
+        async with gateway.connect() as websocket:
+            await websocket.send(audio)
+            await websocket.send(END)
+            ended = await read_to_close(websocket)
+        assert ended.code == 1000
+        assert bytes(service.calls[0].audio) == audio
+        assert max(service.calls[0].pieces) == CHUNK_BYTES
+
+    async def test_what_was_asked_for_reaches_the_service(
+        self, gateway: RunningGateway, service: ScriptedService
+    ):
+        query = "?events=word&encoding=pcm_s16le&sample_rate=16000&idle_timeout=2.5"
+        async with gateway.connect(query) as websocket:
+            await websocket.send(END)
+            await read_to_close(websocket)
+        config = service.calls[0].config
+        assert config.encoding == stt_pb2.ENCODING_PCM_S16LE
+        assert config.sample_rate_hertz == 16000
+        assert config.idle_timeout.ToMilliseconds() == 2500
+        assert set(config.events) == {
+            stt_pb2.OPTIONAL_EVENT_WORD,
+            stt_pb2.OPTIONAL_EVENT_VAD_END,
+            stt_pb2.OPTIONAL_EVENT_PING,
+        }
+
+    async def test_sixteen_sessions_do_not_mix(
+        self, gateway: RunningGateway, service: ScriptedService
+    ):
+        async def talk(number: int) -> str:
+            async with gateway.connect("?events=final") as websocket:
+                for _ in range(20):
+                    await websocket.send(bytes([number]) * (number + 1))
+                await websocket.send(END)
+                ended = await read_to_close(websocket)
+                return ended.messages[-1]["transcript"]
+
+        transcripts = await asyncio.gather(*(talk(number) for number in range(16)))
+        assert transcripts == [f" {20 * (number + 1)}" for number in range(16)]
+        assert all(len(set(call.audio)) == 1 for call in service.calls)
+
+
+class TestBackpressure:
+    async def test_a_service_that_takes_no_audio_stops_the_client(
+        self, gateway: RunningGateway, service: ScriptedService
+    ):
+        service.hold.clear()
+        sent = 0
+        async with gateway.connect("?events=final") as websocket:
+
+            async def send() -> None:
+                nonlocal sent
+                for number in range(1024):
+                    await websocket.send(number.to_bytes(2, "little") * (CHUNK_BYTES // 2))
+                    sent += 1
+                await websocket.send(END)
+
+            sending = asyncio.create_task(send())
+            before = -1
+            while sent != before:
+                before = sent
+                await asyncio.sleep(0.5)
+            # One MiB here, the rest in the sockets and HTTP/2 windows on the way.
+            assert sent * CHUNK_BYTES < 24 * MIB
+            service.hold.set()
+            ended = await read_to_close(websocket)
+            await sending
+        assert ended.messages[-1]["transcript"] == f" {1024 * CHUNK_BYTES}"
+        audio = bytes(service.calls[0].audio)
+        starts = [audio[at : at + 2] for at in range(0, len(audio), CHUNK_BYTES)]
+        assert starts == [number.to_bytes(2, "little") for number in range(1024)]
+
+    async def test_a_client_that_takes_no_messages_stops_the_service(
+        self, gateway: RunningGateway, service: ScriptedService
+    ):
+        service.babble = "x" * CHUNK_BYTES
+        async with gateway.connect(max_queue=1) as websocket:
+            before = -1
+            while service.babbled != before:
+                before = service.babbled
+                await asyncio.sleep(0.5)
+            assert service.babbled * CHUNK_BYTES < 48 * MIB
+            service.babble = None
+            await websocket.send(END)
+            ended = await read_to_close(websocket)
+        assert ended.kinds.count("token") == service.babbled
+        assert ended.code == 1000
+
+
+class TestLeaving:
+    async def test_a_client_that_closes_ends_the_call_at_once(
+        self, gateway: RunningGateway, service: ScriptedService
+    ):
+        async with gateway.connect() as websocket:
+            await websocket.send(b"abcd")
+            await read_until(websocket, "token")
+        async with asyncio.timeout(1):
+            await service.calls[0].ended.wait()
+
+    async def test_a_client_that_vanishes_ends_the_call_at_once(
+        self, gateway: RunningGateway, service: ScriptedService
+    ):
+        service.hold.clear()
+        websocket = await gateway.connect("?events=ready")
+        await read_until(websocket, "ready")
+        # More than the inbox holds: the gateway still has most of it when the client is gone.
+        await websocket.send(bytes(8 * MIB))
+        websocket.transport.abort()
+        async with asyncio.timeout(1):
+            await service.calls[0].ended.wait()
+
+    async def test_a_client_that_leaves_during_the_wait_is_forgotten(self):
+        async with run_gateway(await nowhere(), patience_s=60, ping_interval_s=0.1) as gateway:
+            async with gateway.connect() as websocket:
+                await read_until(websocket, "ping")
+                assert (await gateway.metrics())["stt_gateway_sessions_open"] == 1
+            await asyncio.sleep(0.1)
+            metrics = await gateway.metrics()
+        assert metrics["stt_gateway_sessions_open"] == 0
+        assert metrics["stt_gateway_sessions_total{close_code=none,outcome=client_gone}"] == 1
+
+
+REFUSED_AT_THE_DOOR = [
+    (Refusal(grpc.StatusCode.INVALID_ARGUMENT, "no such rate"), 1008),
+    (Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "all 8 slots are taken", 1.0), 1013),
+    (Refusal(grpc.StatusCode.UNAUTHENTICATED, "wrong key"), 1011),
+]
+ENDED_IN_THE_MIDDLE = [
+    (Refusal(grpc.StatusCode.INVALID_ARGUMENT, "sample is not finite"), 1007),
+    (Refusal(grpc.StatusCode.INTERNAL, "the model thread died"), 1011),
+    (Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost"), 1013),
+    (Refusal(grpc.StatusCode.UNAVAILABLE, "the server is shutting down", 1.0), 1012),
+]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("refusal", "code"), REFUSED_AT_THE_DOOR, ids=lambda value: getattr(value, "text", None)
+    )
+    async def test_refused_at_the_door(
+        self, gateway: RunningGateway, service: ScriptedService, refusal: Refusal, code: int
+    ):
+        service.refuse = [refusal]
+        async with gateway.connect() as websocket:
+            ended = await read_to_close(websocket)
+        assert refusal.text in ended.error
+        assert ended.code == code
+        assert service.refuse == service.calls == [], "it was asked once"
+
+    async def test_a_passing_fault_at_the_door_is_survived(
+        self, gateway: RunningGateway, service: ScriptedService
+    ):
+        service.refuse = [
+            Refusal(grpc.StatusCode.UNAVAILABLE, "the model is still loading", 0.1),
+            Refusal(grpc.StatusCode.INTERNAL, "RST_STREAM"),
+        ]
+        async with gateway.connect("?events=final") as websocket:
+            await websocket.send(b"said while waiting")
+            await websocket.send(END)
+            ended = await read_to_close(websocket)
+        assert ended.code == 1000
+        assert bytes(service.calls[0].audio) == b"said while waiting"
+        assert "ping" in ended.kinds
+        assert (await gateway.metrics())["stt_gateway_upstream_retries_total"] == 2
+
+    @pytest.mark.parametrize(
+        ("failure", "code"), ENDED_IN_THE_MIDDLE, ids=lambda value: getattr(value, "text", None)
+    )
+    async def test_the_reason_survives_while_the_client_sends_on(
+        self, gateway: RunningGateway, service: ScriptedService, failure: Refusal, code: int
+    ):
+        service.failure, service.fail_after_bytes = failure, 3 * CHUNK_BYTES
+        for _ in range(25):
+            async with gateway.connect() as websocket:
+                await websocket.send(bytes(64 * CHUNK_BYTES))
+                ended = await read_to_close(websocket)
+            assert failure.text in ended.error
+            assert ended.code == code
+
+    async def test_idle_is_no_error(self, gateway: RunningGateway, service: ScriptedService):
+        service.failure = Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "no audio for 10 s")
+        async with gateway.connect() as websocket:
+            await websocket.send(b"abcd")
+            ended = await read_to_close(websocket)
+        assert (ended.code, ended.reason, ended.kinds) == (1000, "idle", [])
+
+    async def test_a_service_that_dies_in_the_middle(self, service: ScriptedService):
+        async with run_scripted(service) as endpoint:
+            gateway_context = run_gateway(endpoint, patience_s=60)
+            gateway = await gateway_context.__aenter__()
+            websocket = await gateway.connect()
+            await websocket.send(b"abcd")
+            await read_until(websocket, "token")
+        ended = await read_to_close(websocket)
+        await gateway_context.__aexit__(None, None, None)
+        assert ended.code == 1013
+        assert ended.error
+
+    async def test_a_large_message_is_refused(self, service: ScriptedService):
+        async with (
+            run_scripted(service) as endpoint,
+            run_gateway(endpoint, max_message_bytes=MIB) as gateway,
+        ):
+            async with gateway.connect() as websocket:
+                await websocket.send(bytes(MIB + 1))
+                ended = await read_to_close(websocket)
+            assert "1,048,576" in ended.error
+            assert ended.code == 1009
+            # Beyond four times the limit a message is not even read.
+            async with gateway.connect() as websocket:
+                with pytest.raises(websockets.ConnectionClosed):
+                    await websocket.send(bytes(4 * MIB + 1))
+                    await websocket.recv()
+                assert websocket.close_code == 1009
+
+    @pytest.mark.parametrize("query", ["?encoding=mp3", "?sample_rate=7", "?speed=2", "?events=x"])
+    async def test_a_query_that_is_not_understood(
+        self, gateway: RunningGateway, service: ScriptedService, query: str
+    ):
+        async with gateway.connect(query) as websocket:
+            ended = await read_to_close(websocket)
+        assert ended.error
+        assert ended.code == 1008
+        assert service.calls == []
+
+    async def test_a_command_that_is_not_understood(self, gateway: RunningGateway):
+        async with gateway.connect() as websocket:
+            await websocket.send('{"type":"stop"}')
+            ended = await read_to_close(websocket)
+        assert '"stop"' in ended.error
+        assert ended.code == 1008
+
+
+class TestOrigin:
+    async def test_a_page_of_another_origin_is_refused_before_the_accept(
+        self, gateway: RunningGateway, service: ScriptedService
+    ):
+        with pytest.raises(websockets.InvalidStatus) as raised:
+            await gateway.connect(origin="https://evil.example")
+        assert raised.value.response.status_code == 403
+        assert b"--allow-origin" in (raised.value.response.body or b"")
+        assert service.calls == []
+        metrics = await gateway.metrics()
+        assert metrics["stt_gateway_refused_total{reason=origin}"] == 1
+
+    async def test_our_own_page_and_listed_ones_are_welcome(self, service: ScriptedService):
+        friend = "https://friend.example"
+        async with (
+            run_scripted(service) as endpoint,
+            run_gateway(endpoint, allow_origins=frozenset({friend})) as gateway,
+        ):
+            for origin in (f"http://{gateway.http}", friend):
+                async with gateway.connect("?events=ready", origin=origin) as websocket:
+                    await read_until(websocket, "ready")
+
+
+async def nowhere():
+    """The endpoint of a service that is not there."""
+    async with run_scripted(ScriptedService()) as endpoint:
+        pass
+    return endpoint
