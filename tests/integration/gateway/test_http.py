@@ -1,0 +1,112 @@
+"""Health, metrics, information and headers of the gateway."""
+
+import asyncio
+
+import grpc
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.security import SECURITY_HEADERS
+from stt.endpoint import Endpoint
+from tests.integration.gateway.harness import (
+    Refusal,
+    ScriptedService,
+    free_port,
+    read_to_close,
+    run_gateway,
+    run_scripted,
+)
+
+END = '{"type":"end"}'
+
+
+async def test_alive_and_ready_are_two_things():
+    port = free_port()
+    async with run_gateway(Endpoint.parse(f"127.0.0.1:{port}")) as gateway:
+        assert (await gateway.get("/healthz")).status_code == 200
+        waiting = await gateway.get("/readyz")
+        assert waiting.status_code == 503
+        assert waiting.json()["reason"]
+        async with run_scripted(ScriptedService(), port):
+            for _ in range(100):
+                ready = await gateway.get("/readyz")
+                if ready.status_code == 200:
+                    break
+                await asyncio.sleep(0.1)
+            assert ready.json() == {"status": "ready"}
+
+
+async def test_info_is_the_services():
+    async with run_scripted(ScriptedService()) as endpoint, run_gateway(endpoint) as gateway:
+        info = await gateway.get("/v1/info")
+    assert info.status_code == 200
+    assert info.json()["model_name"] == "scripted"
+    assert info.json()["slots_free"] == 1
+
+
+async def test_info_without_a_service_says_why():
+    async with run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway:
+        info = await gateway.get("/v1/info")
+    assert info.status_code == 503
+    assert info.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/v1/stream", "/nothing-here", "/"])
+async def test_every_response_has_the_security_headers(path: str):
+    async with run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway:
+        headers = (await gateway.get(path)).headers
+    assert {name: headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
+    assert "server" not in headers
+
+
+async def test_a_browser_that_opens_the_streams_address_is_told():
+    async with run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway:
+        response = await gateway.get("/v1/stream")
+    assert response.status_code == 426
+    assert "WebSocket" in response.text
+
+
+async def test_every_metric_is_driven():
+    service = ScriptedService()
+    async with run_scripted(service) as endpoint, run_gateway(endpoint) as gateway:
+        before = await gateway.metrics()
+        service.refuse = [Refusal(grpc.StatusCode.UNAVAILABLE, "warming up", 0.1)]
+        async with gateway.connect("?events=ready,final") as websocket:
+            await websocket.send(bytes(1000))
+            await websocket.recv()
+            during = await gateway.metrics()
+            await websocket.send(END)
+            await read_to_close(websocket)
+        async with gateway.connect("?encoding=mp3") as websocket:
+            await read_to_close(websocket)
+        with pytest.raises(Exception, match="403"):
+            await gateway.connect(origin="http://evil.example")
+        after = await gateway.metrics()
+        text = (await gateway.get("/metrics")).text
+
+    assert before["stt_gateway_sessions_open"] == 0
+    assert during["stt_gateway_sessions_open"] == 1
+    expected = {
+        "stt_gateway_sessions_open": 0,
+        "stt_gateway_sessions_total{close_code=1000,outcome=finished}": 1,
+        "stt_gateway_sessions_total{close_code=1008,outcome=bad_request}": 1,
+        "stt_gateway_refused_total{reason=origin}": 1,
+        "stt_gateway_audio_bytes_total": 1000,
+        "stt_gateway_messages_total{type=ready}": 1,
+        "stt_gateway_messages_total{type=token}": 1,
+        "stt_gateway_messages_total{type=final}": 1,
+        "stt_gateway_messages_total{type=error}": 1,
+        "stt_gateway_first_token_seconds_count": 1,
+        "stt_gateway_admission_seconds_count": 1,
+        "stt_gateway_upstream_retries_total": 1,
+    }
+    assert {name: after[name] for name in expected} == expected
+    families = {
+        family.name
+        for family in text_string_to_metric_families(text)
+        if family.name.startswith("stt_") and not family.name.endswith("_created")
+    }
+    driven = {name.partition("{")[0] for name in expected}
+    assert all(any(name.startswith(family) for name in driven) for family in families), (
+        "a metric that this test does not drive"
+    )
