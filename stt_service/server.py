@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from stt.logs import EventLog
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service.config import EngineConfig, ServerConfig, TlsConfig, parse_address
-from stt_service.engine.engine import Engine
+from stt_service.engine.engine import Engine, State
 from stt_service.engine.model import BatchedModel
 from stt_service.metrics import Metrics
 from stt_service.servicer import SpeechToTextServicer
@@ -55,8 +55,8 @@ class ServerOptions:
 class Server:
     """Serves one engine over gRPC.
 
-    The port answers from `start` on, with health NOT_SERVING and UNAVAILABLE for
-    sessions until the model is warm.
+    `start` and `warm_up` come in either order. The port answers from `start` on, with
+    health NOT_SERVING and UNAVAILABLE for sessions until the model is warm.
     """
 
     def __init__(self, engine_config: EngineConfig, config: ServerConfig) -> None:
@@ -85,7 +85,8 @@ class Server:
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._grpc)
         self.port = self._bind()
-        await self._set_health(Health.NOT_SERVING)
+        is_warm = self.engine.state is State.SERVING
+        await self._set_health(Health.SERVING if is_warm else Health.NOT_SERVING)
         await self._grpc.start()
         if self._config.metrics_address is not None:
             host, port = parse_address(self._config.metrics_address)
