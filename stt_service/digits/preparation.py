@@ -14,6 +14,8 @@ from stt_service.digits.voices import EspeakVoice, Synthesizer, list_voices, spe
 
 TRAINING_BANK = "training.npz"
 EVALUATION_BANK = "evaluation.npz"
+SEED = 1
+"""Of the synthetic voices; the training has a seed of its own."""
 
 _OTHER_WORDS_PER_ESPEAK_VOICE = 50
 _DIGIT_TAKES_PER_ESPEAK_VOICE = 2

@@ -1,0 +1,201 @@
+"""Train and measure the embedded model: `python -m stt_service.digits --help`."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stt_service.digits.training import TrainingPlan
+
+DESIGN = Path(__file__).parent / "checkpoint"
+DEFAULT_STEPS = 4_500
+DEFAULT_WORKERS = 2
+CONFUSIONS_NAME = "confusions.png"
+EVALUATION_NAME = "evaluation.json"
+CHECKPOINT_NAME = "checkpoint"
+
+EPILOG = """\
+Everything, from recordings to a measured checkpoint (hours on two cores; stop and start at will):
+
+  python -m stt_service.digits all --recordings free-spoken-digit-dataset/recordings --work work
+
+It needs the extras `train` and `voices` and, from Debian:
+  apt-get install espeak-ng flite festival festvox-us-slt-hts festvox-kallpc16k libtcmalloc-minimal4
+Training is several times faster with LD_PRELOAD=libtcmalloc_minimal.so.4.
+"""
+
+
+def main() -> None:
+    """Parse the command line and run one command."""
+    arguments = make_parser().parse_args()
+    arguments.run(arguments)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """One sub-command for each stage, and `all`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stt_service.digits",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    everything = commands.add_parser("all", help="prepare, train, export and evaluate")
+    add_work(everything)
+    add_recordings(everything)
+    add_training(everything)
+    everything.set_defaults(run=run_all)
+
+    prepare = commands.add_parser("prepare", help="cut recordings and speak synthetic words")
+    add_work(prepare)
+    add_recordings(prepare)
+    prepare.set_defaults(run=run_prepare)
+
+    train = commands.add_parser("train", help="train; goes on where an earlier run stopped")
+    add_work(train)
+    add_training(train)
+    train.set_defaults(run=run_train)
+
+    export = commands.add_parser("export", help="write the checkpoint folder of a trained state")
+    add_work(export)
+    export.set_defaults(run=run_export)
+
+    evaluate = commands.add_parser("evaluate", help="measure a checkpoint through the engine")
+    add_work(evaluate)
+    evaluate.add_argument("--checkpoint", type=Path, help="default: WORK/checkpoint")
+    evaluate.set_defaults(run=run_evaluate)
+
+    left_out = commands.add_parser("leave-out", help="train without each speaker in turn")
+    add_work(left_out)
+    add_training(left_out)
+    left_out.add_argument("--speakers", nargs="+", help="default: all")
+    left_out.set_defaults(run=run_leave_out)
+
+    benchmark = commands.add_parser("benchmark", help="time steps of checkpoints side by side")
+    benchmark.add_argument("checkpoints", nargs="+", type=Path)
+    benchmark.add_argument("--slots", nargs="+", type=int, default=[1, 8, 64])
+    benchmark.add_argument("--rounds", type=int, default=200)
+    benchmark.add_argument("--threads", type=int, default=2)
+    benchmark.set_defaults(run=run_benchmark)
+    return parser
+
+
+def add_work(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--work", type=Path, required=True, help="folder for all that is made")
+
+
+def add_recordings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recordings",
+        type=Path,
+        required=True,
+        help="folder of the Free Spoken Digit Dataset: files like 7_jackson_32.wav",
+    )
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
+    parser.add_argument("--workers", type=int, default=DEFAULT_WORKERS, help="one for each core")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--start-from", type=Path, help="checkpoint folder to go on from, instead of from scratch"
+    )
+
+
+def run_all(arguments: argparse.Namespace) -> None:
+    run_prepare(arguments)
+    run_train(arguments)
+    run_export(arguments)
+    arguments.checkpoint = None
+    run_evaluate(arguments)
+
+
+def run_prepare(arguments: argparse.Namespace) -> None:
+    from stt_service.digits.clips import ClipBank
+    from stt_service.digits.preparation import (
+        EVALUATION_BANK,
+        SEED,
+        TRAINING_BANK,
+        describe,
+        prepare,
+    )
+
+    prepare(arguments.recordings, arguments.work, seed=SEED)
+    for name in (TRAINING_BANK, EVALUATION_BANK):
+        print(name, *describe(ClipBank.load(arguments.work / name).clips), sep="\n  ")
+
+
+def run_train(arguments: argparse.Namespace) -> None:
+    from stt_service.digits.training import train
+
+    train(make_plan(arguments, "run"))
+
+
+def run_export(arguments: argparse.Namespace) -> None:
+    from stt_service.digits.export import export_checkpoint
+    from stt_service.digits.training import STATE_NAME, load_trained
+
+    model = load_trained(DESIGN, arguments.work / "run" / STATE_NAME)
+    export_checkpoint(model, DESIGN, arguments.work / CHECKPOINT_NAME)
+    print(f"wrote {arguments.work / CHECKPOINT_NAME}")
+
+
+def run_evaluate(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from stt_service.digits.clips import ClipBank
+    from stt_service.digits.evaluation import evaluate, print_evaluation
+    from stt_service.digits.pictures import draw_confusions
+    from stt_service.digits.preparation import EVALUATION_BANK
+
+    checkpoint = arguments.checkpoint or arguments.work / CHECKPOINT_NAME
+    evaluation = evaluate(checkpoint, ClipBank.load(arguments.work / EVALUATION_BANK))
+    print_evaluation(evaluation, Console())
+    (arguments.work / EVALUATION_NAME).write_text(evaluation.to_json())
+    draw_confusions(evaluation.confusions, arguments.work / CONFUSIONS_NAME)
+    print(f"wrote {arguments.work / EVALUATION_NAME} and {arguments.work / CONFUSIONS_NAME}")
+
+
+def run_leave_out(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from stt_service.digits.clips import ClipBank
+    from stt_service.digits.crossvalidation import leave_speakers_out
+    from stt_service.digits.preparation import EVALUATION_BANK
+
+    bank = ClipBank.load(arguments.work / EVALUATION_BANK)
+    speakers = arguments.speakers or bank.get_voices(human=True)
+    leave_speakers_out(make_plan(arguments, "left_out"), bank, speakers, Console())
+
+
+def run_benchmark(arguments: argparse.Namespace) -> None:
+    from stt_service.digits.benchmark import measure_step_costs
+
+    for slots in arguments.slots:
+        for cost in measure_step_costs(
+            arguments.checkpoints, slots=slots, rounds=arguments.rounds, threads=arguments.threads
+        ):
+            print(
+                f"{slots:3} slots: median {cost.median_ms:6.2f} ms, "
+                f"best {cost.best_ms:6.2f} ms  {cost.checkpoint}"
+            )
+
+
+def make_plan(arguments: argparse.Namespace, run_name: str) -> "TrainingPlan":
+    from stt_service.digits.preparation import TRAINING_BANK
+    from stt_service.digits.training import TrainingPlan
+
+    return TrainingPlan(
+        design=DESIGN,
+        bank=arguments.work / TRAINING_BANK,
+        run_dir=arguments.work / run_name,
+        steps=arguments.steps,
+        workers=arguments.workers,
+        seed=arguments.seed,
+        start_from=arguments.start_from,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Leave one speaker out: how the training recipe does for a voice that it never heard."""
+
+import json
+from dataclasses import replace
+
+from rich.console import Console
+from rich.progress import Progress
+
+from stt_service.digits.clips import ClipBank
+from stt_service.digits.evaluation import SEED, Evaluator
+from stt_service.digits.export import export_checkpoint
+from stt_service.digits.measures import WordErrors, count_word_errors
+from stt_service.digits.training import STATE_NAME, TrainingPlan, load_trained, train
+from stt_service.digits.trials import make_digit_strings
+
+RESULTS_NAME = "left_out.json"
+
+
+def leave_speakers_out(
+    plan: TrainingPlan, evaluation_bank: ClipBank, speakers: list[str], console: Console
+) -> dict[str, WordErrors]:
+    """Train once for each speaker without that speaker, and count the errors on that speaker.
+
+    Each run has a folder of its own in plan.run_dir and can be resumed; the results so far are in
+    RESULTS_NAME.
+    """
+    results: dict[str, WordErrors] = {}
+    for speaker in speakers:
+        run_dir = plan.run_dir / speaker
+        train(replace(plan, run_dir=run_dir, left_out_voice=speaker))
+        checkpoint = run_dir / "checkpoint"
+        export_checkpoint(load_trained(plan.design, run_dir / STATE_NAME), plan.design, checkpoint)
+        bank = evaluation_bank.filter(lambda clip, name=speaker: clip.voice == name)
+        trials = make_digit_strings(bank, seed=SEED)
+        with Progress(console=console) as progress:
+            heard = Evaluator(checkpoint, progress).listen(speaker, trials)
+        results[speaker] = count_word_errors(trials, heard)
+        console.print(f"{speaker}: {results[speaker].rate:.1%} of {results[speaker].said} words")
+        rates = {name: errors.rate for name, errors in results.items()}
+        (plan.run_dir / RESULTS_NAME).write_text(json.dumps(rates, indent=1))
+    return results
