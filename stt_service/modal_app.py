@@ -1,0 +1,199 @@
+"""The service on Modal: `uvx modal deploy stt_service/modal_app.py`.
+
+A pool of GPU containers speaks gRPC, a small CPU app in front of it speaks WebSocket. The settings
+are environment variables, see stt_service/deployment.py. This file runs on a machine that has
+modal and nothing else, and again in every container; all work is done by what it imports there.
+"""
+
+# modal's decorators are typed in part.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+import os
+import sys
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import modal
+
+ROOT = Path(__file__).resolve().parent.parent
+# Modal puts only this file's own folder on the path.
+sys.path.insert(0, str(ROOT))
+
+from stt_service import weights  # noqa: E402
+from stt_service.bench import DEFAULT_BATCH_SIZES, parse_batch_sizes, print_report  # noqa: E402
+from stt_service.config import InvalidSetting  # noqa: E402
+from stt_service.deployment import (  # noqa: E402
+    POOL_NAME,
+    Deployment,
+    read_credentials,
+)
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from stt_service.pool import PoolMember
+
+PYTHON_VERSION = "3.11"
+SOURCE_DIR = "/root"
+WEIGHTS_DIR = "/weights"
+GRPC_PORT = 50051
+
+MINUTE_S = 60
+MAX_CONTAINERS = 10
+SCALEDOWN_WINDOW_S = 60
+# The 2.6B model's 6 GB, fetched at a start that finds the volume empty, and the warm-up.
+STARTUP_TIMEOUT_S = 20 * MINUTE_S
+FETCH_TIMEOUT_S = 60 * MINUTE_S
+BENCH_TIMEOUT_S = 60 * MINUTE_S
+# Longer than PoolMember.drain takes.
+EXIT_GRACE_PERIOD_S = 6 * MINUTE_S
+# One WebSocket is one call of the gateway's function, which Modal ends after this time.
+LONGEST_SESSION_S = 4 * 60 * MINUTE_S
+SOCKETS_PER_GATEWAY = 100
+
+try:
+    deployment = Deployment.from_environment(os.environ)
+    # Of the containers, the gateway's alone has them.
+    credentials = read_credentials(os.environ, required=modal.is_local())
+except InvalidSetting as error:
+    sys.exit(f"modal_app: {error}")
+
+app = modal.App(deployment.app_name)
+model = deployment.engine.model
+
+Volumes = dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
+volume = modal.Volume.from_name("kyutai-stt-weights", create_if_missing=True)
+weights_to_write: Volumes = {WEIGHTS_DIR: volume}
+weights_to_read: Volumes = {WEIGHTS_DIR: volume.with_mount_options(read_only=True)}
+
+
+def make_image(extra: str) -> modal.Image:
+    """A Debian image with the pinned packages of one extra."""
+    return modal.Image.debian_slim(PYTHON_VERSION).uv_pip_install(
+        requirements=[str(ROOT / "requirements" / f"{extra}.txt")]
+    )
+
+
+def add_sources(image: modal.Image, *packages: str) -> modal.Image:
+    """The settings and our own packages: last, so that a change of them rebuilds nothing."""
+    image = image.env({**deployment.container_environment})
+    for package in packages:
+        image = image.add_local_dir(
+            ROOT / package,
+            f"{SOURCE_DIR}/{Path(package).name}",
+            ignore=["**/__pycache__", "**/*.pyc"],
+        )
+    return image
+
+
+server_image = add_sources(
+    make_image("server")
+    .env({"HF_HUB_CACHE": WEIGHTS_DIR})
+    .run_function(weights.fetch, args=(model,), volumes=weights_to_write, timeout=FETCH_TIMEOUT_S),
+    "stt_service",
+    "proto/stt",
+)
+gateway_image = add_sources(make_image("gateway"), "stt_service", "proto/stt", "gateway")
+
+
+@app.function(image=server_image, volumes=weights_to_write, timeout=FETCH_TIMEOUT_S)
+def fetch_weights() -> None:
+    """Fill the volume, for a container that found it empty."""
+    weights.fetch(model)
+    volume.commit()
+
+
+@app.server(
+    name=POOL_NAME,
+    image=server_image,
+    env={"HF_HUB_OFFLINE": "1"},
+    volumes=weights_to_read,
+    gpu=deployment.gpu,
+    port=GRPC_PORT,
+    h2_enabled=True,
+    max_concurrency=deployment.engine.slots,
+    target_concurrency=deployment.target_sessions,
+    min_containers=0,
+    max_containers=MAX_CONTAINERS,
+    scaledown_window=SCALEDOWN_WINDOW_S,
+    startup_timeout=STARTUP_TIMEOUT_S,
+    exit_grace_period=EXIT_GRACE_PERIOD_S,
+    routing_region=deployment.routing_region,
+    enable_memory_snapshot=deployment.snapshot,
+    experimental_options={"enable_gpu_snapshot": True} if deployment.snapshot else {},
+)
+class SpeechToText:
+    """The GPU pool: the gRPC server, in the container's own process."""
+
+    address = f"0.0.0.0:{GRPC_PORT}"
+    member: "PoolMember"
+
+    @modal.enter(snap=deployment.snapshot)
+    async def load(self) -> None:
+        """Have the weights, load them, warm up: what a memory snapshot holds."""
+        from stt_service.pool import PoolMember
+
+        await weights.ensure_stored(model, fetch_weights.remote.aio, volume.reload.aio)
+        self.member = PoolMember(deployment.engine, self.address)
+        await self.member.load()
+
+    @modal.enter(snap=False)
+    async def listen(self) -> None:
+        """Serve; Modal sends sessions here when this returns."""
+        await self.member.listen()
+
+    @modal.exit()
+    async def drain(self) -> None:
+        """Let open sessions finish."""
+        await self.member.drain()
+
+
+@app.cls(
+    image=gateway_image,
+    secrets=[modal.Secret.from_dict({**credentials})],
+    min_containers=0,
+    max_containers=MAX_CONTAINERS,
+    scaledown_window=SCALEDOWN_WINDOW_S,
+    timeout=LONGEST_SESSION_S,
+)
+@modal.concurrent(max_inputs=SOCKETS_PER_GATEWAY)
+class Gateway:
+    """The WebSocket at the documented address, in front of the pool."""
+
+    pool_url: str
+
+    @modal.enter()
+    async def find_pool(self) -> None:
+        """Ask Modal where the pool is."""
+        pool = modal.Server.from_name(deployment.app_name, POOL_NAME)
+        url = await pool.get_url.aio()
+        assert url is not None, "a deployed server has an address"
+        self.pool_url = url
+
+    @modal.asgi_app(label=deployment.gateway_label, requires_proxy_auth=True)
+    def serve(self) -> "Starlette":
+        """The gateway's application."""
+        from gateway.config import GatewayConfig, parse_upstream
+        from gateway.server import create_app
+
+        return create_app(GatewayConfig(upstream=parse_upstream(self.pool_url)))
+
+
+@app.function(
+    image=server_image,
+    env={"HF_HUB_OFFLINE": "1"},
+    volumes=weights_to_read,
+    gpu=deployment.gpu,
+    timeout=BENCH_TIMEOUT_S,
+)
+def measure(batch_sizes: tuple[int, ...]) -> dict[str, Any]:
+    """Time the model's steps on the GPU."""
+    from stt_service.bench import measure as measure_steps
+
+    return measure_steps(deployment.engine, batch_sizes).as_dict()
+
+
+@app.local_entrypoint()
+def bench(batch_sizes: str = DEFAULT_BATCH_SIZES) -> None:
+    """`uvx modal run stt_service/modal_app.py::bench`: the figures of one GPU."""
+    print_report(measure.remote(parse_batch_sizes(batch_sizes)), gpu=deployment.gpu)

@@ -1,0 +1,65 @@
+"""One container of a GPU pool: the server in a process whose life somebody else rules."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+
+from stt.logs import EventLog, configure_logging
+from stt_service.config import EngineConfig, ServerConfig
+from stt_service.server import Server
+
+# Containers are also stopped by a new deployment: whoever is speaking may finish.
+DRAIN_GRACE_S = 300.0
+EXIT_ENGINE_DIED = 1
+
+log = EventLog(logging.getLogger(__name__))
+
+
+class PoolMember:
+    """Serves from one process: `load`, `listen`, and `drain` at the end, on one event loop.
+
+    Nothing listens before the model is loaded and warm, so that a memory snapshot can be taken in
+    between and nobody is sent here early. If the engine dies the process ends, with a status that
+    has it replaced; `end_process` does that.
+    """
+
+    def __init__(
+        self,
+        engine: EngineConfig,
+        address: str,
+        end_process: Callable[[int], object] = os._exit,
+    ) -> None:
+        configure_logging("json")
+        self._engine = engine
+        self._server = Server(
+            engine, ServerConfig(grpc_address=address, drain_grace_s=DRAIN_GRACE_S)
+        )
+        self._end_process = end_process
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._server.port
+
+    async def load(self) -> None:
+        """Load the model and warm it up. Raises what loading raised."""
+        log.info("loading", model=self._engine.model, slots=self._engine.slots)
+        await self._server.warm_up()
+
+    async def listen(self) -> None:
+        """Serve from now on. Raises OSError if the address is taken."""
+        await self._server.start()
+        self._watching = asyncio.create_task(self._end_with_engine())
+        log.info("listening", port=self.port, model=self._engine.model)
+
+    async def drain(self) -> None:
+        """Refuse new sessions, let the open ones finish, or give them their last words."""
+        if self._watching is not None:
+            self._watching.cancel()
+        await self._server.drain()
+
+    async def _end_with_engine(self) -> None:
+        await self._server.wait_for_death()
+        self._end_process(EXIT_ENGINE_DIED)

@@ -1,0 +1,57 @@
+"""Getting a model's weights onto a shared disk, and knowing whether they are there.
+
+The disk holds a Hugging Face cache (HF_HUB_CACHE). Servers read it with HF_HUB_OFFLINE set, so
+that a start neither waits for the hub nor writes to a disk that is mounted read-only.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from stt_service.config import DIGITS_CHECKPOINT, EngineConfig
+
+# Not the event log of stt.logs: where images are built, this package stands alone.
+log = logging.getLogger(__name__)
+
+
+def fetch(model: str) -> None:
+    """Download what the cache lacks of a model; nothing for the embedded one.
+
+    Raises UnsuitableCheckpoint if it is no speech-to-text checkpoint.
+    """
+    source = EngineConfig(model).source
+    if source == str(DIGITS_CHECKPOINT):
+        return
+    from stt_service.engine.moshi_model import find_checkpoint
+
+    find_checkpoint(source)
+
+
+def are_stored(model: str) -> bool:
+    """Whether the cache holds all files of a model. Asks no hub if HF_HUB_OFFLINE is set."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    source = EngineConfig(model).source
+    if source == str(DIGITS_CHECKPOINT):
+        return True
+    # Without its config.json moshi would take the repository for another, older kind.
+    if not isinstance(try_to_load_from_cache(source, "config.json"), str):
+        return False
+    try:
+        fetch(model)
+    except LocalEntryNotFoundError:
+        return False
+    return True
+
+
+async def ensure_stored(
+    model: str,
+    fetch_elsewhere: Callable[[], Awaitable[object]],
+    reload: Callable[[], Awaitable[object]],
+) -> None:
+    """Have missing weights fetched where the disk may be written, then look at the disk afresh."""
+    if are_stored(model):
+        return
+    log.warning("%s is not on the disk yet: fetching it", model)
+    await fetch_elsewhere()
+    await reload()
