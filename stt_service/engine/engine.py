@@ -3,55 +3,26 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from queue import Empty, SimpleQueue
 from uuid import uuid4
 
+from stt_service.engine.commands import Abandon, Close, Command, Drain, Open, Push, Stop
 from stt_service.engine.errors import Draining, EngineDied, EngineError, WarmingUp
-from stt_service.engine.frames import Frame, Framer
+from stt_service.engine.frames import Framer
 from stt_service.engine.model import BatchedModel, ModelInfo, StepOutput, StepPlan
 from stt_service.engine.pauses import choose_head
 from stt_service.engine.scheduler import Delivery, Scheduler
 from stt_service.engine.session import Session, SessionOptions
-from stt_service.engine.session_state import Mark, SessionSettings
+from stt_service.engine.session_state import SessionSettings
 from stt_service.engine.slots import Lease
 
 # A model without delay still gets time for the network's jitter.
 MIN_STALL_TIMEOUT_S = 0.25
 STOP_TIMEOUT_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    session_id: str
-    settings: SessionSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Push:
-    lease: Lease
-    items: Sequence[Frame | Mark]
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    pass
-
-
-Command = Open | Push | Close | Drain | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,15 +180,12 @@ class Engine:
         self._openings[session_id] = opening
         self._inbox.put(Open(session_id, settings))
         try:
-            return await asyncio.shield(opening)
+            return await opening
         except asyncio.CancelledError:
-            # The caller is gone, but the answer is on its way: give the slot back when it comes.
-            opening.add_done_callback(self._give_back)
+            # The caller is gone, but the slot may be leased by now, or will be.
+            self._openings.pop(session_id, None)
+            self._inbox.put(Abandon(session_id))
             raise
-
-    def _give_back(self, opening: asyncio.Future[Lease]) -> None:
-        if opening.exception() is None:
-            self._inbox.put(Close(opening.result()))
 
     def _forget(self, session_id: str, lease: Lease) -> None:
         self._inbox.put(Close(lease))
@@ -299,6 +267,8 @@ class Engine:
                         scheduler.push(lease, items)
                     case Close(lease):
                         scheduler.close(lease)
+                    case Abandon(session_id):
+                        scheduler.abandon(session_id)
                     case Drain():
                         scheduler.drain()
                     case Stop():

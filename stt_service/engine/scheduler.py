@@ -69,6 +69,12 @@ class Scheduler:
         self._states.pop(lease, None)
         self._table.release(lease)
 
+    def abandon(self, session_id: str) -> None:
+        """Close the session of a caller that left before it learned of its lease."""
+        for lease, state in list(self._states.items()):
+            if state.session_id == session_id:
+                self.close(lease)
+
     def drain(self) -> None:
         """Refuse every session from now on."""
         self._draining = True

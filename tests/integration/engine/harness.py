@@ -1,0 +1,97 @@
+"""A real engine on the embedded checkpoint, and the plain moshi loop to hold it against."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from moshi.models import LMGen
+from moshi.utils.compile import no_compile
+
+from stt_service.config import DIGITS_CHECKPOINT
+from stt_service.engine.engine import Engine, StepReport
+from stt_service.engine.moshi_model import MoshiModel, find_checkpoint
+from stt_service.engine.session import Session, SessionOptions, Update
+
+SLOTS = 8
+FRAME_SAMPLES = 1920
+
+
+@dataclass
+class Occupancy:
+    """What one session's slot was fed and what the model said, step by step."""
+
+    frames: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    text_ids: list[int] = field(default_factory=list)
+
+
+class Recorder:
+    """Listens to an engine's steps and splits them into occupancies at each reset."""
+
+    def __init__(self) -> None:
+        self.occupancies: list[Occupancy] = []
+        self.steps: list[StepReport] = []
+        self._current: dict[int, Occupancy] = {}
+
+    def __call__(self, report: StepReport) -> None:
+        self.steps.append(report)
+        for slot in np.flatnonzero(report.plan.active):
+            if report.plan.reset[slot]:
+                self._current[slot] = Occupancy()
+                self.occupancies.append(self._current[slot])
+            self._current[slot].frames.append(report.plan.pcm[slot, 0].copy())
+            self._current[slot].text_ids.append(int(report.output.text_ids[slot]))
+
+
+class PlainLoop:
+    """`mimi.encode` and `LMGen.step` at batch 1, as in moshi's own scripts."""
+
+    def __init__(self) -> None:
+        checkpoint = find_checkpoint(str(DIGITS_CHECKPOINT))
+        self._mimi = checkpoint.get_mimi("cpu")
+        lm = checkpoint.get_moshi("cpu", dtype=torch.float32)
+        self._lm_gen = LMGen(lm, use_sampling=False, temp=0, temp_text=0)
+        self._mimi.streaming_forever(1)
+        self._lm_gen.streaming_forever(1)
+
+    @torch.no_grad()
+    @no_compile()
+    def run(self, frames: list[npt.NDArray[np.float32]]) -> list[int]:
+        """The text ids for these frames, from a fresh state."""
+        self._mimi.reset_streaming()
+        self._lm_gen.reset_streaming()
+        text_ids = []
+        for frame in frames:
+            codes = self._mimi.encode(torch.from_numpy(frame).view(1, 1, -1))
+            tokens = self._lm_gen.step(codes)
+            text_ids.append(int(tokens[0, 0, 0]))
+        return text_ids
+
+
+def load_model() -> MoshiModel:
+    return MoshiModel(str(DIGITS_CHECKPOINT), SLOTS, "cpu", threads=1)
+
+
+@contextlib.asynccontextmanager
+async def run_engine(recorder: Recorder | None = None) -> AsyncIterator[Engine]:
+    engine = Engine(load_model, recorder)
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+@contextlib.asynccontextmanager
+async def open_session(engine: Engine, **options) -> AsyncIterator[Session]:
+    session = await engine.open_session(SessionOptions(**options))
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+async def read_all(session: Session) -> list[Update]:
+    return [update async for update in session]
