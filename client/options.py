@@ -64,7 +64,7 @@ class ReconnectPolicy:
     enabled: bool = True
     patience_s: float = 120.0
     """How long to try without hearing anything new."""
-    attempts_without_progress: int = 8
+    attempts_without_progress: int = 20
     """How often to try without hearing anything new."""
     buffer_s: float = 120.0
     """Audio kept for a replay. When it is full, the source waits and nothing is lost."""

@@ -1,0 +1,76 @@
+"""The tape: what is kept, what is forgotten, and where the flushes are."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.options import FRAME_SAMPLES
+from client.tape import Tape, whole_frames
+
+
+def ramp(start: int, length: int) -> np.ndarray:
+    return np.arange(start, start + length, dtype=np.float32)
+
+
+def read_all(tape: Tape, position: int, limit: int) -> list[float]:
+    heard: list[float] = []
+    while len(pcm := tape.read(position, limit)):
+        assert len(pcm) <= limit
+        heard += pcm.tolist()
+        position += len(pcm)
+    return heard
+
+
+@given(
+    lengths=st.lists(st.integers(0, 50), max_size=20),
+    forget=st.integers(0, 1_000),
+    limit=st.integers(1, 70),
+)
+def test_everything_from_the_forgotten_position_on_can_be_read(
+    lengths: list[int], forget: int, limit: int
+) -> None:
+    tape = Tape()
+    for length in lengths:
+        tape.record(ramp(tape.end, length))
+    total = sum(lengths)
+    position = min(forget, total)
+    tape.forget_before(position)
+
+    assert tape.end == total
+    assert tape.start <= position
+    assert read_all(tape, position, limit) == ramp(position, total - position).tolist()
+    # Only the block that holds the position is kept besides what follows.
+    assert total - tape.start <= total - position + max([*lengths, 0])
+
+
+def test_reading_what_was_forgotten_is_a_fault() -> None:
+    tape = Tape()
+    tape.record(ramp(0, 10))
+    tape.record(ramp(10, 10))
+    tape.forget_before(10)
+    with pytest.raises(ValueError, match="was forgotten"):
+        tape.read(5, 1)
+
+
+def test_flushes_are_kept_in_order_until_they_are_confirmed() -> None:
+    tape = Tape()
+    tape.mark_flush("a")
+    tape.record(ramp(0, 10))
+    tape.mark_flush("b")
+    tape.mark_flush("a")
+
+    assert [(n, m.flush_id, m.position) for n, m in tape.marks_from(0)] == [
+        (0, "a", 0),
+        (1, "b", 10),
+        (2, "a", 10),
+    ]
+    assert tape.confirm_flush("a")
+    assert [n for n, _ in tape.marks_from(0)] == [1, 2]
+    assert not tape.confirm_flush("never asked")
+
+
+def test_replays_start_on_frame_borders() -> None:
+    assert whole_frames(-1.0) == 0
+    assert whole_frames(0.079) == 0
+    assert whole_frames(0.3) == 3 * FRAME_SAMPLES
