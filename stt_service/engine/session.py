@@ -215,7 +215,8 @@ class Session:
         if self._stalled and not self._input_ended:
             self._stalled = False
             self._silence_timer.cancel()
-            self._silence_timer = self._loop.call_later(self._stall_timeout_s, self._watch_silence)
+            timeout_s = min(self._stall_timeout_s, self._idle_timeout_s)
+            self._silence_timer = self._loop.call_later(timeout_s, self._watch_silence)
 
     def _watch_silence(self) -> None:
         """Flush when audio stalls, end when it stays away. One timer, set anew when it fires."""
