@@ -1,0 +1,182 @@
+"""The WebSocket as users were promised it, against the real server and the embedded model."""
+
+import asyncio
+import json
+import struct
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import soxr
+import websockets
+
+from tests.integration.gateway.harness import Ended, read_to_close, read_until
+from tests.support import Recording, Service
+
+END = '{"type":"end"}'
+FRAME_BYTES = 1920 * 4
+SLOTS = 8
+
+
+async def transcribe(url: str, pieces: Iterable[bytes]) -> Ended:
+    """Send the pieces and an end, read to the close."""
+    async with websockets.connect(url) as websocket:
+        reading = asyncio.create_task(read_to_close(websocket))
+        for piece in pieces:
+            await websocket.send(piece)
+        await websocket.send(END)
+        return await reading
+
+
+def split(audio: bytes, size: int) -> list[bytes]:
+    return [audio[at : at + size] for at in range(0, len(audio), size)]
+
+
+async def test_the_documented_example_gets_the_last_word_without_an_end(
+    service: Service, recordings: tuple[Recording, ...]
+):
+    recording = recordings[0]
+    text, kinds = "", set[str]()
+    async with websockets.connect(service.websocket_url) as websocket:
+        await websocket.send(recording.pcm_f32le())
+        async with asyncio.timeout(8):
+            async for line in websocket:
+                message = json.loads(line)
+                kinds.add(message["type"])
+                if message["type"] == "token":
+                    assert set(message) == {"type", "text"}
+                    text += message["text"]
+                    if text.split() == recording.text.split():
+                        break
+    assert text.split() == recording.text.split()
+    assert kinds <= {"token", "vad_end", "ping"}
+
+
+@pytest.mark.parametrize("size", [FRAME_BYTES, 7103 * 4, 7103 * 4 - 1, 4999, 3])
+async def test_odd_splits_give_the_same_text(
+    service: Service, recordings: tuple[Recording, ...], size: int
+):
+    recording = recordings[1]
+    audio = recording.pcm_f32le()
+    if size == 3:
+        audio = audio[: 120 * 1024]
+        whole = await transcribe(service.websocket_url, [audio])
+        assert (await transcribe(service.websocket_url, split(audio, size))).text == whole.text
+        return
+    ended = await transcribe(service.websocket_url, split(audio, size))
+    assert ended.text.split() == recording.text.split()
+    assert ended.code == 1000
+
+
+async def test_one_byte_at_a_time(service: Service, recordings: tuple[Recording, ...]):
+    samples = recordings[2].samples()
+    pcm16 = (soxr.resample(samples, 24_000, 8_000)[: 8_000 * 2] * 32767).astype("<i2").tobytes()
+    url = f"{service.websocket_url}?encoding=pcm_s16le&sample_rate=8000"
+    whole = await transcribe(url, [pcm16])
+    assert whole.text
+    assert (await transcribe(url, split(pcm16, 1))).text == whole.text
+
+
+async def test_sixteen_bits_at_16_khz(service: Service, recordings: tuple[Recording, ...]):
+    recording = recordings[3]
+    pcm = soxr.resample(recording.samples(), 24_000, 16_000)
+    pcm16 = (np.clip(pcm, -1, 1) * 32767).astype("<i2").tobytes()
+    url = f"{service.websocket_url}?encoding=pcm_s16le&sample_rate=16000"
+    assert (await transcribe(url, [pcm16])).text.split() == recording.text.split()
+
+
+async def test_words_and_final_for_those_who_ask(
+    service: Service, recordings: tuple[Recording, ...]
+):
+    recording = recordings[4]
+    url = f"{service.websocket_url}?events=ready,word,final"
+    ended = await transcribe(url, split(recording.pcm_f32le(), FRAME_BYTES))
+    assert ended.kinds[0] == "ready"
+    final = ended.messages[-1]
+    assert final["type"] == "final"
+    assert final["transcript"] == ended.text
+    assert final["audio_duration"] == pytest.approx(len(recording.samples()) / 24_000, abs=1e-5)
+    words = [message for message in ended.messages if message["type"] == "word"]
+    assert [{**word, "type": "word"} for word in final["words"]] == words
+    assert [word["text"] for word in words] == recording.text.split()
+    for word, spoken in zip(words, recording.words, strict=True):
+        assert word["start"] == pytest.approx(spoken.start_s, abs=0.5)
+        assert 0 <= word["confidence"] <= 1
+    assert all(one["start"] < two["start"] for one, two in pairwise(words))
+
+
+async def test_a_flush_brings_the_words_at_once_and_the_session_goes_on(
+    service: Service, recordings: tuple[Recording, ...]
+):
+    first, second = recordings[5], recordings[6]
+    url = f"{service.websocket_url}?events=flushed&stall_timeout=60"
+    async with websockets.connect(url) as websocket:
+        await websocket.send(first.pcm_f32le())
+        await websocket.send('{"type":"flush","flush_id":"here"}')
+        text = ""
+        while (message := json.loads(await websocket.recv()))["type"] != "flushed":
+            text += message.get("text", "")
+        assert message == {"type": "flushed", "flush_id": "here"}
+        assert text.split() == first.text.split()
+        await websocket.send(second.pcm_f32le())
+        await websocket.send(END)
+        rest = (await read_to_close(websocket)).text.split()
+    # Another voice without a pause between is hard for the small model; the end is far from that.
+    assert rest[-2:] == second.text.split()[-2:]
+
+
+async def test_silence_ends_a_session_as_idle_with_all_its_words(
+    service: Service, recordings: tuple[Recording, ...]
+):
+    recording = recordings[7]
+    url = f"{service.websocket_url}?idle_timeout=1.5&stall_timeout=60"
+    async with websockets.connect(url) as websocket:
+        await websocket.send(recording.pcm_f32le())
+        ended = await read_to_close(websocket)
+    assert ended.text.split() == recording.text.split()
+    assert (ended.code, ended.reason) == (1000, "idle")
+    assert "error" not in ended.kinds
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [[0.1, float("nan")], [0.1, float("inf")], [12000.0, -9000.0]],
+    ids=["nan", "infinite", "int16 sent as float32"],
+)
+async def test_bad_audio(service: Service, samples: list[float]):
+    async with websockets.connect(service.websocket_url) as websocket:
+        # The client sends on, as a microphone would: the reason must survive that.
+        await websocket.send(struct.pack(f"<{len(samples)}f", *samples) * 5000)
+        ended = await read_to_close(websocket)
+    assert ended.code == 1007
+    assert ended.error
+
+
+async def test_bad_query(service: Service):
+    async with websockets.connect(f"{service.websocket_url}?sample_rate=44") as websocket:
+        ended = await read_to_close(websocket)
+    assert ended.code == 1008
+    assert "from 8000 to 192000" in ended.error
+
+
+async def test_one_too_many_is_told_so_and_a_slot_is_free_when_its_client_is_gone(
+    service: Service, recordings: tuple[Recording, ...]
+):
+    recording = recordings[0]
+    url = f"{service.websocket_url}?events=ready"
+    async with AsyncExitStack() as stack:
+        taken = [await stack.enter_async_context(websockets.connect(url)) for _ in range(SLOTS)]
+        await asyncio.gather(*(read_until(websocket, "ready") for websocket in taken))
+        async with websockets.connect(url) as websocket:
+            ended = await read_to_close(websocket)
+        assert ended.code == 1013
+        assert "slot" in ended.error
+        assert ended.kinds == ["error"], "a full server is no cold start: no pings, no wait"
+
+        taken[0].transport.abort()
+        # One step is some 10 ms here; the rest is for the sockets on a busy machine.
+        await asyncio.sleep(0.3)
+        ended = await transcribe(service.websocket_url, [recording.pcm_f32le()])
+    assert ended.text.split() == recording.text.split()
