@@ -1,0 +1,174 @@
+"""`stt-gateway` as a process: its `ready` line, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import websockets
+
+from stt.endpoint import Endpoint
+from tests.integration.gateway.harness import (
+    ScriptedService,
+    read_to_close,
+    read_until,
+    run_scripted,
+)
+
+END = '{"type":"end"}'
+
+
+@dataclass(frozen=True)
+class GatewayProcess:
+    process: Process
+    http: str
+
+    @property
+    def url(self) -> str:
+        return f"ws://{self.http}/v1/stream"
+
+    async def wait(self) -> int:
+        """Its exit status, which comes soon."""
+        async with asyncio.timeout(10):
+            return await self.process.wait()
+
+    async def read_log(self) -> list[dict[str, object]]:
+        """All lines of its JSON log, once it has ended."""
+        assert self.process.stderr is not None
+        return [json.loads(line) for line in (await self.process.stderr.read()).splitlines()]
+
+
+@contextlib.asynccontextmanager
+async def start_gateway(upstream: Endpoint, *options: str) -> AsyncIterator[GatewayProcess]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "--upstream", str(upstream)),
+        *("--http", "127.0.0.1:0", "--log-format", "json", *options),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            line = (await process.stdout.readline()).decode()
+        found = re.fullmatch(r"ready http=(127\.0\.0\.1:\d+)\n", line)
+        assert found, line
+        yield GatewayProcess(process, found[1])
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        # Reads what is left, so that no pipe outlives the test.
+        await process.communicate()
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Endpoint]:
+    async with run_scripted(ScriptedService()) as endpoint:
+        yield endpoint
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_with_status_0(upstream: Endpoint, number: signal.Signals):
+    async with start_gateway(upstream) as gateway:
+        gateway.process.send_signal(number)
+        assert await gateway.wait() == 0
+
+
+async def test_open_sessions_finish_after_sigterm_and_nobody_new_comes_in(upstream: Endpoint):
+    async with start_gateway(upstream) as gateway:
+        async with websockets.connect(f"{gateway.url}?events=final") as websocket:
+            await websocket.send(b"said before")
+            await read_until(websocket, "token")
+            gateway.process.terminate()
+            await asyncio.sleep(0.3)
+            with pytest.raises(OSError):
+                await websockets.connect(gateway.url)
+            await websocket.send(b" and after")
+            await websocket.send(END)
+            ended = await read_to_close(websocket)
+        assert ended.messages[-1]["transcript"] == " 21"
+        assert ended.code == 1000
+        assert await gateway.wait() == 0
+
+
+@pytest.mark.parametrize(("options", "signals"), [(["--grace", "0.2"], 1), ([], 2)])
+async def test_the_grace_has_an_end_and_a_second_signal_is_one(
+    upstream: Endpoint, options: list[str], signals: int
+):
+    async with start_gateway(upstream, *options) as gateway:
+        async with websockets.connect(gateway.url) as websocket:
+            await websocket.send(b"abcd")
+            await read_until(websocket, "token")
+            for _ in range(signals):
+                gateway.process.terminate()
+                await asyncio.sleep(0.2)
+            ended = await read_to_close(websocket)
+        assert ended.code == 1012
+        assert "restarting" in ended.error
+        assert await gateway.wait() == 0
+
+
+async def test_who_waits_for_a_cold_service_is_sent_away_at_once():
+    async with run_scripted(ScriptedService()) as gone:
+        pass
+    async with start_gateway(gone) as gateway:
+        async with websockets.connect(gateway.url) as websocket:
+            await read_until(websocket, "ping")
+            gateway.process.terminate()
+            ended = await read_to_close(websocket)
+        assert ended.code == 1012
+        assert await gateway.wait() == 0
+
+
+async def test_it_ends_when_its_parent_is_gone(upstream: Endpoint):
+    async with start_gateway(upstream, "--exit-with-parent") as gateway:
+        async with websockets.connect(gateway.url) as websocket:
+            await websocket.send(b"abcd")
+            await read_until(websocket, "token")
+            assert gateway.process.stdin is not None
+            gateway.process.stdin.close()
+            assert (await read_to_close(websocket)).code == 1012
+        assert await gateway.wait() == 0
+
+
+async def test_without_that_option_it_stays(upstream: Endpoint):
+    async with start_gateway(upstream) as gateway:
+        assert gateway.process.stdin is not None
+        gateway.process.stdin.close()
+        await asyncio.sleep(0.3)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"http://{gateway.http}/healthz")).status_code == 200
+
+
+async def test_the_log_tells_a_sessions_story_without_its_words(upstream: Endpoint):
+    async with start_gateway(upstream) as gateway:
+        async with websockets.connect(f"{gateway.url}?events=final") as websocket:
+            await websocket.send(b"a secret")
+            await websocket.send(END)
+            await read_to_close(websocket)
+        gateway.process.terminate()
+        await gateway.wait()
+        log = await gateway.read_log()
+    assert [line["event"] for line in log] == [
+        "gateway started",
+        "session opened",
+        "session admitted",
+        "session closed",
+        "gateway stopped",
+    ]
+    opened, admitted, closed = log[1:4]
+    assert opened["connection"] == admitted["connection"] == closed["connection"]
+    assert admitted["session_id"] == closed["session_id"] == "s1"
+    assert (closed["outcome"], closed["close_code"]) == ("finished", "1000")
+    assert closed["audio_bytes"] == 8
+    assert "secret" not in json.dumps(log)
+    assert " 8" not in [value for line in log for value in line.values()]
