@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from client.arguments import positive_int
 from client.audio import BLOCK_S, AudioError, FileSource
 from client.demo_audio import Recording, load_recordings
 from client.demo_view import (
@@ -69,19 +70,12 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="play all eight recordings")
     parser.add_argument(
         "--sessions",
-        type=_positive,
+        type=positive_int,
         metavar="N",
         help="instead, run N real-time gRPC sessions at once and print how fast events arrive",
     )
     parser.add_argument("--plain", action="store_true", help="print plain lines on a terminal too")
     return parser.parse_args(argv)
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return number
 
 
 async def _run_until_signal(arguments: argparse.Namespace, view: DemoView) -> int:

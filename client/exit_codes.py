@@ -1,0 +1,42 @@
+"""What the commands' exit codes mean, and the one mapping from errors to them."""
+
+from __future__ import annotations
+
+OK = 0
+FAILED = 1
+USAGE = 2
+AUDIO = 3
+CREDENTIALS = 4
+UNAVAILABLE = 5
+INTERRUPTED = 130
+
+EXPLANATION = (
+    "Exit codes: 0 all done (a microphone that was ended with Ctrl-C too); 1 the service failed; "
+    "2 wrong usage; 3 no PortAudio, no microphone, or an unreadable file; 4 credentials refused; "
+    "5 no service at the address, or it is starting or full; 130 interrupted."
+)
+
+
+def exit_code_for(error: Exception) -> int:
+    """The exit code for what ended a command."""
+    # Here and not above: --help needs the numbers and not what the errors come with.
+    from client.audio import AudioError
+    from stt.errors import (
+        InvalidRequest,
+        NoSuchService,
+        ServerFull,
+        ServerUnavailable,
+        Unauthenticated,
+    )
+
+    match error:
+        case AudioError():
+            return AUDIO
+        case Unauthenticated():
+            return CREDENTIALS
+        case ServerFull() | ServerUnavailable() | NoSuchService():
+            return UNAVAILABLE
+        case InvalidRequest() | ValueError():
+            return USAGE
+        case _:
+            return FAILED

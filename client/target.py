@@ -1,0 +1,73 @@
+"""Which service a command talks to, and the client for it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+from client.environment import Environment
+from client.session import OnWait
+from client.stream import SttClient, WebSocketSttClient
+from stt.channel import Patience
+from stt.endpoint import Credentials
+from stt.errors import ServerUnreachable
+
+LOCAL_GRPC = "127.0.0.1:50051"
+LOCAL_WEBSOCKET = "127.0.0.1:8000"
+LOOK_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """An address, and whether it speaks gRPC or WebSocket."""
+
+    address: str
+    is_grpc: bool
+    credentials: Credentials | None = None
+
+    def make_client(
+        self, patience: Patience | None = None, on_wait: OnWait | None = None
+    ) -> SttClient | WebSocketSttClient:
+        """A client for it. Raises ValueError for an address that is not understood."""
+        if self.is_grpc:
+            return SttClient(self.address, self.credentials, patience=patience, on_wait=on_wait)
+        return WebSocketSttClient(
+            self.address, self.credentials, patience=patience, on_wait=on_wait
+        )
+
+    def __str__(self) -> str:
+        return self.address
+
+
+async def find_target(arguments: argparse.Namespace, environment: Environment) -> Target:
+    """The service that the arguments, the environment or this machine offer, in that order.
+
+    Raises `ServerUnreachable` where nothing was named and no local server runs.
+    """
+    credentials = environment.credentials
+    if arguments.grpc:
+        return Target(arguments.grpc, True, credentials)
+    if arguments.url:
+        return Target(arguments.url, False, credentials)
+    if environment.websocket_url:
+        return Target(environment.websocket_url, False, credentials)
+    if await _answers(LOCAL_GRPC):
+        return Target(LOCAL_GRPC, True)
+    if await _answers(LOCAL_WEBSOCKET):
+        return Target(f"ws://{LOCAL_WEBSOCKET}", False)
+    raise ServerUnreachable(
+        f"No local server answers at {LOCAL_GRPC} or {LOCAL_WEBSOCKET}. Start one with "
+        "`stt-serve`, name one with --url or --grpc, or export MODAL_WORKSPACE."
+    )
+
+
+async def _answers(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.close()
+            return True
+    return False

@@ -1,0 +1,122 @@
+"""What stt-transcribe shows while a microphone is on: a live screen, or plain lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+METER_CELLS = 20
+QUIETEST_DBFS = -60.0
+# A silence this long starts a new line where the model reports no pauses.
+NEW_LINE_GAP_S = 2.0
+
+
+class TranscriptView(Protocol):
+    """Where the running transcript goes."""
+
+    def show_state(self, state: str) -> None:
+        """What the connection is doing."""
+        ...
+
+    def add_text(self, text: str, behind_s: float) -> None:
+        """One more piece, and how long after the word began it came."""
+        ...
+
+    def end_line(self) -> None:
+        """The speaker paused."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more comes; what was shown stays."""
+        ...
+
+
+class PlainView:
+    """Text to one stream as it comes, states to the other."""
+
+    def __init__(self, console: Console, states: Console) -> None:
+        self._console = console
+        self._states = states
+        self._line = ""
+
+    def show_state(self, state: str) -> None:
+        self._states.print(f"[{state}]", markup=False, highlight=False, soft_wrap=True)
+
+    def add_text(self, text: str, behind_s: float) -> None:
+        text = text if self._line else text.lstrip()
+        self._line += text
+        self._console.out(text, end="", highlight=False)
+        self._console.file.flush()
+
+    def end_line(self) -> None:
+        if self._line:
+            self._console.out("", highlight=False)
+        self._line = ""
+
+    def close(self) -> None:
+        self.end_line()
+
+
+class LiveView:
+    """Finished lines scroll; below them the line that is being spoken and a status line."""
+
+    def __init__(self, console: Console, read_level_dbfs: Callable[[], float]) -> None:
+        self._read_level_dbfs = read_level_dbfs
+        self._state = ""
+        self._line = ""
+        self._behind_s: float | None = None
+        self._live = Live(
+            get_renderable=self._draw, console=console, refresh_per_second=10, transient=True
+        )
+        self._live.start()
+
+    def show_state(self, state: str) -> None:
+        self._state = state
+
+    def add_text(self, text: str, behind_s: float) -> None:
+        self._line += text
+        self._behind_s = behind_s
+        self._live.refresh()
+
+    def end_line(self) -> None:
+        if self._line:
+            self._live.console.print(Text(self._line.strip()))
+        self._line = ""
+
+    def close(self) -> None:
+        self.end_line()
+        self._live.stop()
+
+    def _draw(self) -> Group:
+        level_dbfs = self._read_level_dbfs()
+        status = Text.assemble(
+            (draw_meter(level_dbfs), "green" if level_dbfs < -6.0 else "red"),
+            f" {level_dbfs:4.0f} dB  ",
+            (self._state, "bold"),
+            f"  {self._behind_s:.2f} s behind" if self._behind_s is not None else "",
+            ("  Ctrl-C ends", "dim"),
+        )
+        return Group(Text(self._line.strip() or "…"), status)
+
+
+def draw_meter(level_dbfs: float) -> str:
+    """A bar that is full at full scale and empty at -60 dB."""
+    share = (level_dbfs - QUIETEST_DBFS) / -QUIETEST_DBFS
+    full = round(min(1.0, max(0.0, share)) * METER_CELLS)
+    return "█" * full + "░" * (METER_CELLS - full)
+
+
+def make_view(
+    read_level_dbfs: Callable[[], float], plain: bool, text_to_stdout: bool
+) -> TranscriptView:
+    """The live screen where there is a terminal; the text goes to standard output unless a
+    document will."""
+    console = Console(file=sys.stdout if text_to_stdout else sys.stderr)
+    if plain or not console.is_terminal:
+        return PlainView(console, Console(stderr=True))
+    return LiveView(console, read_level_dbfs)
