@@ -19,18 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # Modal puts only this file's own folder on the path.
 sys.path.insert(0, str(ROOT))
 
+from stt_service import bench as benchmark  # noqa: E402
 from stt_service import weights  # noqa: E402
-from stt_service.bench import DEFAULT_BATCH_SIZES, parse_batch_sizes, print_report  # noqa: E402
 from stt_service.config import InvalidSetting  # noqa: E402
-from stt_service.deployment import (  # noqa: E402
-    POOL_NAME,
-    Deployment,
-    read_credentials,
-)
+from stt_service.deployment import POOL_NAME, Deployment, read_credentials  # noqa: E402
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
     from stt_service.pool import PoolMember
 
 PYTHON_VERSION = "3.11"
@@ -43,13 +37,16 @@ MAX_CONTAINERS = 10
 SCALEDOWN_WINDOW_S = 60
 # The 2.6B model's 6 GB, fetched at a start that finds the volume empty, and the warm-up.
 STARTUP_TIMEOUT_S = 20 * MINUTE_S
-FETCH_TIMEOUT_S = 60 * MINUTE_S
-BENCH_TIMEOUT_S = 60 * MINUTE_S
+GATEWAY_STARTUP_TIMEOUT_S = 2 * MINUTE_S
+JOB_TIMEOUT_S = 60 * MINUTE_S
 # Longer than PoolMember.drain takes.
 EXIT_GRACE_PERIOD_S = 6 * MINUTE_S
 # One WebSocket is one call of the gateway's function, which Modal ends after this time.
 LONGEST_SESSION_S = 4 * 60 * MINUTE_S
 SOCKETS_PER_GATEWAY = 100
+# Reserved, so that no neighbour makes a step late; one core is the model thread's.
+POOL_CPU_CORES = 2.0
+POOL_MEMORY_MIB = 8 * 1024
 
 try:
     deployment = Deployment.from_environment(os.environ)
@@ -89,14 +86,14 @@ def add_sources(image: modal.Image, *packages: str) -> modal.Image:
 server_image = add_sources(
     make_image("server")
     .env({"HF_HUB_CACHE": WEIGHTS_DIR})
-    .run_function(weights.fetch, args=(model,), volumes=weights_to_write, timeout=FETCH_TIMEOUT_S),
+    .run_function(weights.fetch, args=(model,), volumes=weights_to_write, timeout=JOB_TIMEOUT_S),
     "stt_service",
     "proto/stt",
 )
 gateway_image = add_sources(make_image("gateway"), "stt_service", "proto/stt", "gateway")
 
 
-@app.function(image=server_image, volumes=weights_to_write, timeout=FETCH_TIMEOUT_S)
+@app.function(image=server_image, volumes=weights_to_write, timeout=JOB_TIMEOUT_S)
 def fetch_weights() -> None:
     """Fill the volume, for a container that found it empty."""
     weights.fetch(model)
@@ -109,6 +106,8 @@ def fetch_weights() -> None:
     env={"HF_HUB_OFFLINE": "1"},
     volumes=weights_to_read,
     gpu=deployment.gpu,
+    cpu=POOL_CPU_CORES,
+    memory=POOL_MEMORY_MIB,
     port=GRPC_PORT,
     h2_enabled=True,
     max_concurrency=deployment.engine.slots,
@@ -154,6 +153,7 @@ class SpeechToText:
     min_containers=0,
     max_containers=MAX_CONTAINERS,
     scaledown_window=SCALEDOWN_WINDOW_S,
+    startup_timeout=GATEWAY_STARTUP_TIMEOUT_S,
     timeout=LONGEST_SESSION_S,
 )
 @modal.concurrent(max_inputs=SOCKETS_PER_GATEWAY)
@@ -171,8 +171,8 @@ class Gateway:
         self.pool_url = url
 
     @modal.asgi_app(label=deployment.gateway_label, requires_proxy_auth=True)
-    def serve(self) -> "Starlette":
-        """The gateway's application."""
+    def serve(self) -> object:
+        """The gateway's ASGI application."""
         from gateway.config import GatewayConfig, parse_upstream
         from gateway.server import create_app
 
@@ -184,16 +184,15 @@ class Gateway:
     env={"HF_HUB_OFFLINE": "1"},
     volumes=weights_to_read,
     gpu=deployment.gpu,
-    timeout=BENCH_TIMEOUT_S,
+    timeout=JOB_TIMEOUT_S,
 )
 def measure(batch_sizes: tuple[int, ...]) -> dict[str, Any]:
     """Time the model's steps on the GPU."""
-    from stt_service.bench import measure as measure_steps
-
-    return measure_steps(deployment.engine, batch_sizes).as_dict()
+    return benchmark.measure(deployment.engine, batch_sizes).as_dict()
 
 
 @app.local_entrypoint()
-def bench(batch_sizes: str = DEFAULT_BATCH_SIZES) -> None:
+def bench(batch_sizes: str = benchmark.DEFAULT_BATCH_SIZES) -> None:
     """`uvx modal run stt_service/modal_app.py::bench`: the figures of one GPU."""
-    print_report(measure.remote(parse_batch_sizes(batch_sizes)), gpu=deployment.gpu)
+    sizes = benchmark.parse_batch_sizes(batch_sizes)
+    benchmark.print_report(measure.remote(sizes), gpu=deployment.gpu)
