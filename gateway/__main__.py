@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> int:
 
     configure_logging(options.log_format)
     try:
-        config = config_from_arguments(options)
         address = HttpAddress.parse(options.http)
+        config = config_from_arguments(options)
     except ValueError as error:
         print(f"stt-gateway: {error}", file=sys.stderr)
         return 2

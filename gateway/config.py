@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
 import os
 from collections.abc import Mapping
@@ -29,6 +30,11 @@ class HttpAddress:
 
     host: str
     port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
 
     @classmethod
     def parse(cls, address: str) -> HttpAddress:
@@ -60,6 +66,8 @@ class GatewayConfig:
     """Audio of one session that is held before its WebSocket is read no further."""
     allow_origins: frozenset[str] = frozenset()
     """Origins of other sites whose pages may connect, like `https://example.com`."""
+    local_only: bool = False
+    """Whether only this machine can connect; its own pages then have this machine's address."""
     grace_s: float = 30.0
     """How long open sessions may go on after SIGTERM."""
 
@@ -87,8 +95,17 @@ def config_from_arguments(
         patience_s=arguments.patience,
         max_message_bytes=round(arguments.max_message_mib * MIB),
         allow_origins=frozenset(arguments.allow_origin),
+        local_only=HttpAddress.parse(arguments.http).is_loopback,
         grace_s=arguments.grace,
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or number, is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def parse_upstream(

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.config import is_loopback
+
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -57,10 +59,12 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-def is_origin_allowed(headers: Headers, allow_origins: Set[str]) -> bool:
+def is_origin_allowed(headers: Headers, allow_origins: Set[str], *, local_only: bool) -> bool:
     """Whether the page that opens this WebSocket may: it is ours, or listed, or no page at all.
 
-    Browsers always send `Origin`, and a page cannot change it; other programs send none.
+    Browsers always send `Origin`, and a page cannot change it; other programs send none. A page of
+    ours comes from the host that the request is for. With `local_only` that host must be this
+    machine by its own name: another site could let a name of its own lead here (DNS rebinding).
     """
     origin = headers.get("origin")
     if origin is None:
@@ -70,8 +74,11 @@ def is_origin_allowed(headers: Headers, allow_origins: Set[str]) -> bool:
         return False
     if any(place == _place(allowed) for allowed in allow_origins):
         return True
+    scheme, host, _port = place
+    if local_only and not is_loopback(host):
+        return False
     # The scheme cannot be compared: behind an edge that ends TLS this side sees plain HTTP.
-    return place == _place(f"{place[0]}://{headers.get('host', '')}")
+    return place == _place(f"{scheme}://{headers.get('host', '')}")
 
 
 def _place(origin: str) -> tuple[str, str, int | None] | None:

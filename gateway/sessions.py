@@ -52,7 +52,9 @@ class Sessions:
         if self.draining:
             await self._refuse(websocket, log, UNAVAILABLE, "draining", "The gateway is restarting")
             return
-        if not is_origin_allowed(websocket.headers, self._config.allow_origins):
+        if not is_origin_allowed(
+            websocket.headers, self._config.allow_origins, local_only=self._config.local_only
+        ):
             text = (
                 "Pages of this origin may not connect. Start the gateway with --allow-origin "
                 "and the page's origin if they should"

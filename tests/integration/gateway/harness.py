@@ -57,6 +57,7 @@ class Call:
     """What the scripted service saw of one call."""
 
     config: stt_pb2.StreamingConfig
+    held: bool = False
     audio: bytearray = field(default_factory=bytearray)
     pieces: list[int] = field(default_factory=list)
     flush_ids: list[str] = field(default_factory=list)
@@ -67,7 +68,7 @@ class ScriptedService(stt_pb2_grpc.SpeechToTextServiceServicer):
     """Speaks stt.v1 without a model: one token for every audio message, and what it is told to.
 
     `refuse` ends a call before `ready`; `fail_after_bytes` ends it with `failure` once so much
-    audio has come; while `hold` is unset it reads nothing after the config.
+    audio has come; a call opened while `holding` reads nothing more until `release`.
     """
 
     def __init__(self) -> None:
@@ -77,14 +78,14 @@ class ScriptedService(stt_pb2_grpc.SpeechToTextServiceServicer):
         self.fail_after_bytes = 0
         self.babble: str | None = None
         self.babbled = 0
-        self.hold = asyncio.Event()
-        self.hold.set()
+        self.holding = False
+        self.release = asyncio.Event()
 
     async def StreamingTranscribe(self, request_iterator: Any, context: Any) -> None:
         config = (await anext(request_iterator)).config
         if self.refuse:
             await self.refuse.pop(0).apply(context)
-        call = Call(config)
+        call = Call(config, held=self.holding)
         self.calls.append(call)
         try:
             await context.write(Response(ready=stt_pb2.Ready(session_id=f"s{len(self.calls)}")))
@@ -96,7 +97,8 @@ class ScriptedService(stt_pb2_grpc.SpeechToTextServiceServicer):
         while self.babble is not None:
             await context.write(Response(token=stt_pb2.Token(text=self.babble)))
             self.babbled += 1
-        await self.hold.wait()
+        if call.held:
+            await self.release.wait()
         async for request in requests:
             if request.HasField("flush"):
                 call.flush_ids.append(request.flush.flush_id)

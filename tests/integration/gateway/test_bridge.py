@@ -107,10 +107,10 @@ class TestCarrying:
 
 
 class TestBackpressure:
-    async def test_a_service_that_takes_no_audio_stops_the_client(
+    async def test_a_service_that_takes_no_audio_stops_its_client_and_no_other(
         self, gateway: RunningGateway, service: ScriptedService
     ):
-        service.hold.clear()
+        service.holding = True
         sent = 0
         async with gateway.connect("?events=final") as websocket:
 
@@ -128,7 +128,13 @@ class TestBackpressure:
                 await asyncio.sleep(0.5)
             # One MiB here, the rest in the sockets and HTTP/2 windows on the way.
             assert sent * CHUNK_BYTES < 24 * MIB
-            service.hold.set()
+            # Both share one HTTP/2 connection; the one that is held up must not hold up the other.
+            service.holding = False
+            async with gateway.connect("?events=final") as other:
+                await other.send(bytes(4 * MIB))
+                await other.send(END)
+                assert (await read_to_close(other)).messages[-1]["transcript"] == f" {4 * MIB}"
+            service.release.set()
             ended = await read_to_close(websocket)
             await sending
         assert ended.messages[-1]["transcript"] == f" {1024 * CHUNK_BYTES}"
@@ -166,7 +172,7 @@ class TestLeaving:
     async def test_a_client_that_vanishes_ends_the_call_at_once(
         self, gateway: RunningGateway, service: ScriptedService
     ):
-        service.hold.clear()
+        service.holding = True
         websocket = await gateway.connect("?events=ready")
         await read_until(websocket, "ready")
         # More than the inbox holds: the gateway still has most of it when the client is gone.

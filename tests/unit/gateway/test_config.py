@@ -19,7 +19,7 @@ KEYS = {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
 
 def test_the_command_lines_defaults_are_the_configurations():
     arguments = build_parser().parse_args(["--upstream", "127.0.0.1:50051"])
-    assert config_from_arguments(arguments, {}) == GatewayConfig(UPSTREAM)
+    assert config_from_arguments(arguments, {}) == GatewayConfig(UPSTREAM, local_only=True)
     assert HttpAddress.parse(arguments.http) == HttpAddress("127.0.0.1", 8000)
 
 
@@ -27,12 +27,13 @@ def test_options_reach_the_configuration():
     arguments = build_parser().parse_args(
         [
             *("--upstream", "https://example.modal.run", "--patience", "7", "--grace", "2.5"),
-            *("--max-message-mib", "0.5"),
+            *("--max-message-mib", "0.5", "--http", "0.0.0.0:80"),
             *("--allow-origin", "https://a.example", "--allow-origin", "https://b.example:8443"),
         ]
     )
     config = config_from_arguments(arguments, KEYS)
     assert config.patience_s == 7
+    assert not config.local_only
     assert config.grace_s == 2.5
     assert config.max_message_bytes == 512 * 1024
     assert config.allow_origins == {"https://a.example", "https://b.example:8443"}

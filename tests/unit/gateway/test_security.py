@@ -22,7 +22,7 @@ ALLOWED = frozenset({"https://friend.example", "http://dev.example:3000/"})
 )
 def test_welcome(host: str, origin: str | None):
     headers = {"host": host} | ({"origin": origin} if origin is not None else {})
-    assert is_origin_allowed(Headers(headers), ALLOWED)
+    assert is_origin_allowed(Headers(headers), ALLOWED, local_only=False)
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,32 @@ def test_welcome(host: str, origin: str | None):
     ],
 )
 def test_refused(origin: str):
-    assert not is_origin_allowed(Headers({"host": "127.0.0.1:8000", "origin": origin}), ALLOWED)
+    headers = Headers({"host": "127.0.0.1:8000", "origin": origin})
+    assert not is_origin_allowed(headers, ALLOWED, local_only=False)
 
 
 def test_a_request_without_host_has_no_pages():
-    assert not is_origin_allowed(Headers({"origin": "http://127.0.0.1"}), frozenset())
+    headers = Headers({"origin": "http://127.0.0.1"})
+    assert not is_origin_allowed(headers, frozenset(), local_only=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "welcome"),
+    [
+        ("127.0.0.1:8000", True),
+        ("localhost:8000", True),
+        ("stt.localhost:8000", True),
+        ("[::1]:8000", True),
+        ("rebound.evil.example:8000", False),
+        ("localhost.evil.example:8000", False),
+        ("10.0.0.7:8000", False),
+        ("friend.example", True),
+    ],
+)
+def test_on_loopback_a_page_of_ours_has_this_machines_name(host: str, welcome: bool):
+    scheme = "https" if host == "friend.example" else "http"
+    headers = Headers({"host": host, "origin": f"{scheme}://{host}"})
+    assert is_origin_allowed(headers, ALLOWED, local_only=True) is welcome
 
 
 def test_the_policy_lets_nothing_inline_run():
