@@ -136,7 +136,7 @@ class Engine:
         self._idle.clear()
         return session
 
-    async def drain(self, grace_s: float, finish_s: float = 5.0) -> None:
+    async def drain(self, grace_s: float, finish_s: float = 10.0) -> None:
         """Admit nobody new and let everyone in finish.
 
         Sessions still open after `grace_s` are finished: they get their last words

@@ -90,6 +90,7 @@ class Session:
         # Bounded: items that wait are, and each makes a few updates at most.
         self._updates: deque[Update] = deque()
         self._changed = asyncio.Event()
+        self._pushing = False
         self._input_ended = False
         self._over = False
         self._closed = False
@@ -106,11 +107,19 @@ class Session:
 
         Raises InvalidAudio, and whatever ended the session meanwhile.
         """
-        for frames in self._framer.push(data):
-            self._note_audio()
-            await self._wait_for_room()
-            self._push(frames)
+        if self._input_ended:
+            return
+        self._pushing = True
+        try:
+            for frames in self._framer.push(data):
+                self._note_audio()
+                await self._wait_for_room()
+                self._push(frames)
+        finally:
+            self._pushing = False
         self._note_audio()
+        if self._input_ended:
+            self._push_finish()
 
     async def flush(self, flush_id: str) -> None:
         """Ask for every word of the audio pushed so far, then Flushed."""
@@ -124,7 +133,9 @@ class Session:
         self._input_ended = True
         self._error = self._error or reason
         self._silence_timer.cancel()
-        self._push([*self._framer.cut_rest(), Finish()])
+        # A message that is still being read belongs to what was said.
+        if not self._pushing:
+            self._push_finish()
 
     def fail(self, error: EngineError) -> None:
         """End the session now: what has arrived can still be read, then `error` is raised."""
@@ -177,6 +188,9 @@ class Session:
         if len(self._updates) == MAX_UPDATES_WAITING - 1:
             self._wake()
         return update
+
+    def _push_finish(self) -> None:
+        self._push([*self._framer.cut_rest(), Finish()])
 
     def _push(self, items: Sequence[Frame | Mark]) -> None:
         if items and not self._over:

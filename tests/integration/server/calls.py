@@ -1,0 +1,58 @@
+"""Calls with the generated stubs, as a client of the wire contract makes them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+from google.rpc import status_pb2
+
+from stt.v1 import stt_pb2, stt_pb2_grpc
+
+Request = stt_pb2.StreamingTranscribeRequest
+Response = stt_pb2.StreamingTranscribeResponse
+
+
+def request_config(**fields: Any) -> Request:
+    return Request(config=stt_pb2.StreamingConfig(**fields))
+
+
+def request_audio(audio: bytes) -> Request:
+    return Request(audio=audio)
+
+
+def split(data: bytes, size: int) -> list[bytes]:
+    return [data[n : n + size] for n in range(0, len(data), size)]
+
+
+async def send(requests: Sequence[Request], pause_s: float = 0.0) -> AsyncIterator[Request]:
+    for request in requests:
+        yield request
+        if pause_s:
+            await asyncio.sleep(pause_s)
+
+
+async def stream(
+    channel: grpc.aio.Channel, requests: Sequence[Request], pause_s: float = 0.0
+) -> list[Response]:
+    """All responses to these requests, half-closed at the end. Raises AioRpcError."""
+    stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+    call = stub.StreamingTranscribe(send(requests, pause_s))
+    return [response async for response in call]
+
+
+def texts(responses: Sequence[Response]) -> str:
+    return "".join(r.token.text for r in responses if r.HasField("token"))
+
+
+def kinds(responses: Sequence[Response]) -> list[str]:
+    return [str(r.WhichOneof("event")) for r in responses]
+
+
+def details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    """The google.rpc details of an error, by their type's name."""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            status = status_pb2.Status.FromString(value)
+            return {any_.TypeName(): any_ for any_ in status.details}
+    return {}

@@ -1,0 +1,109 @@
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stt.v1 import stt_pb2
+from stt_service.engine import errors
+from stt_service.engine.events import Final, Flushed, Pause, Token, Word
+from stt_service.engine.session import SessionOptions, Update
+from stt_service.translation import (
+    read_options,
+    to_duration,
+    to_seconds,
+    write_response,
+    write_status,
+)
+
+Code = grpc.StatusCode
+ALL = set(stt_pb2.OptionalEvent.values())
+
+
+def test_an_empty_config_means_the_defaults() -> None:
+    assert read_options(stt_pb2.StreamingConfig()) == SessionOptions()
+
+
+def test_every_setting_is_read() -> None:
+    config = stt_pb2.StreamingConfig(
+        encoding=stt_pb2.ENCODING_MULAW,
+        sample_rate_hertz=8000,
+        vad=stt_pb2.VadSettings(threshold=0.75, pause_seconds=0.5),
+        idle_timeout=Duration(seconds=30),
+        stall_timeout=Duration(nanos=250_000_000),
+    )
+    assert read_options(config) == SessionOptions("mulaw", 8000, 0.5, 0.75, 30.0, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("config", "option"),
+    [
+        (stt_pb2.StreamingConfig(encoding=9), "encoding"),
+        (stt_pb2.StreamingConfig(vad=stt_pb2.VadSettings(threshold=1.5)), "vad.threshold"),
+        (stt_pb2.StreamingConfig(idle_timeout=Duration(seconds=0)), "idle_timeout"),
+        (stt_pb2.StreamingConfig(idle_timeout=Duration(seconds=601)), "idle_timeout"),
+        (stt_pb2.StreamingConfig(stall_timeout=Duration(seconds=-1)), "stall_timeout"),
+    ],
+)
+def test_a_wrong_setting_is_named(config, option) -> None:
+    with pytest.raises(errors.InvalidOptions) as caught:
+        read_options(config)
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "detail"),
+    [
+        (errors.InvalidOptions("x", "no"), Code.INVALID_ARGUMENT, "BadRequest"),
+        (errors.InvalidAudio("no"), Code.INVALID_ARGUMENT, "BadRequest"),
+        (errors.NoFreeSlot(8), Code.RESOURCE_EXHAUSTED, "RetryInfo"),
+        (errors.WarmingUp(), Code.UNAVAILABLE, "RetryInfo"),
+        (errors.Draining(), Code.UNAVAILABLE, "RetryInfo"),
+        (errors.IdleTimeout(10), Code.DEADLINE_EXCEEDED, None),
+        (errors.EngineDied(RuntimeError("x")), Code.INTERNAL, None),
+    ],
+)
+def test_every_error_has_its_status(error, code, detail) -> None:
+    written_code, status = write_status(error)
+    assert written_code is code
+    assert (status.code, status.message) == (code.value[0], str(error))
+    assert [any_.TypeName() for any_ in status.details] == (
+        [f"google.rpc.{detail}"] if detail else []
+    )
+
+
+def test_a_refusal_says_when_to_come_back() -> None:
+    _, status = write_status(errors.NoFreeSlot(8))
+    retry = error_details_pb2.RetryInfo()
+    status.details[0].Unpack(retry)
+    assert to_seconds(retry.retry_delay) == errors.NoFreeSlot(8).retry_after_s
+
+
+word = Word("hello", 1.0, 1.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "optional"),
+    [
+        (Token(" hello", 1.0), "token", False),
+        (word, "word", True),
+        (Pause(2.0), "vad_end", True),
+        (Flushed("f"), "flushed", False),
+        (Final(" hello", (word,), 3.0), "final", False),
+    ],
+)
+def test_every_event_has_its_message(event, kind, optional) -> None:
+    update = Update(event, processed_s=2.0, lag_s=0.25, step_ended_at=1e9)
+    response = write_response(update, ALL)
+    assert response is not None
+    assert response.WhichOneof("event") == kind
+    assert to_seconds(response.processed_offset) == 2.0
+    assert to_seconds(response.lag) == 0.25
+    assert response.step_time.seconds == 1e9
+    assert (write_response(update, set()) is None) == optional
+
+
+@given(st.floats(0, 1e6))
+def test_seconds_survive_the_wire_within_a_microsecond(seconds) -> None:
+    assert abs(to_seconds(to_duration(seconds)) - seconds) <= 1e-6
