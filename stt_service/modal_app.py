@@ -133,7 +133,7 @@ class SpeechToText:
         from stt_service.pool import PoolMember
 
         await weights.ensure_stored(model, fetch_weights.remote.aio, volume.reload.aio)
-        self.member = PoolMember(deployment.engine, self.address)
+        self.member = PoolMember.serving(deployment.engine, self.address)
         await self.member.load()
 
     @modal.enter(snap=False)

@@ -24,19 +24,17 @@ class PoolMember:
     has it replaced; `end_process` does that.
     """
 
-    def __init__(
-        self,
-        engine: EngineConfig,
-        address: str,
-        end_process: Callable[[int], object] = os._exit,
-    ) -> None:
-        configure_logging("json")
-        self._engine = engine
-        self._server = Server(
-            engine, ServerConfig(grpc_address=address, drain_grace_s=DRAIN_GRACE_S)
-        )
+    def __init__(self, server: Server, end_process: Callable[[int], object] = os._exit) -> None:
+        self._server = server
         self._end_process = end_process
         self._watching: asyncio.Task[None] | None = None
+
+    @classmethod
+    def serving(cls, engine: EngineConfig, address: str) -> "PoolMember":
+        """A member that will listen on HOST:PORT; the process logs JSON lines from now on."""
+        configure_logging("json")
+        log.info("loading", model=engine.model, slots=engine.slots)
+        return cls(Server(engine, ServerConfig(address, drain_grace_s=DRAIN_GRACE_S)))
 
     @property
     def port(self) -> int:
@@ -45,14 +43,13 @@ class PoolMember:
 
     async def load(self) -> None:
         """Load the model and warm it up. Raises what loading raised."""
-        log.info("loading", model=self._engine.model, slots=self._engine.slots)
         await self._server.warm_up()
 
     async def listen(self) -> None:
         """Serve from now on. Raises OSError if the address is taken."""
         await self._server.start()
         self._watching = asyncio.create_task(self._end_with_engine())
-        log.info("listening", port=self.port, model=self._engine.model)
+        log.info("listening", port=self.port)
 
     async def drain(self) -> None:
         """Refuse new sessions, let the open ones finish, or give them their last words."""

@@ -1,0 +1,55 @@
+"""Run the pool's class in this process as Modal's container entry point does.
+
+The event loop, the order of the enter methods, SIGTERM and the exit methods are the SDK's own
+code. Only the messages to Modal about the task are left out.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, cast
+
+from modal._container_entrypoint import call_server
+from modal._runtime.user_code_event_loop import UserCodeEventLoop
+from modal._runtime.user_code_imports import ImportedServer
+from modal._utils.async_utils import synchronizer
+from modal_proto import api_pb2
+
+from stt_service import modal_app
+
+
+class SilentTask:
+    """In place of the manager that tells Modal how the task fares."""
+
+    @contextlib.contextmanager
+    def handle_task_lifecycle_exception(self) -> Iterator[None]:
+        yield
+
+    def volume_commit(self, volume_ids: list[str]) -> None:
+        assert volume_ids == []
+
+
+PoolClass = cast(Any, synchronizer._translate_in(modal_app.SpeechToText))._get_user_cls()
+
+
+class LoopbackPool(PoolClass):
+    """The class itself, on a free port of loopback."""
+
+    address = "127.0.0.1:0"
+
+
+def main() -> None:
+    pool = LoopbackPool()
+    service = ImportedServer(
+        user_cls_instance=pool,
+        app=cast(Any, modal_app.app),
+        service_deps=None,
+        function_def=api_pb2.Function(is_server=True),
+    )
+    task = cast(Any, SilentTask())
+    with UserCodeEventLoop() as event_loop, service.lifecycle_context(event_loop, task):
+        print(f"ready port={pool.member.port}", flush=True)
+        call_server(event_loop)
+
+
+if __name__ == "__main__":
+    main()
