@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
@@ -175,22 +176,28 @@ def measure_dbfs(block: FloatArray) -> float:
 
 
 def _load_sounddevice() -> Any:
-    with _native_noise_hidden():
-        try:
-            import sounddevice
-        except OSError as error:
-            raise AudioError(NO_PORTAUDIO) from error
+    try:
+        import sounddevice
+    except OSError as error:
+        raise AudioError(NO_PORTAUDIO) from error
     return sounddevice
 
 
 @contextlib.contextmanager
-def _native_noise_hidden() -> Generator[None]:
-    """ALSA writes to the process's standard error about every device that it does not find."""
+def native_noise_hidden() -> Generator[None]:
+    """Hide what ALSA and PortAudio write to standard error; Python's own messages still come.
+
+    For commands, around everything that they do with a microphone: the libraries complain about
+    every device that they do not find, in the middle of the screen.
+    """
+    shown = sys.stderr
     saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
+        with os.fdopen(os.dup(saved), "w", buffering=1, encoding="utf-8") as sys.stderr:
+            yield
     finally:
+        sys.stderr = shown
         os.dup2(saved, 2)
         os.close(saved)

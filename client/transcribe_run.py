@@ -19,7 +19,12 @@ from client.documents import Document, render_all
 from client.environment import Environment
 from client.events import Final, Pause, Ready, Reconnected, Token, Word
 from client.exit_codes import INTERRUPTED, OK, exit_code_for
-from client.microphone import MicrophoneSource, choose_device, list_input_devices
+from client.microphone import (
+    MicrophoneSource,
+    choose_device,
+    list_input_devices,
+    native_noise_hidden,
+)
 from client.stream import SttClient, WebSocketSttClient
 from client.target import Target, find_target
 from client.transcribe_view import NEW_LINE_GAP_S, TranscriptView, make_view
@@ -32,11 +37,12 @@ Client = SttClient | WebSocketSttClient
 async def run(arguments: argparse.Namespace) -> int:
     """Do what the arguments say; returns the exit code."""
     try:
-        if arguments.list_devices:
-            return _print_devices()
-        if not arguments.files:
+        if arguments.files:
+            return await _transcribe_files(arguments)
+        with native_noise_hidden():
+            if arguments.list_devices:
+                return _print_devices()
             return await _transcribe_microphone(arguments)
-        return await _transcribe_files(arguments)
     except (SttError, AudioError, OSError, ValueError) as error:
         print(f"stt-transcribe: {error}", file=sys.stderr)
         return exit_code_for(error)
