@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from itertools import pairwise
 
+import grpc
 import numpy as np
 import pytest
 import soxr
 import websockets
 
+from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.integration.gateway.harness import Ended, read_to_close, read_until
 from tests.support import Recording, Service
 
@@ -105,6 +107,34 @@ async def test_words_and_final_for_those_who_ask(
         assert word["start"] == pytest.approx(spoken.start_s, abs=0.5)
         assert 0 <= word["confidence"] <= 1
     assert all(one["start"] < two["start"] for one, two in pairwise(words))
+
+
+async def transcribe_over_grpc(service: Service, audio: bytes) -> str:
+    """The same over the other entrance, with nothing but the stubs."""
+    requests = [stt_pb2.StreamingTranscribeRequest(config=stt_pb2.StreamingConfig())]
+    requests += [
+        stt_pb2.StreamingTranscribeRequest(audio=piece) for piece in split(audio, FRAME_BYTES)
+    ]
+    async with grpc.aio.insecure_channel(service.grpc) as channel:
+        stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+        async for response in stub.StreamingTranscribe(iter(requests)):
+            if response.HasField("final"):
+                return response.final.transcript
+    raise AssertionError("no final")
+
+
+async def test_eight_clients_on_two_protocols_get_their_own_words(
+    service: Service, recordings: tuple[Recording, ...]
+):
+    async def over_websocket(recording: Recording) -> str:
+        pieces = split(recording.pcm_f32le(), FRAME_BYTES)
+        return (await transcribe(service.websocket_url, pieces)).text
+
+    transcripts = await asyncio.gather(
+        *(over_websocket(recording) for recording in recordings[:4]),
+        *(transcribe_over_grpc(service, recording.pcm_f32le()) for recording in recordings[4:8]),
+    )
+    assert [text.split() for text in transcripts] == [r.text.split() for r in recordings[:8]]
 
 
 async def test_a_flush_brings_the_words_at_once_and_the_session_goes_on(
