@@ -27,13 +27,13 @@ class Deployer:
         self._folder = folder
 
     async def deploy(self, **environment: str) -> Finished:
-        return await self._run("-m", "modal", "deploy", str(MODAL_APP), **environment)
+        return await self.run("-m", "modal", "deploy", str(MODAL_APP), **environment)
 
     async def find_urls(self, **environment: str) -> Finished:
         path = f"{self._packages}:{ROOT}"
-        return await self._run("-m", "stt_service.modal_url", PYTHONPATH=path, **environment)
+        return await self.run("-m", "stt_service.modal_url", PYTHONPATH=path, **environment)
 
-    async def _run(self, *arguments: str, **environment: str) -> Finished:
+    async def run(self, *arguments: str, **environment: str) -> Finished:
         return await run_python(
             *arguments,
             packages=self._packages,
@@ -195,3 +195,36 @@ async def test_a_wrong_setting_stops_the_deployment(
     assert sentence in finished.output
     assert len(finished.output.strip().splitlines()) == 1, finished.output
     assert deployer.registered == Registered()
+
+
+COUNT_DEPENDENCIES = """
+import sys
+from modal._runtime.task_lifecycle_manager import _TaskLifecycleManager
+from modal._utils.async_utils import synchronizer
+
+sys.path.insert(0, sys.argv[1])
+if sys.argv[2] == "there":
+    _TaskLifecycleManager._singleton = object()  # by this modal knows that it is in a container
+import modal_app
+
+functions = synchronizer._translate_in(modal_app.app)._local_state.functions
+for name, function in sorted(functions.items()):
+    print(name, len(function._deps_(only_explicit_mounts=True)))
+"""
+
+
+async def test_the_file_reads_the_same_in_a_container(deployer: Deployer, tmp_path: Path) -> None:
+    """Modal matches what a function depends on, here and in its container, by position."""
+    source_dir = tmp_path / "root"
+    source_dir.mkdir()
+    (source_dir / "modal_app.py").write_bytes(MODAL_APP.read_bytes())
+    for package in ("stt_service", "gateway", "proto/stt"):
+        (source_dir / Path(package).name).symlink_to(ROOT / package)
+
+    count = ("-c", COUNT_DEPENDENCIES)
+    here = await deployer.run(*count, str(MODAL_APP.parent), "here", **CREDENTIALS)
+    there = await deployer.run(*count, str(source_dir), "there")
+
+    assert here.status == 0, here.output
+    assert there.output == here.output
+    assert "SpeechToText" in there.output
