@@ -34,14 +34,13 @@ from gateway.protocol import (
     Command,
     End,
     Json,
-    ProtocolError,
-    StreamOptions,
     encode_error,
     encode_event,
     encode_ping,
     parse_command,
     to_text,
 )
+from gateway.query import ProtocolError, StreamOptions
 from gateway.upstream import Admission, Call, Upstream
 from stt.errors import SttError, error_from_rpc
 from stt.logs import EventLog

@@ -22,7 +22,7 @@ from gateway.closing import (
 )
 from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
-from gateway.protocol import ProtocolError, parse_query
+from gateway.query import ProtocolError, parse_query
 from gateway.security import is_origin_allowed
 from gateway.upstream import Upstream
 from stt.logs import EventLog

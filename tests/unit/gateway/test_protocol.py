@@ -1,5 +1,4 @@
 import json
-from urllib.parse import urlencode
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -8,22 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.protocol import (
-    DOCUMENTED_EVENTS,
-    ENCODINGS,
     LONGEST_COMMAND,
     LONGEST_FLUSH_ID,
-    OPTIONAL_EVENTS,
     End,
-    ProtocolError,
-    StreamOptions,
     encode_error,
     encode_event,
     encode_ping,
     encode_server_info,
     parse_command,
-    parse_query,
     to_text,
 )
+from gateway.query import DOCUMENTED_EVENTS, ProtocolError, parse_query
 from stt.v1 import stt_pb2
 
 OLD_CLIENT = parse_query("")
@@ -76,104 +70,6 @@ EVENTS = {
         {"transcript": " zero", "words": [WORD_JSON], "audio_duration": 4.957},
     ),
 }
-
-
-class TestQuery:
-    def test_none_is_the_documented_protocol(self):
-        config = stt_pb2.StreamingConfig(
-            encoding=stt_pb2.ENCODING_PCM_F32LE,
-            events=[stt_pb2.OPTIONAL_EVENT_VAD_END, stt_pb2.OPTIONAL_EVENT_PING],
-        )
-        assert StreamOptions(config) == OLD_CLIENT
-
-    @given(
-        events=st.sets(st.sampled_from(sorted(OPTIONAL_EVENTS | DOCUMENTED_EVENTS))),
-        encoding=st.sampled_from(sorted(ENCODINGS)),
-        sample_rate=st.integers(8_000, 192_000),
-        idle_ms=st.integers(1, 600_000),
-        stall_ms=st.integers(1, 600_000),
-        threshold=st.integers(1, 999),
-        pause_ms=st.integers(1, 60_000),
-        timing=st.booleans(),
-    )
-    def test_what_is_asked_for_is_understood(
-        self, events, encoding, sample_rate, idle_ms, stall_ms, threshold, pause_ms, timing
-    ):
-        query = urlencode(
-            {
-                "events": ",".join(events),
-                "encoding": encoding,
-                "sample_rate": sample_rate,
-                "idle_timeout": f"{idle_ms / 1000:.3f}",
-                "stall_timeout": f"{stall_ms / 1000:.3f}",
-                "vad_threshold": threshold / 1000,
-                "pause_seconds": f"{pause_ms / 1000:.3f}",
-                "timing": int(timing),
-            }
-        )
-        options = parse_query(query)
-        assert options.events == events & OPTIONAL_EVENTS
-        assert options.timing is timing
-        config = options.config
-        assert config.encoding == ENCODINGS[encoding]
-        assert config.sample_rate_hertz == sample_rate
-        assert config.idle_timeout.ToMilliseconds() == idle_ms
-        assert config.stall_timeout.ToMilliseconds() == stall_ms
-        assert config.vad.threshold == pytest.approx(threshold / 1000, rel=1e-6)
-        assert config.vad.pause_seconds == pytest.approx(pause_ms / 1000, rel=1e-6)
-        assert (stt_pb2.OPTIONAL_EVENT_WORD in config.events) == ("word" in events)
-
-    def test_settings_that_are_not_given_are_not_set(self):
-        config = parse_query("events=word").config
-        assert not config.HasField("vad")
-        assert not config.HasField("idle_timeout")
-        assert not config.HasField("stall_timeout")
-        assert config.sample_rate_hertz == 0
-
-    @pytest.mark.parametrize(
-        ("query", "complaint"),
-        [
-            ("sample_rat=16000", 'no parameter "sample_rat". Known are: events, encoding,'),
-            ("encoding=mp3", 'no encoding "mp3". Known are: pcm_f32le, pcm_s16le, mulaw, ogg_opus'),
-            ("encoding=", 'no encoding ""'),
-            ("events=words", 'no optional event "words". Known are: final, flushed, ready, word'),
-            ("sample_rate=7999", "from 8000 to 192000"),
-            ("sample_rate=1e4", "from 8000 to 192000"),
-            ("sample_rate=%D9%A1%D9%A6%D9%A0%D9%A0%D9%A0", "from 8000 to 192000"),
-            ("sample_rate=-16000", "from 8000 to 192000"),
-            ("sample_rate=16000&sample_rate=8000", "sample_rate is given 2 times"),
-            ("idle_timeout=0", "idle_timeout"),
-            ("idle_timeout=601", "at most 600"),
-            ("idle_timeout=nan", "above 0"),
-            ("stall_timeout=inf", "above 0"),
-            ("stall_timeout=-1", "above 0"),
-            ("vad_threshold=1", "below 1"),
-            ("vad_threshold=0", "above 0"),
-            ("pause_seconds=two", "pause_seconds"),
-            ("timing=maybe", "timing"),
-            ("&".join(f"a{n}=1" for n in range(100)), "not understood"),
-        ],
-    )
-    def test_what_is_wrong_is_named(self, query: str, complaint: str):
-        with pytest.raises(ProtocolError) as raised:
-            parse_query(query)
-        assert complaint in str(raised.value)
-
-    @given(st.text(max_size=200))
-    def test_anything_else_is_a_protocol_error(self, query: str):
-        try:
-            options = parse_query(query)
-        except ProtocolError as error:
-            assert len(str(error)) < 400
-        else:
-            assert isinstance(options, StreamOptions)
-
-    @given(st.sampled_from(["sample_rate", "idle_timeout", "vad_threshold", "timing"]), st.text())
-    def test_odd_values_are_protocol_errors(self, name: str, value: str):
-        try:
-            parse_query(urlencode({name: value}, errors="replace"))
-        except ProtocolError as error:
-            assert name in str(error)
 
 
 class TestCommand:
