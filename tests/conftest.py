@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.support import Recording, Service, load_recordings, run_service
+
+# A busy machine is no bug of ours: pytest-timeout bounds a test, not hypothesis its examples.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
