@@ -75,6 +75,7 @@ class PacedSource:
     def __init__(
         self,
         blocks: Iterable[FloatArray],
+        duration_s: float,
         pace: float | None = None,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
@@ -82,6 +83,7 @@ class PacedSource:
         if pace is not None and pace <= 0:
             raise ValueError(f"The pace is {pace:g}; it must be above 0 (1 is real time).")
         self._blocks = blocks
+        self.duration_s = duration_s
         self._pace = pace
         self._clock = clock
         self._sleep = sleep
@@ -89,6 +91,15 @@ class PacedSource:
         """The clock's time at which sample zero was spoken; None before the first block."""
         self.position_s = 0.0
         """Audio given out so far."""
+
+    def time_of(self, position_s: float) -> float:
+        """The clock's time at which a position of the audio was or will be spoken.
+
+        Only while or after the source is iterated, and only for one that is paced.
+        """
+        if self.started_at is None:
+            raise ValueError("the source has not started")
+        return self.started_at + position_s / (self._pace or float("inf"))
 
     async def __aiter__(self) -> AsyncIterator[FloatArray]:
         self.started_at = self._clock()
@@ -115,8 +126,8 @@ class ArraySource(PacedSource):
     ) -> None:
         block_samples = max(1, round(block_s * sample_rate_hertz))
         blocks = [samples[i : i + block_samples] for i in range(0, len(samples), block_samples)]
-        self.duration_s = len(samples) / sample_rate_hertz
-        super().__init__(_Resampled(lambda: blocks, sample_rate_hertz), pace)
+        duration_s = len(samples) / sample_rate_hertz
+        super().__init__(_Resampled(lambda: blocks, sample_rate_hertz), duration_s, pace)
 
 
 class FileSource(PacedSource):
@@ -130,12 +141,10 @@ class FileSource(PacedSource):
             info = soundfile.info(str(self.path))
         except soundfile.LibsndfileError as error:
             raise _unreadable(self.path, error) from error
-        self.duration_s: float = info.duration
         rate_hertz: int = info.samplerate
         block_samples = max(1, round(block_s * rate_hertz))
-        super().__init__(
-            _Resampled(lambda: _read_blocks(self.path, block_samples), rate_hertz), pace
-        )
+        blocks = _Resampled(lambda: _read_blocks(self.path, block_samples), rate_hertz)
+        super().__init__(blocks, info.duration, pace)
 
 
 class _Resampled:

@@ -150,10 +150,10 @@ async def _play(client: Client, protocol: str, comparison: Comparison, view: Dem
         async for event in events:
             match event:
                 case Token(text, start_s):
-                    assert source.started_at is not None
-                    at_s = time.monotonic() - source.started_at
-                    heard.tokens.append((text, at_s - start_s))
-                    view.show_token(protocol, text, at_s, at_s - start_s)
+                    now = time.monotonic()
+                    behind_s = now - source.time_of(start_s)
+                    heard.tokens.append((text, behind_s))
+                    view.show_token(protocol, text, now - source.time_of(0.0), behind_s)
                 case Final(transcript):
                     heard.transcript = transcript
                 case _:
@@ -238,8 +238,7 @@ async def _measure(
             if event.timing.step_time is not None:
                 delivery_s.append(time.time() - event.timing.step_time)
             if isinstance(event, Token):
-                assert source.started_at is not None
-                behind_s.append(time.monotonic() - source.started_at - event.start_s)
+                behind_s.append(time.monotonic() - source.time_of(event.start_s))
             if isinstance(event, Final):
                 transcript = event.transcript
     return transcript

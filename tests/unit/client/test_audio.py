@@ -131,18 +131,19 @@ class FakeTime:
 async def test_a_paced_block_comes_when_its_last_sample_was_spoken(pace: float) -> None:
     time = FakeTime()
     blocks = [np.zeros(1_920, np.float32)] * 3 + [np.zeros(100, np.float32)]
-    source = PacedSource(blocks, pace, time.clock, time.sleep)
+    source = PacedSource(blocks, 1.0, pace, time.clock, time.sleep)
     arrivals = [time.now - 100.0 async for _ in source]
 
     spoken = np.cumsum([len(block) for block in blocks]) / SAMPLE_RATE_HERTZ
     np.testing.assert_allclose(arrivals, spoken / pace, atol=1e-9)
     assert source.started_at == 100.0
+    assert source.time_of(0.16) == pytest.approx(100.0 + 0.16 / pace)
     assert source.position_s == pytest.approx(spoken[-1])
 
 
 async def test_a_late_block_does_not_shift_the_later_ones() -> None:
     time = FakeTime()
-    source = PacedSource([np.zeros(1_920, np.float32)] * 3, 1.0, time.clock, time.sleep)
+    source = PacedSource([np.zeros(1_920, np.float32)] * 3, 0.24, 1.0, time.clock, time.sleep)
     arrivals: list[float] = []
     async for _ in source:
         arrivals.append(round(time.now - 100.0, 6))

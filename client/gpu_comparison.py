@@ -1,0 +1,99 @@
+"""One app on Modal for each GPU: deploy it, find it, and say how to stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# Dollars an hour as Modal listed them in November 2026; the GPU only, without CPU and memory.
+PRICES_PER_HOUR_USD = {
+    "T4": 0.59,
+    "L4": 0.80,
+    "A10G": 1.10,
+    "L40S": 1.95,
+    "A100": 2.78,
+    "H100": 3.95,
+}
+SERVER_PACKAGE = "stt_service"
+ERROR_LINES = 4
+
+_WEBSOCKET_LINE = re.compile(r"^WebSocket\s+(wss?://\S+)$", re.MULTILINE)
+
+
+class DeployError(Exception):
+    """An app could not be deployed or found; the text holds what Modal said."""
+
+
+@dataclass(frozen=True)
+class GpuApp:
+    """The app that serves on one GPU."""
+
+    gpu: str
+
+    @property
+    def name(self) -> str:
+        return f"kyutai-stt-{self.gpu.lower()}"
+
+    @property
+    def stop_command(self) -> str:
+        return f"uvx modal app stop {self.name}"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the deployment reads."""
+        return {**os.environ, "KYUTAI_GPU": self.gpu, "KYUTAI_APP_NAME": self.name}
+
+
+async def deploy(app: GpuApp) -> None:
+    """Run `modal deploy` for this GPU. Raises `DeployError`."""
+    command = [sys.executable, "-m", "modal", "deploy", str(_find_modal_app())]
+    await _run(command, app, "deploying")
+
+
+async def find_websocket_url(app: GpuApp) -> str:
+    """The deployed app's WebSocket address. Raises `DeployError`."""
+    command = [sys.executable, "-m", f"{SERVER_PACKAGE}.modal_url", "--app", app.name]
+    output = await _run(command, app, "finding")
+    match = _WEBSOCKET_LINE.search(output)
+    if match is None:
+        raise DeployError(f"finding {app.name} failed: no WebSocket address in {output!r}")
+    return match[1]
+
+
+async def _run(command: Sequence[str], app: GpuApp, doing: str) -> str:
+    if importlib.util.find_spec("modal") is None:
+        raise DeployError(
+            "Modal's package is missing. Run it as `uv run --extra modal stt-latency …`."
+        )
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=app.environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+    text = output.decode(errors="replace")
+    if process.returncode != 0:
+        said = " ".join(text.split("\n")[-ERROR_LINES - 1 :]).strip()
+        raise DeployError(f"{doing} {app.name} failed: {said}")
+    return text
+
+
+def _find_modal_app() -> Path:
+    """The deployment file of the service's package; found, not imported."""
+    spec = importlib.util.find_spec(SERVER_PACKAGE)
+    folders = spec.submodule_search_locations if spec else None
+    if not folders:
+        raise DeployError("The service's own package is not installed, so it cannot be deployed.")
+    return Path(folders[0]) / "modal_app.py"

@@ -1,0 +1,41 @@
+"""The distribution of token lags as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class PlotError(Exception):
+    """The plot cannot be drawn; the text says what helps."""
+
+
+def draw_plot(lags_s: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Write a PNG: the distribution of token lags, one curve for each label.
+
+    Raises `PlotError` where matplotlib is missing or nothing was measured.
+    """
+    measured = {label: values for label, values in lags_s.items() if values}
+    if not measured:
+        raise PlotError("No token came, so there is nothing to plot.")
+    figure = _make_figure()
+    axes = figure.subplots()
+    for label, values in measured.items():
+        axes.ecdf(values, label=f"{label} ({len(values)} tokens)")
+    axes.set_xlabel("seconds from the start of a word in the audio to its token")
+    axes.set_ylabel("share of tokens")
+    axes.set_xlim(left=0.0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def _make_figure() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PlotError(
+            "--plot needs matplotlib: pip install 'kyutai-stt[plot]', or uv run --extra plot …"
+        ) from error
+    return Figure(figsize=(8, 5), layout="constrained")

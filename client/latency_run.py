@@ -1,0 +1,204 @@
+"""The work of stt-latency."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from rich.console import Console
+
+from client.audio import ArraySource, AudioError, FileSource, PacedSource, Resampler
+from client.demo_audio import load_recordings
+from client.environment import Environment
+from client.exit_codes import FAILED, OK, exit_code_for
+from client.gpu_comparison import (
+    PRICES_PER_HOUR_USD,
+    DeployError,
+    GpuApp,
+    deploy,
+    find_websocket_url,
+)
+from client.latency_measure import LoadResult, MakeSource, measure_load
+from client.latency_plot import PlotError, draw_plot
+from client.latency_report import (
+    GpuResult,
+    Setup,
+    draw_gpus_table,
+    draw_load_table,
+    find_most_streams,
+    to_json,
+)
+from client.options import SAMPLE_RATE_HERTZ, FloatArray
+from client.target import Target, find_target
+from stt.channel import Patience
+from stt.errors import SttError
+
+# A GPU's first container may have to pull an image and load a large model.
+WARM_UP_PATIENCE = Patience(starting_s=900.0, full_s=60.0)
+
+
+async def run(arguments: argparse.Namespace) -> int:
+    """Do what the arguments say; returns the exit code."""
+    console = Console()
+    try:
+        audio = Audio.load(arguments.wav, arguments.rtf)
+        if arguments.compare_gpus:
+            return await _compare_gpus(arguments, audio, console)
+        return await _measure_target(arguments, audio, console)
+    except (SttError, AudioError, PlotError, OSError, ValueError) as error:
+        print(f"stt-latency: {error}", file=sys.stderr)
+        return exit_code_for(error)
+
+
+@dataclass(frozen=True)
+class Audio:
+    """What the streams send: each its own recording where there are several."""
+
+    recordings: tuple[FloatArray, ...]
+    rtf: float
+
+    @classmethod
+    def load(cls, path: Path | None, rtf: float) -> Audio:
+        """One recording, or pairs of the demo's. Raises `AudioError`."""
+        if path is not None:
+            FileSource(path)
+            return cls((_read(path),), rtf)
+        digits = [_read(recording.path) for recording in load_recordings()]
+        pairs = zip(digits, [*digits[1:], digits[0]], strict=True)
+        return cls(tuple(np.concatenate(pair) for pair in pairs), rtf)
+
+    @property
+    def mean_s(self) -> float:
+        samples = sum(len(recording) for recording in self.recordings)
+        return samples / len(self.recordings) / SAMPLE_RATE_HERTZ
+
+    @property
+    def make_source(self) -> MakeSource:
+        def make(number: int) -> PacedSource:
+            recording = self.recordings[number % len(self.recordings)]
+            return ArraySource(recording, pace=self.rtf)
+
+        return make
+
+
+def _read(path: Path) -> FloatArray:
+    samples, rate_hertz = soundfile.read(str(path), dtype="float32")
+    return Resampler(rate_hertz).push(samples, last=True)
+
+
+async def _measure_target(arguments: argparse.Namespace, audio: Audio, console: Console) -> int:
+    target = await find_target(arguments, Environment.read())
+    setup = _describe(arguments, audio, target)
+    console.print(f"Measuring {target}: {audio.mean_s:.1f} s of audio a stream, pace {audio.rtf:g}")
+    await _warm_up(target, audio)
+    loads: list[LoadResult] = []
+    for streams in arguments.sweep or [arguments.parallel]:
+        load = await measure_load(target.make_client, audio.make_source, streams, arguments.runs)
+        loads.append(load)
+        if arguments.sweep:
+            keeps_up = "keeps up" if load.is_in_real_time else "does not keep up"
+            console.print(f"{streams} streams: the service {keeps_up}")
+            if not load.is_in_real_time:
+                break
+    for load in loads:
+        console.print(draw_load_table(load))
+    _print_errors(loads, console)
+    if arguments.sweep:
+        most = find_most_streams(loads)
+        console.print(f"Most streams in real time: {most if most is not None else 'none'}")
+    lags = {f"{load.streams} streams": load.token_lags_s for load in loads}
+    _write(arguments, to_json(setup, loads), lags)
+    # A sweep ends with the first number of streams that is too many; that is its result.
+    failed = not arguments.sweep and any(load.errors for load in loads)
+    return FAILED if failed else OK
+
+
+def _describe(arguments: argparse.Namespace, audio: Audio, target: Target | None) -> Setup:
+    return Setup(
+        str(target or ""),
+        "grpc" if target and target.is_grpc else "websocket",
+        audio.rtf,
+        round(audio.mean_s, 3),
+        arguments.runs,
+        datetime.now(UTC),
+    )
+
+
+async def _warm_up(target: Target, audio: Audio) -> None:
+    """One stream before the clock runs: it starts a container and shows wrong credentials."""
+    source = ArraySource(audio.recordings[0])
+    async with target.make_client(patience=WARM_UP_PATIENCE) as client:
+        await client.transcribe(source)
+
+
+async def _compare_gpus(arguments: argparse.Namespace, audio: Audio, console: Console) -> int:
+    environment = Environment.read()
+    urls = dict(arguments.gpu_url)
+    apps = [GpuApp(gpu) for gpu in arguments.compare_gpus]
+    setup = _describe(arguments, audio, None)
+    results: list[GpuResult] = []
+    try:
+        for app in apps:
+            results.append(await _measure_gpu(app, urls, environment, arguments, audio, console))
+    finally:
+        # Also after Ctrl-C: an app that was deployed stays until it is stopped.
+        if not arguments.no_deploy:
+            console.print("\nThe apps cost nothing while nobody streams. To remove them:")
+            for app in apps:
+                console.print(f"  {app.stop_command}", markup=False, highlight=False)
+    console.print(draw_gpus_table(results))
+    _print_errors([result.load for result in results if result.load], console)
+    lags = {result.gpu: result.load.token_lags_s for result in results if result.load}
+    _write(arguments, to_json(setup, [], results), lags)
+    failed = any(result.error or (result.load and result.load.errors) for result in results)
+    return FAILED if failed else OK
+
+
+async def _measure_gpu(
+    app: GpuApp,
+    urls: dict[str, str],
+    environment: Environment,
+    arguments: argparse.Namespace,
+    audio: Audio,
+    console: Console,
+) -> GpuResult:
+    price = PRICES_PER_HOUR_USD.get(app.gpu)
+    try:
+        if not arguments.no_deploy:
+            console.print(f"{app.gpu}: deploying {app.name} …")
+            await deploy(app)
+        url = urls.get(app.gpu) or await find_websocket_url(app)
+        target = Target(url, False, environment.credentials)
+        console.print(f"{app.gpu}: warming up {url} …")
+        await _warm_up(target, audio)
+        console.print(f"{app.gpu}: measuring {arguments.parallel} streams …")
+        load = await measure_load(
+            target.make_client, audio.make_source, arguments.parallel, arguments.runs
+        )
+    except (DeployError, SttError) as error:
+        return GpuResult(app.gpu, app.name, price, error=str(error))
+    return GpuResult(app.gpu, app.name, price, load)
+
+
+def _print_errors(loads: Sequence[LoadResult], console: Console) -> None:
+    for load in loads:
+        for text in sorted({str(error) for error in load.errors}):
+            console.print(f"{load.streams} streams: {text}", markup=False, style="red")
+
+
+def _write(
+    arguments: argparse.Namespace, document: dict[str, object], lags: dict[str, list[float]]
+) -> None:
+    if arguments.json is not None:
+        arguments.json.write_text(
+            json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8"
+        )
+    if arguments.plot is not None:
+        draw_plot(lags, arguments.plot)
