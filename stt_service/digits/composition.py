@@ -40,8 +40,8 @@ class Habits:
     """How often people do what. Shares are probabilities, pairs are uniform ranges."""
 
     human_share: float = 0.68
-    speechless_share: float = 0.08
-    mostly_other_words_share: float = 0.2
+    speechless_share: float = 0.06
+    mostly_other_words_share: float = 0.14
     other_word_share: float = 0.05
     reversed_digit_share: float = 0.02
     words_per_turn: tuple[int, int] = (1, 6)

@@ -34,7 +34,7 @@ from stt_service.digits.trials import (
     make_talks,
     make_wordless,
 )
-from stt_service.digits.vocabulary import PAUSE_LENGTHS_SECONDS
+from stt_service.digits.vocabulary import PAUSE_LENGTHS_SECONDS, SAMPLE_RATE_HERTZ
 
 SEED = 2026
 SLOTS = 8
@@ -127,7 +127,7 @@ def evaluate(checkpoint: Path, bank: ClipBank) -> Evaluation:
             word_errors_by_speaker=count_by_speaker(clean, clean_heard),
             times=summarize_times(measure_time_errors(clean, clean_heard)),
             digits_in_wordless_audio=count_words(evaluator.listen("no words", wordless)),
-            wordless_minutes=sum(len(trial.audio) for trial in wordless) / 24_000 / 60,
+            wordless_minutes=sum(len(trial.audio) for trial in wordless) / SAMPLE_RATE_HERTZ / 60,
             onsets=len(onsets),
             digits_at_onsets=count_words(evaluator.listen("onsets of noise", onsets)),
             other_words=len(others),

@@ -22,6 +22,7 @@ from moshi.models.compression import MimiModel
 from moshi.models.lm import LMModel
 from moshi.quantization.core_vq import EuclideanCodebook
 from moshi.quantization.vq import ResidualVectorQuantizer, SplitResidualVectorQuantizer
+from moshi.utils.compile import no_compile
 from torch import nn
 
 from stt_service.digits.targets import STATES, TextIds
@@ -77,15 +78,17 @@ class JointModel(nn.Module):
 
     def encode(self, audio: torch.Tensor) -> torch.Tensor:
         """Returns the latents before quantizing: [batch, dimension, frames]."""
-        return self.mimi._encode_to_unquantized_latent(audio)
+        with no_compile():
+            return self.mimi._encode_to_unquantized_latent(audio)
 
     def listen(self, heard: torch.Tensor, text_history: torch.Tensor) -> torch.Tensor:
         """Run the language model as LMGen does: its first step hears initial tokens only."""
         initial = torch.stack([table.weight[self.lm.initial_token_id] for table in self.lm.emb])
         first = initial.sum(dim=0).expand(len(heard), 1, -1)
         audio_embedding = torch.cat([first, self.hear(heard[:, 1:])], dim=1)
-        hidden = self.lm.transformer(audio_embedding + self.lm.text_emb(text_history))
-        return self.lm.out_norm(hidden)
+        with no_compile():
+            hidden = self.lm.transformer(audio_embedding + self.lm.text_emb(text_history))
+            return self.lm.out_norm(hidden)
 
     def skip_quantizer(self, latent: torch.Tensor) -> torch.Tensor:
         """The quantizer's projections without its codes, so that it can begin where this ends."""

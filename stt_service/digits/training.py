@@ -24,8 +24,7 @@ from stt_service.digits.network import JointModel, build_model, load_model, read
 
 STATE_NAME = "training.pt"
 LOG_NAME = "log.jsonl"
-LOG_EVERY_STEPS = 25
-LATENT_FRAMES_FOR_CODEBOOKS = 24_000
+_STEPS_WITHOUT_END = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,9 @@ class TrainingPlan:
     weight_decay: float = 0.02
     gradient_norm: float = 1.0
     quantize_after_steps: int = 500
+    latent_frames_for_codebooks: int = 24_000
     save_every_steps: int = 250
+    log_every_steps: int = 25
     left_out_voice: str | None = None
     start_from: Path | None = None
     """Checkpoint folder to go on from; None trains from scratch."""
@@ -74,14 +75,16 @@ class Trainer:
 
     def __init__(self, plan: TrainingPlan, rank: int) -> None:
         ids = read_text_ids(plan.design)
-        bank = ClipBank.load(plan.bank).filter(lambda clip: clip.voice != plan.left_out_voice)
         self.plan = plan
         self.rank = rank
+        self.bank = ClipBank.load(plan.bank).filter(lambda clip: clip.voice != plan.left_out_voice)
         self.model = self._make_model()
         self.model.train()
         self.parameters = self.model.get_trained_parameters()
         self.optimizer = make_optimizer(self.parameters, plan.weight_decay)
-        self.examples = ExampleMaker(bank, ids, self.model.lm.text_initial_token_id, seed=plan.seed)
+        self.examples = ExampleMaker(
+            self.bank, ids, self.model.lm.text_initial_token_id, seed=plan.seed
+        )
         self.text_weights = weigh_text(self.model.lm.text_card, ids)
         self.step = 0
 
@@ -93,6 +96,8 @@ class Trainer:
     def run(self) -> Iterator[Losses]:
         """Yield the losses of each step until the plan is done; save as the plan says."""
         while self.step < self.plan.steps:
+            # Codes are placed at random, so a run that was resumed must draw as one that was not.
+            torch.manual_seed(self.plan.seed * _STEPS_WITHOUT_END + self.step)
             if not self.model.quantizing and self.step >= self.plan.quantize_after_steps:
                 self.model.start_quantizing(self._collect_latents())
             losses = self.take_step(self._make_batch(self.step))
@@ -123,11 +128,11 @@ class Trainer:
     @torch.no_grad()
     def _collect_latents(self) -> torch.Tensor:
         """Latents of fresh examples, [dimension, frames]; moshi gathers the workers' shares."""
-        needed = LATENT_FRAMES_FOR_CODEBOOKS // self.plan.workers
+        needed = self.plan.latent_frames_for_codebooks // self.plan.workers
         latents: list[torch.Tensor] = []
         while sum(latent.shape[1] for latent in latents) < needed:
-            # Steps beyond the plan, so that these examples are not trained on twice.
-            batch = self._make_batch(self.plan.steps + len(latents))
+            # Beyond every step, so that these examples are not trained on twice.
+            batch = self._make_batch(_STEPS_WITHOUT_END + len(latents))
             latents.append(self.model.encode(batch.audio).transpose(0, 1).flatten(1))
         return torch.cat(latents, dim=1)
 
@@ -193,7 +198,6 @@ def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
 
 def _work(rank: int, plan: TrainingPlan, rendezvous: str) -> None:
     torch.set_num_threads(1)
-    torch.manual_seed(plan.seed + rank)
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=plan.workers)
     trainer = Trainer(plan, rank)
     trainer.resume()
@@ -207,7 +211,7 @@ def _work(rank: int, plan: TrainingPlan, rendezvous: str) -> None:
         task = progress.add_task("Training", total=plan.steps, completed=trainer.step)
         for losses in trainer.run():
             progress.update(task, completed=trainer.step, description=_describe(losses))
-            if rank == 0 and trainer.step % LOG_EVERY_STEPS == 0:
+            if rank == 0 and trainer.step % plan.log_every_steps == 0:
                 _log(plan.run_dir / LOG_NAME, trainer.step, losses)
     dist.destroy_process_group()
 
