@@ -123,7 +123,7 @@ def event_from(response: stt_pb2.StreamingTranscribeResponse) -> ServerEvent | N
     timing = Timing(
         processed_s=_seconds(response.processed_offset),
         lag_s=_seconds(response.lag),
-        step_time=response.step_time.ToNanoseconds() / 1e9
+        step_time=response.step_time.seconds + response.step_time.nanos * 1e-9
         if response.HasField("step_time")
         else None,
     )

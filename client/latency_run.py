@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,8 @@ from stt.errors import SttError
 
 # A GPU's first container may have to pull an image and load a large model.
 WARM_UP_PATIENCE = Patience(starting_s=900.0, full_s=60.0)
+# A stream that finds no slot is a result; waiting for one would be counted as latency.
+NO_PATIENCE = Patience(starting_s=0.0, full_s=0.0, unreachable_s=0.0)
 
 
 async def run(arguments: argparse.Namespace) -> int:
@@ -100,7 +103,9 @@ async def _measure_target(arguments: argparse.Namespace, audio: Audio, console: 
     await _warm_up(target, audio)
     loads: list[LoadResult] = []
     for streams in arguments.sweep or [arguments.parallel]:
-        load = await measure_load(target.make_client, audio.make_source, streams, arguments.runs)
+        load = await measure_load(
+            partial(target.make_client, NO_PATIENCE), audio.make_source, streams, arguments.runs
+        )
         loads.append(load)
         if arguments.sweep:
             keeps_up = "keeps up" if load.is_in_real_time else "does not keep up"
@@ -136,6 +141,11 @@ async def _warm_up(target: Target, audio: Audio) -> None:
     source = ArraySource(audio.recordings[0])
     async with target.make_client(patience=WARM_UP_PATIENCE) as client:
         await client.transcribe(source)
+
+
+async def _measure(target: Target, audio: Audio, streams: int, runs: int) -> LoadResult:
+    make_client = partial(target.make_client, NO_PATIENCE)
+    return await measure_load(make_client, audio.make_source, streams, runs)
 
 
 async def _compare_gpus(arguments: argparse.Namespace, audio: Audio, console: Console) -> int:
@@ -180,7 +190,10 @@ async def _measure_gpu(
         await _warm_up(target, audio)
         console.print(f"{app.gpu}: measuring {arguments.parallel} streams …")
         load = await measure_load(
-            target.make_client, audio.make_source, arguments.parallel, arguments.runs
+            partial(target.make_client, NO_PATIENCE),
+            audio.make_source,
+            arguments.parallel,
+            arguments.runs,
         )
     except (DeployError, SttError) as error:
         return GpuResult(app.gpu, app.name, price, error=str(error))

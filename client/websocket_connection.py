@@ -100,7 +100,7 @@ class WebSocketConnection:
                 max_size=None,
             )
         except InvalidStatus as error:
-            raise _error_from_http(error.response.status_code) from error
+            raise error_from_http(error.response.status_code) from error
         except (InvalidHandshake, EOFError) as error:
             raise ServerUnavailable(f"The WebSocket handshake failed: {error}") from error
         except TimeoutError as error:
@@ -139,7 +139,7 @@ class WebSocketConnection:
             code = closed.rcvd.code if closed.rcvd else None
             reason = closed.rcvd.reason if closed.rcvd else ""
             if not (finished and code == 1000 and reason != "idle"):
-                raise _error_from_close(code, reason, complaint) from closed
+                raise error_from_close(code, reason, complaint) from closed
 
     async def aclose(self) -> None:
         """Close the socket."""
@@ -205,7 +205,8 @@ def _word(message: Json, timing: Timing) -> Word:
     return Word(message["text"], message["start"], message["end"], message["confidence"], timing)
 
 
-def _error_from_http(status: int) -> SttError:
+def error_from_http(status: int) -> SttError:
+    """Why a handshake was refused."""
     match status:
         case 401 | 403:
             return Unauthenticated(
@@ -222,7 +223,8 @@ def _error_from_http(status: int) -> SttError:
             return InvalidRequest(f"The service refused the connection (HTTP {status}).")
 
 
-def _error_from_close(code: int | None, reason: str, complaint: str) -> SttError:
+def error_from_close(code: int | None, reason: str, complaint: str) -> SttError:
+    """Why a session ended; `complaint` is the `error` message, None is a code that never came."""
     text = complaint or reason or f"The connection broke (close code {code})."
     match code:
         case 1000:

@@ -1,0 +1,115 @@
+"""Subtitles against independent parsers."""
+
+import json
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+import srt
+import webvtt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.documents import Document, render_all
+from client.events import Final, Word
+from client.subtitles import LONGEST_CUE_S, PAUSE_S, make_cues, to_srt, to_vtt
+
+TEXTS = st.text(st.characters(categories=["L", "N"], include_characters="&<>'-"), min_size=1)
+
+
+@st.composite
+def spoken_words(draw: st.DrawFn) -> list[Word]:
+    words: list[Word] = []
+    now_s = draw(st.floats(0.0, 4_000.0))
+    for _ in range(draw(st.integers(0, 40))):
+        length_s = draw(st.floats(0.05, 1.0))
+        words.append(Word(draw(TEXTS), now_s, now_s + length_s, 0.9))
+        now_s += length_s + draw(st.sampled_from([0.0, 0.2, 0.5, 2.0]))
+    return words
+
+
+def say(text: str, start_s: float = 0.0, gap_s: float = 0.1) -> list[Word]:
+    """Words of 0.3 s each."""
+    starts = [start_s + (0.3 + gap_s) * i for i in range(len(text.split()))]
+    return [Word(t, s, s + 0.3, 0.9) for t, s in zip(text.split(), starts, strict=True)]
+
+
+@given(spoken_words())
+def test_cues_hold_every_word_in_at_most_two_short_lines(words: list[Word]) -> None:
+    cues = make_cues(words)
+
+    assert all(1 <= len(cue.lines) <= 2 for cue in cues if len(cue.lines[0]) < 42)
+    assert all(len(line) <= 42 for cue in cues for line in cue.lines)
+    shown = "".join("".join(cue.lines) for cue in cues).replace(" ", "")
+    assert shown == "".join(word.text for word in words)
+    for before, after in pairwise(cues):
+        assert before.end_s <= after.start_s + 1e-9
+
+
+@given(spoken_words())
+def test_srt_and_vtt_say_the_same_to_independent_parsers(words: list[Word]) -> None:
+    cues = make_cues(words)
+    parsed = list(srt.parse(to_srt(cues)))
+    vtt = list(webvtt.from_string(to_vtt(cues)))
+
+    assert [cue.index for cue in parsed] == list(range(1, len(cues) + 1))
+    assert len(vtt) == len(cues)
+    for cue, srt_cue, vtt_cue in zip(cues, parsed, vtt, strict=True):
+        assert srt_cue.content == "\n".join(cue.lines)
+        assert srt_cue.start / timedelta(seconds=1) == pytest.approx(cue.start_s, abs=6e-4)
+        assert srt_cue.end / timedelta(seconds=1) == pytest.approx(cue.end_s, abs=6e-4)
+        assert vtt_cue.start_in_seconds == int(cue.start_s + 5e-4)
+        assert vtt_cue.start.replace(".", ",") == srt.timedelta_to_srt_timestamp(srt_cue.start)
+
+
+def test_a_silence_ends_a_cue() -> None:
+    words = [*say("one two"), *say("three four", start_s=0.7 + PAUSE_S)]
+
+    assert [cue.lines for cue in make_cues(words)] == [("one two",), ("three four",)]
+
+
+def test_a_pause_of_the_model_ends_a_cue() -> None:
+    words = say("one two three four", gap_s=0.3)
+
+    assert len(make_cues(words)) == 1
+    assert [cue.lines for cue in make_cues(words, pauses_s=[1.1])] == [
+        ("one two",),
+        ("three four",),
+    ]
+
+
+def test_a_cue_does_not_stand_too_long() -> None:
+    cues = make_cues(say("a " * 40, gap_s=0.5))
+
+    assert len(cues) > 1
+    assert all(cue.end_s - cue.start_s <= LONGEST_CUE_S for cue in cues)
+
+
+def test_lines_break_between_words_at_42_characters() -> None:
+    [cue] = make_cues(say("the quick brown fox jumps over the lazy dog today", gap_s=0.0))
+
+    assert cue.lines == ("the quick brown fox jumps over the lazy", "dog today")
+
+
+def test_no_words_are_no_cues() -> None:
+    assert to_srt(make_cues([])) == ""
+    assert to_vtt(make_cues([])) == "WEBVTT\n"
+
+
+def test_vtt_escapes_markup() -> None:
+    text = to_vtt(make_cues(say("a <b> & c")))
+
+    assert "a &lt;b&gt; &amp; c" in text
+
+
+def test_documents_of_several_files() -> None:
+    documents = [
+        Document("a.wav", Final(" one", tuple(say("one")), 1.0)),
+        Document("b.wav", Final(" two", tuple(say("two")), 1.0), (0.5,)),
+    ]
+
+    assert render_all(documents, "text") == "==> a.wav <==\none\n\n==> b.wav <==\ntwo\n"
+    listed = json.loads(render_all(documents, "json"))
+    assert [entry["transcript"] for entry in listed] == ["one", "two"]
+    assert listed[1]["pauses_s"] == [0.5]
+    assert json.loads(render_all(documents[:1], "json"))["file"] == "a.wav"

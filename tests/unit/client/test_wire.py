@@ -1,0 +1,203 @@
+"""The wire messages of both protocols as typed events, and how each ends."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import pytest
+
+from client import grpc_connection, websocket_connection
+from client.environment import Environment
+from client.events import Final, Flushed, Pause, Ping, Ready, Timing, Token, Word
+from client.options import Encoding, SessionOptions, VadSettings
+from client.websocket_connection import WebSocketAddress
+from gateway.protocol import encode_event
+from gateway.query import parse_query
+from stt.endpoint import Credentials
+from stt.errors import (
+    Idle,
+    InvalidRequest,
+    MessageTooLarge,
+    NoSuchService,
+    ServerFailed,
+    ServerFull,
+    ServerUnavailable,
+    SttError,
+    Unauthenticated,
+)
+from stt.v1 import stt_pb2
+
+
+def response(**event: object) -> stt_pb2.StreamingTranscribeResponse:
+    message = stt_pb2.StreamingTranscribeResponse(**event)
+    message.processed_offset.FromMilliseconds(1_040)
+    message.lag.FromMilliseconds(80)
+    message.step_time.FromMilliseconds(1_700_000_000_250)
+    return message
+
+
+def word(text: str, start_ms: int, end_ms: int) -> stt_pb2.Word:
+    message = stt_pb2.Word(text=text, confidence=0.75)
+    message.start_offset.FromMilliseconds(start_ms)
+    message.end_offset.FromMilliseconds(end_ms)
+    return message
+
+
+def ready() -> stt_pb2.Ready:
+    message = stt_pb2.Ready(session_id="s1", frame_samples=1_920, sample_rate_hertz=24_000)
+    message.delay.FromMilliseconds(500)
+    return message
+
+
+def token() -> stt_pb2.Token:
+    message = stt_pb2.Token(text=" five")
+    message.start_offset.FromMilliseconds(960)
+    return message
+
+
+def final() -> stt_pb2.Final:
+    message = stt_pb2.Final(transcript=" five", words=[word("five", 960, 1_400)])
+    message.audio_duration.FromMilliseconds(2_000)
+    return message
+
+
+def pause() -> stt_pb2.VadEnd:
+    message = stt_pb2.VadEnd()
+    message.offset.FromMilliseconds(2_500)
+    return message
+
+
+FIVE = Word("five", 0.96, 1.4, 0.75)
+TIMING = Timing(processed_s=1.04, lag_s=0.08, step_time=1_700_000_000.25)
+CASES = [
+    (response(ready=ready()), Ready("s1", 0.5, 1_920, 24_000)),
+    (response(token=token()), Token(" five", 0.96)),
+    (response(word=word("five", 960, 1_400)), FIVE),
+    (response(vad_end=pause()), Pause(2.5)),
+    (response(ping=stt_pb2.Ping()), Ping()),
+    (response(flushed=stt_pb2.Flushed(flush_id="f")), Flushed("f")),
+    (response(final=final()), Final(" five", (FIVE,), 2.0)),
+]
+
+
+@pytest.mark.parametrize(("message", "event"), CASES, ids=lambda case: type(case).__name__)
+def test_both_protocols_carry_the_same_events(
+    message: stt_pb2.StreamingTranscribeResponse, event: object
+) -> None:
+    """Through the gateway's own codec, as the client asks it."""
+    asked = parse_query(urlencode(websocket_connection.query_from(SessionOptions())))
+    text = encode_event(message, asked)
+    assert text is not None
+
+    over_grpc = grpc_connection.event_from(message)
+    over_websocket = websocket_connection.event_from(text)
+    assert over_grpc == event
+    assert over_websocket == event
+    for timing in (over_grpc.timing, over_websocket.timing):
+        assert timing.processed_s == pytest.approx(TIMING.processed_s)
+        assert timing.lag_s == pytest.approx(TIMING.lag_s)
+        assert timing.step_time == pytest.approx(TIMING.step_time, abs=1e-6)
+
+
+def test_events_of_a_newer_server_are_passed_over() -> None:
+    assert grpc_connection.event_from(stt_pb2.StreamingTranscribeResponse()) is None
+    assert websocket_connection.event_from({"type": "sparkle"}) is None
+
+
+def test_both_protocols_ask_for_the_same() -> None:
+    options = SessionOptions(
+        encoding=Encoding.PCM_S16LE,
+        vad=VadSettings(threshold=0.6, pause_s=1.0),
+        idle_timeout_s=30.0,
+        stall_timeout_s=2.5,
+    )
+    over_grpc = grpc_connection.config_from(options)
+    over_websocket = parse_query(urlencode(websocket_connection.query_from(options))).config
+
+    assert sorted(over_grpc.events) == sorted(over_websocket.events)
+    assert over_grpc.encoding == over_websocket.encoding
+    assert over_grpc.vad == over_websocket.vad
+    assert over_grpc.idle_timeout == over_websocket.idle_timeout
+    assert over_grpc.stall_timeout == over_websocket.stall_timeout
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "wanted"),
+    [
+        (1000, "idle", Idle),
+        (1007, "", InvalidRequest),
+        (1008, "", InvalidRequest),
+        (1009, "", MessageTooLarge),
+        (1011, "", ServerFailed),
+        (1012, "", ServerUnavailable),
+        (1013, "server full", ServerFull),
+        (1013, "service unavailable", ServerUnavailable),
+        (None, "", ServerUnavailable),
+    ],
+)
+def test_close_codes_have_the_meaning_of_the_contract(
+    code: int | None, reason: str, wanted: type[SttError]
+) -> None:
+    error = websocket_connection.error_from_close(code, reason, "what the server said")
+
+    assert type(error) is wanted
+    if wanted is not Idle:
+        assert "what the server said" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    [
+        (400, InvalidRequest),
+        (401, Unauthenticated),
+        (403, Unauthenticated),
+        (404, NoSuchService),
+        (429, ServerFull),
+        (502, ServerUnavailable),
+        (503, ServerUnavailable),
+    ],
+)
+def test_refused_handshakes_say_why(status: int, wanted: type[SttError]) -> None:
+    error = websocket_connection.error_from_http(status)
+
+    assert type(error) is wanted
+    assert str(status) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("ws://127.0.0.1:8000", "ws://127.0.0.1:8000/v1/stream"),
+        ("wss://example.modal.run/", "wss://example.modal.run/v1/stream"),
+        ("ws://host:1/v1/stream", "ws://host:1/v1/stream"),
+    ],
+)
+def test_websocket_addresses(url: str, expected: str) -> None:
+    address = WebSocketAddress.parse(url, Credentials("wk-1", "ws-2"))
+
+    assert address.url == expected
+    assert address.headers == {"Modal-Key": "wk-1", "Modal-Secret": "ws-2"}
+
+
+@pytest.mark.parametrize("url", ["http://host", "host:8000", "ws://", "ws://host/?a=b"])
+def test_other_addresses_are_refused_with_an_example(url: str) -> None:
+    with pytest.raises(ValueError, match="Write it like"):
+        WebSocketAddress.parse(url)
+
+
+def test_the_documented_environment() -> None:
+    environment = Environment.read(
+        {"MODAL_WORKSPACE": "acme", "MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-2"}
+    )
+
+    assert environment.websocket_url == (
+        "wss://acme--kyutai-stt-rust-kyutaisttrustservice-serve.modal.run/v1/stream"
+    )
+    assert environment.credentials == Credentials("wk-1", "ws-2")
+    assert Environment.read({"MODAL_WORKSPACE": ""}) == Environment()
+
+
+@pytest.mark.parametrize(("present", "missing"), [("KEY", "SECRET"), ("SECRET", "KEY")])
+def test_half_a_token_is_an_error(present: str, missing: str) -> None:
+    with pytest.raises(ValueError, match=f"MODAL_{missing} is not set"):
+        Environment.read({f"MODAL_{present}": "x"})
