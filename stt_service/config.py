@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
@@ -101,9 +101,13 @@ class ServerConfig:
         if self.metrics_address is not None:
             parse_address(self.metrics_address)
 
-    def at(self, grpc_address: str) -> "ServerConfig":
-        """The same, at another address."""
-        return replace(self, grpc_address=grpc_address)
+    @property
+    def host(self) -> str:
+        return parse_address(self.grpc_address)[0]
+
+    @property
+    def metrics_host(self) -> str | None:
+        return parse_address(self.metrics_address)[0] if self.metrics_address else None
 
 
 def parse_address(address: str) -> tuple[str, int]:

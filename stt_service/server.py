@@ -4,6 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 import grpc
 import prometheus_client
@@ -70,7 +71,13 @@ class Server:
         self._grpc = grpc.aio.server(
             options=ServerOptions().as_channel_arguments(config.max_message_bytes)
         )
+        self._metrics_server: WSGIServer | None = None
         self.port = 0
+
+    @property
+    def metrics_port(self) -> int | None:
+        """Where Prometheus metrics are served, if they are."""
+        return self._metrics_server.server_port if self._metrics_server else None
 
     async def start(self) -> None:
         """Bind and answer. Raises OSError if the address is taken."""
@@ -90,7 +97,9 @@ class Server:
         await self._grpc.start()
         if self._config.metrics_address is not None:
             host, port = parse_address(self._config.metrics_address)
-            prometheus_client.start_http_server(port, host, self._metrics.registry)
+            self._metrics_server, _ = prometheus_client.start_http_server(
+                port, host, self._metrics.registry
+            )
 
     async def warm_up(self) -> None:
         """Load the model; sessions are welcome when this returns. Raises what loading raised."""
@@ -119,6 +128,10 @@ class Server:
         stopping = asyncio.create_task(self._grpc.stop(LAST_WORDS_S))
         await self.engine.stop()
         await stopping
+        if self._metrics_server is not None:
+            self._metrics_server.shutdown()
+            self._metrics_server.server_close()
+            self._metrics_server = None
 
     def _load_model(self) -> BatchedModel:
         # Imports torch, which takes seconds: in the model thread, after the port is bound.

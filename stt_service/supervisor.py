@@ -108,7 +108,7 @@ async def run_gateway(options: ServeOptions, grpc_port: int) -> AsyncGenerator[G
         return
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway"),
-        *("--upstream", f"127.0.0.1:{grpc_port}"),
+        *("--upstream", f"{reachable(options.server.host)}:{grpc_port}"),
         *("--http", options.http_address),
         *("--log-format", options.log_format),
         # It ends when its standard input does, so a killed server leaves no orphan.
@@ -122,6 +122,11 @@ async def run_gateway(options: ServeOptions, grpc_port: int) -> AsyncGenerator[G
         yield Gateway(process, await _read_gateway_address(process))
     finally:
         await _end(process)
+
+
+def reachable(host: str) -> str:
+    """The address to connect to for a server that listens on `host`."""
+    return "127.0.0.1" if host in ("0.0.0.0", "[::]") else host
 
 
 async def _read_gateway_address(process: asyncio.subprocess.Process) -> str:
@@ -159,12 +164,18 @@ async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | Non
     except (EngineError, OSError, ValueError) as error:
         raise ServeFailed(f"cannot serve {engine.model}: {error}") from error
     print(describe(engine, time.monotonic() - started), file=sys.stderr, flush=True)
-    host = options.server.grpc_address.rpartition(":")[0]
-    http = f" http={gateway.address}" if gateway is not None else ""
-    print(
-        f"ready grpc={host}:{server.port}{http} model={engine.model} slots={engine.slots}",
-        flush=True,
-    )
+    print(announce(server, options, gateway), flush=True)
+
+
+def announce(server: Server, options: ServeOptions, gateway: Gateway | None) -> str:
+    """The line on standard output that says, also to programs, what is served where."""
+    places = {"grpc": f"{options.server.host}:{server.port}"}
+    if gateway is not None:
+        places["http"] = gateway.address
+    if server.metrics_port is not None:
+        places["metrics"] = f"{options.server.metrics_host}:{server.metrics_port}"
+    what = {"model": options.engine.model, "slots": options.engine.slots}
+    return " ".join(["ready", *(f"{name}={value}" for name, value in (places | what).items())])
 
 
 async def _watch_engine(server: Server) -> None:

@@ -61,11 +61,18 @@ def load_recordings() -> tuple[Recording, ...]:
 
 @dataclass
 class Service:
-    """A running stt-serve; `http` is empty without gateway. Addresses are HOST:PORT."""
+    """A running stt-serve and what its ready line says. Addresses are HOST:PORT."""
 
     process: subprocess.Popen[str]
-    grpc: str
-    http: str
+    fields: dict[str, str]
+
+    @property
+    def grpc(self) -> str:
+        return self.fields["grpc"]
+
+    @property
+    def http(self) -> str:
+        return self.fields.get("http", "")
 
     @property
     def websocket_url(self) -> str:
@@ -88,7 +95,7 @@ def run_service(*arguments: str, env: dict[str, str] | None = None) -> Iterator[
         ready = process.stdout.readline()
         fields = dict(re.findall(r"(\w+)=(\S+)", ready))
         assert "grpc" in fields, f"stt-serve did not become ready: {ready!r}"
-        yield Service(process, fields["grpc"], fields.get("http", ""))
+        yield Service(process, fields)
     finally:
         process.terminate()
         try:

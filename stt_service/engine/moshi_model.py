@@ -18,6 +18,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 import sentencepiece
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HFValidationError
 from moshi.models import LMGen, LMModel, MimiModel
 from moshi.models.loaders import CheckpointInfo
 from moshi.utils.compile import no_compile
@@ -155,7 +157,7 @@ def find_checkpoint(source: str) -> CheckpointInfo:
     if not directory.is_dir():
         if source.startswith((".", "/", "~")):
             raise UnsuitableCheckpoint(f"no such directory: {source}")
-        checkpoint = CheckpointInfo.from_hf_repo(source)
+        checkpoint = _fetch_checkpoint(source)
     else:
         checkpoint = _find_local_checkpoint(directory)
     if checkpoint.model_type != "stt" or "audio_delay_seconds" not in checkpoint.stt_config:
@@ -164,6 +166,17 @@ def find_checkpoint(source: str) -> CheckpointInfo:
             f"{checkpoint.model_type!r} and stt_config {checkpoint.stt_config!r}"
         )
     return checkpoint
+
+
+def _fetch_checkpoint(repository: str) -> CheckpointInfo:
+    try:
+        # Fetched here: where moshi finds no config.json, it takes the checkpoint for a dialogue
+        # model of 15 GB and goes on.
+        config_path = Path(hf_hub_download(repository, "config.json"))
+        return CheckpointInfo.from_hf_repo(repository, config_path=config_path)
+    except (OSError, HFValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UnsuitableCheckpoint(f"cannot fetch it from Hugging Face: {reason}") from error
 
 
 def _find_local_checkpoint(directory: Path) -> CheckpointInfo:
