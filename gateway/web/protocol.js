@@ -42,7 +42,9 @@ export function classifyClose({ code, reason }, { ended, admitted }) {
     case INTERNAL:
       return admitted ? "lost" : "refused";
     case TRY_AGAIN_LATER:
-      return reason === "server full" ? "full" : "refused";
+      if (reason === "server full") return "full";
+      // The gateway was patient with a service that would not start; one that broke is another.
+      return admitted ? "lost" : "refused";
     default:
       return "lost";
   }

@@ -1,0 +1,120 @@
+"""A real Chromium with a microphone that plays a file, and the page in it."""
+
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import ConsoleMessage, Page, async_playwright
+
+CHROMIUM = shutil.which("chromium") or ""
+needs_chromium = pytest.mark.skipif(
+    not CHROMIUM, reason="chromium is not installed; on Debian: apt-get install chromium"
+)
+
+PATIENCE_MS = 60_000
+"""How long a condition may take on a loaded machine. No test waits longer than it must."""
+
+QUIET_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@contextlib.asynccontextmanager
+async def open_page(
+    url: str,
+    *,
+    microphone: Path | None = None,
+    refused: bool = False,
+    device_rate_hertz: int | None = None,
+    script: str = "",
+    **context_options: Any,
+) -> AsyncIterator[Page]:
+    """The page at `url` in a browser of its own; fails if the page has a fault of its own.
+
+    `microphone` is a WAV file that the microphone plays once, from when it is opened; `refused`
+    denies it. `device_rate_hertz` is the rate of the audio device, instead of Chromium's own fake.
+    `script` runs before the page's own.
+    """
+    arguments = [*QUIET_ARGUMENTS, "--use-fake-device-for-media-stream"]
+    arguments.append("--use-fake-ui-for-media-stream" + ("=deny" if refused else ""))
+    if microphone is not None:
+        arguments.append(f"--use-file-for-fake-audio-capture={microphone}%noloop")
+    if device_rate_hertz is not None:
+        script += _force_rate(device_rate_hertz)
+    faults: list[str] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        try:
+            context = await browser.new_context(**context_options)
+            context.set_default_timeout(PATIENCE_MS)
+            await context.add_init_script(script)
+            page = await context.new_page()
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("console", lambda message: faults.extend(_find_fault(message)))
+            await page.goto(url)
+            yield page
+        finally:
+            await browser.close()
+    assert faults == []
+
+
+async def press(page: Page) -> None:
+    """Press the one button."""
+    await page.click("#talk")
+
+
+async def wait_for_state(page: Page, state: str) -> None:
+    """Wait until the page is in the state."""
+    await page.wait_for_selector(f'body[data-state="{state}"]')
+
+
+async def read_words(page: Page) -> list[str]:
+    """The words on the sheet."""
+    return " ".join(await page.locator("#lines p").all_text_contents()).split()
+
+
+async def wait_for_words(page: Page, count: int) -> list[str]:
+    """Wait until that many words are on the sheet; all words that are there then."""
+    await page.wait_for_function(
+        """count => [...document.querySelectorAll("#lines p")]
+            .flatMap(line => line.textContent.split(/\\s+/).filter(Boolean)).length >= count""",
+        arg=count,
+    )
+    return await read_words(page)
+
+
+async def drop_file(page: Page, name: str, kind: str, content: bytes) -> None:
+    """Drop a file onto the page, as a hand with a mouse does."""
+    transfer = await page.evaluate_handle(
+        """([name, type, bytes]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+            return transfer;
+        }""",
+        [name, kind, list(content)],
+    )
+    for event in ("dragenter", "dragover", "drop"):
+        await page.dispatch_event("#sheet", event, {"dataTransfer": transfer})
+
+
+def _find_fault(message: ConsoleMessage) -> list[str]:
+    """Complaints of the security policy; a lost connection is no fault of the page."""
+    text = message.text
+    return [text] if "Content Security Policy" in text else []
+
+
+def _force_rate(rate_hertz: int) -> str:
+    return f"""
+        window.AudioContext = class extends AudioContext {{
+            constructor(options) {{ super({{ ...options, sampleRate: {rate_hertz} }}); }}
+        }};
+    """

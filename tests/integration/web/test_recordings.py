@@ -1,0 +1,127 @@
+"""A recording dropped on the page, and the transcript taken out of it."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from playwright.async_api import Page
+
+from client.scoring import count_word_errors
+from tests.integration.gateway.harness import RunningGateway
+from tests.integration.web.browser import (
+    drop_file,
+    needs_chromium,
+    open_page,
+    press,
+    read_words,
+    wait_for_state,
+    wait_for_words,
+)
+from tests.support import Recording, Service
+
+pytestmark = needs_chromium
+
+MOST_ERRORS = 1
+LOSSY_RATE_HZ = 44_100
+
+
+@pytest.fixture
+def stereo_mp3(voice: Path) -> bytes:
+    """The recording as most recordings are: MP3, stereo, at 44.1 kHz."""
+    mono, rate = soundfile.read(voice, dtype="float32")
+    resampled = soxr.resample(mono, rate, LOSSY_RATE_HZ)
+    file = io.BytesIO()
+    soundfile.write(file, np.column_stack([resampled, resampled]), LOSSY_RATE_HZ, format="MP3")
+    return file.getvalue()
+
+
+async def test_a_dropped_mp3_is_read_and_taken_away(
+    service: Service, stereo_mp3: bytes, spoken: Recording
+) -> None:
+    clipboard = ["clipboard-read", "clipboard-write"]
+    async with open_page(f"http://{service.http}/", permissions=clipboard) as page:
+        await drop_file(page, "digits.mp3", "audio/mpeg", stereo_mp3)
+        await wait_for_words(page, 1)
+        assert await page.inner_text("#headline") in ("Reading digits.mp3", "Finishing", "Ready")
+        await wait_for_state(page, "idle")
+        words = await read_words(page)
+        assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS
+        await check_downloads(page, spoken, words)
+        await check_clipboard_and_clear(page, words)
+
+
+async def check_downloads(page: Page, spoken: Recording, words: list[str]) -> None:
+    text = await save(page, "txt")
+    assert text.split() == words
+    srt = await save(page, "srt")
+    number, times, *said = srt.splitlines()
+    assert number == "1"
+    assert " ".join(said).split() == words
+    start, end = (read_clock(clock.replace(",", ".")) for clock in times.split(" --> "))
+    assert start == pytest.approx(spoken.words[0].start_s, abs=0.3)
+    assert end == pytest.approx(spoken.words[-1].end_s, abs=0.6)
+    vtt = await save(page, "vtt")
+    assert vtt.splitlines() == ["WEBVTT", "", times.replace(",", "."), *said]
+
+
+async def check_clipboard_and_clear(page: Page, words: list[str]) -> None:
+    await page.click("#copy")
+    await page.wait_for_selector("#notice:has-text('Copied.')")
+    assert (await page.evaluate("() => navigator.clipboard.readText()")).split() == words
+    await page.click("#clear")
+    await page.wait_for_selector("#welcome", state="visible")
+    assert await read_words(page) == []
+    await page.click("#clear:has-text('Bring back')")
+    await page.wait_for_selector("#welcome", state="hidden")
+    assert await read_words(page) == words
+
+
+async def test_two_takes_follow_each_other_in_time(service: Service, voice: Path) -> None:
+    async with open_page(f"http://{service.http}/") as page:
+        for _ in range(2):
+            await page.set_input_files("#file", voice)
+            await wait_for_words(page, 1)
+            await wait_for_state(page, "idle")
+        times = await page.locator("#lines time").all_text_contents()
+        assert times == ["0:00", "0:08"]
+
+
+async def test_a_file_without_sound(lonely_gateway: RunningGateway) -> None:
+    async with open_page(f"http://{lonely_gateway.http}/") as page:
+        await page.set_input_files(
+            "#file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound"}
+        )
+        await wait_for_state(page, "failed")
+        assert "notes.txt has no sound" in await page.inner_text("#state")
+
+
+async def test_a_file_while_the_microphone_is_on(
+    lonely_gateway: RunningGateway, voice: Path
+) -> None:
+    async with open_page(f"http://{lonely_gateway.http}/", microphone=voice) as page:
+        await press(page)
+        await wait_for_state(page, "warming")
+        await page.set_input_files("#file", voice)
+        await page.wait_for_selector("#notice:has-text('Stop first')")
+        assert await page.inner_text("#headline") == "The model is waking up"
+
+
+async def save(page: Page, format: str) -> str:
+    """Press the button for a format; what the browser saves."""
+    async with page.expect_download() as waiting:
+        await page.click(f'[data-format="{format}"]')
+    download = await waiting.value
+    assert download.suggested_filename == f"transcript.{format}"
+    return read_text(await download.path())
+
+
+def read_text(path: Path) -> str:
+    return path.read_text()
+
+
+def read_clock(clock: str) -> float:
+    hours, minutes, seconds = clock.split(":")
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
