@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from wsgiref.simple_server import WSGIServer
@@ -57,14 +58,20 @@ class Server:
     """Serves one engine over gRPC.
 
     `start` and `warm_up` come in either order. The port answers from `start` on, with
-    health NOT_SERVING and UNAVAILABLE for sessions until the model is warm.
+    health NOT_SERVING and UNAVAILABLE for sessions until the model is warm. The model
+    is the engine config's, unless `load_model` makes another.
     """
 
-    def __init__(self, engine_config: EngineConfig, config: ServerConfig) -> None:
+    def __init__(
+        self,
+        engine_config: EngineConfig,
+        config: ServerConfig,
+        load_model: Callable[[], BatchedModel] | None = None,
+    ) -> None:
         self._engine_config = engine_config
         self._config = config
         self._metrics = Metrics()
-        self.engine = Engine(self._load_model, self._metrics.record_step)
+        self.engine = Engine(load_model or self._load_model, self._metrics.record_step)
         self._metrics.watch(self.engine)
         # grpc_health binds `aio` at run time, so a type checker does not see it.
         self._health: Any = health.aio.HealthServicer()  # pyright: ignore

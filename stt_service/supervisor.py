@@ -5,13 +5,14 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from stt.logs import LogFormat, configure_logging
 from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
 from stt_service.engine.errors import EngineError
+from stt_service.engine.model import BatchedModel
 from stt_service.server import Server
 
 GATEWAY_READY = "ready http="
@@ -33,14 +34,16 @@ class ServeFailed(Exception):
     """stt-serve cannot go on; the message says why."""
 
 
-async def serve(options: ServeOptions) -> None:
+async def serve(
+    options: ServeOptions, load_model: Callable[[], BatchedModel] | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the draining.
 
     Raises ServeFailed.
     """
     configure_logging(options.log_format)
     signals = Signals()
-    server = Server(options.engine, options.server)
+    server = Server(options.engine, options.server, load_model)
     try:
         await server.start()
     except OSError as error:

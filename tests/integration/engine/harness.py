@@ -12,6 +12,7 @@ from moshi.utils.compile import no_compile
 
 from stt_service.config import DIGITS_CHECKPOINT
 from stt_service.engine.engine import Engine, StepReport
+from stt_service.engine.model import StepOutput, StepPlan
 from stt_service.engine.moshi_model import MoshiModel, find_checkpoint
 from stt_service.engine.session import Session, SessionOptions, Update
 
@@ -72,6 +73,22 @@ class PlainLoop:
 
 def load_model() -> MoshiModel:
     return MoshiModel(str(DIGITS_CHECKPOINT), SLOTS, "cpu", threads=1)
+
+
+class FailingModel:
+    """The real model, until a step too many."""
+
+    def __init__(self, model: MoshiModel, steps: int) -> None:
+        self._model = model
+        self._steps = steps
+        self.info, self.slots = model.info, model.slots
+        self.warm_up = model.warm_up
+
+    def step(self, plan: StepPlan) -> StepOutput:
+        self._steps -= 1
+        if self._steps < 0:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return self._model.step(plan)
 
 
 @contextlib.asynccontextmanager

@@ -15,11 +15,11 @@ from stt_service.engine.errors import (
     NoFreeSlot,
 )
 from stt_service.engine.events import Final, Flushed, Pause, Token, Word
-from stt_service.engine.model import StepOutput, StepPlan
 from stt_service.engine.moshi_model import MoshiModel
 from stt_service.engine.session import MAX_ITEMS_WAITING, SessionOptions
 from tests.integration.engine.harness import (
     SLOTS,
+    FailingModel,
     Recorder,
     load_model,
     open_session,
@@ -245,22 +245,6 @@ async def collect_until_error(session):
     except Exception as error:
         return updates, error
     return updates, None
-
-
-class FailingModel:
-    """The real model, until a step too many."""
-
-    def __init__(self, model: MoshiModel, steps: int) -> None:
-        self._model = model
-        self._steps = steps
-        self.info, self.slots = model.info, model.slots
-        self.warm_up = model.warm_up
-
-    def step(self, plan: StepPlan) -> StepOutput:
-        self._steps -= 1
-        if self._steps < 0:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return self._model.step(plan)
 
 
 async def test_when_the_model_dies_every_session_is_told(recordings) -> None:

@@ -10,9 +10,11 @@ import sys
 
 import grpc
 import pytest
+import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
-from tests.integration.server.calls import request_audio, request_config, texts
+from tests.integration.server.calls import kinds, request_audio, request_config, stream, texts
 from tests.support import run_service
 
 
@@ -135,3 +137,50 @@ def test_a_killed_server_leaves_no_gateway() -> None:
                     return
             subprocess.run(["sleep", "0.1"], check=True)
     pytest.fail("the gateway still listens ten seconds after its server was killed")
+
+
+async def test_when_the_model_dies_callers_are_told_and_the_process_exits_1(recordings) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.integration.server.dying_server"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    ready = (await process.stdout.readline()).decode()
+    address = dict(re.findall(r"(\w+)=(\S+)", ready))["grpc"]
+    async with grpc.aio.insecure_channel(address) as channel:
+        health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await health.read()).status == health_pb2.HealthCheckResponse.SERVING
+        audio = request_audio(recordings[0].pcm_f32le())
+        with pytest.raises(grpc.aio.AioRpcError) as told:
+            await stream(channel, [request_config(), audio])
+        assert told.value.code() is grpc.StatusCode.INTERNAL
+        assert "illegal memory access" in told.value.details()
+        assert (await health.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        health.cancel()
+    async with asyncio.timeout(20):
+        _, stderr = await process.communicate()
+    assert process.returncode == 1
+    assert b"illegal memory access" in stderr
+
+
+async def test_tls_and_client_certificates(tmp_path) -> None:
+    authority = trustme.CA()
+    identities = {"server": authority.issue_cert("localhost"), "client": authority.issue_cert("me")}
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    for name, identity in identities.items():
+        identity.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+        identity.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    tls = ("--tls-cert", str(tmp_path / "server.pem"), "--tls-key", str(tmp_path / "server.key"))
+    with run_service("--no-gateway", *tls, "--tls-client-ca", str(tmp_path / "ca.pem")) as service:
+        target = f"localhost:{service.grpc.rpartition(':')[2]}"
+        known = grpc.ssl_channel_credentials(
+            files["ca.pem"], files["client.key"], files["client.pem"]
+        )
+        async with grpc.aio.secure_channel(target, known) as channel:
+            assert kinds(await stream(channel, [request_config()])) == ["ready", "final"]
+        stranger = grpc.ssl_channel_credentials(files["ca.pem"])
+        async with grpc.aio.secure_channel(target, stranger) as channel:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stream(channel, [request_config()])
