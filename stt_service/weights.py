@@ -28,18 +28,11 @@ def fetch(model: str) -> None:
 
 def are_stored(model: str) -> bool:
     """Whether the cache holds all files of a model. Asks no hub if HF_HUB_OFFLINE is set."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from stt_service.engine.moshi_model import UnreachableCheckpoint
 
-    source = EngineConfig(model).source
-    if source == str(DIGITS_CHECKPOINT):
-        return True
-    # Without its config.json moshi would take the repository for another, older kind.
-    if not isinstance(try_to_load_from_cache(source, "config.json"), str):
-        return False
     try:
         fetch(model)
-    except LocalEntryNotFoundError:
+    except UnreachableCheckpoint:
         return False
     return True
 

@@ -37,6 +37,10 @@ class UnsuitableCheckpoint(EngineError):
     """The checkpoint cannot be served; the message says why."""
 
 
+class UnreachableCheckpoint(UnsuitableCheckpoint):
+    """The checkpoint is neither in the local cache nor to be had from Hugging Face."""
+
+
 class MoshiModel:
     """A checkpoint in moshi's layout with `slots` rows of streaming state.
 
@@ -176,7 +180,7 @@ def _fetch_checkpoint(repository: str) -> CheckpointInfo:
         return CheckpointInfo.from_hf_repo(repository, config_path=config_path)
     except (OSError, HFValidationError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UnsuitableCheckpoint(f"cannot fetch it from Hugging Face: {reason}") from error
+        raise UnreachableCheckpoint(f"cannot fetch it from Hugging Face: {reason}") from error
 
 
 def _find_local_checkpoint(directory: Path) -> CheckpointInfo:
