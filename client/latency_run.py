@@ -103,9 +103,7 @@ async def _measure_target(arguments: argparse.Namespace, audio: Audio, console: 
     await _warm_up(target, audio)
     loads: list[LoadResult] = []
     for streams in arguments.sweep or [arguments.parallel]:
-        load = await measure_load(
-            partial(target.make_client, NO_PATIENCE), audio.make_source, streams, arguments.runs
-        )
+        load = await _measure(target, audio, streams, arguments.runs)
         loads.append(load)
         if arguments.sweep:
             keeps_up = "keeps up" if load.is_in_real_time else "does not keep up"
@@ -189,12 +187,7 @@ async def _measure_gpu(
         console.print(f"{app.gpu}: warming up {url} …")
         await _warm_up(target, audio)
         console.print(f"{app.gpu}: measuring {arguments.parallel} streams …")
-        load = await measure_load(
-            partial(target.make_client, NO_PATIENCE),
-            audio.make_source,
-            arguments.parallel,
-            arguments.runs,
-        )
+        load = await _measure(target, audio, arguments.parallel, arguments.runs)
     except (DeployError, SttError) as error:
         return GpuResult(app.gpu, app.name, price, error=str(error))
     return GpuResult(app.gpu, app.name, price, load)
