@@ -73,6 +73,7 @@ function refuse(error) {
 
 /** What the stream tells. */
 function follow(event, detail) {
+  strip.writtenSeconds = take.writtenSeconds;
   switch (event) {
     case "progress":
       noteProgress(detail);
@@ -93,7 +94,7 @@ function follow(event, detail) {
 }
 
 function stopOrLeave() {
-  const canFinish = state !== "finishing" && take.seconds > 0 && nextState(state, "stop") !== state;
+  const canFinish = !take.isEnding && take.seconds > 0 && nextState(state, "stop") !== state;
   if (canFinish) {
     take.stop();
     move("stop");
@@ -126,7 +127,6 @@ function noteDeafness() {
 }
 
 function noteProgress({ began }) {
-  strip.writtenSeconds = take.writtenSeconds;
   if (began !== null && !take.name) {
     latencies = [...latencies, take.behind(began)].slice(-LATENCIES_KEPT);
   }

@@ -17,7 +17,7 @@ export async function decodeRecording(file) {
   try {
     decoded = await context.decodeAudioData(await file.arrayBuffer());
   } catch (error) {
-    const message = `${file.name} has no sound that this browser can read. WAV, MP3 and FLAC work.`;
+    const message = `${file.name} has no sound that this browser can read.`;
     throw new UnreadableRecording(message, { cause: error });
   }
   return mixDown(decoded);

@@ -36,7 +36,7 @@ export function isBusy(state) {
 const MICROPHONE = {
   blocked: [
     "The microphone is blocked",
-    "Allow it for this page in the browser's address bar, then try again. A recording works too.",
+    "Allow it in the browser's address bar and try again.",
   ],
   missing: ["No microphone was found", "Plug one in and try again, or open a recording."],
   busy: ["The microphone gives no sound", "Another program may hold it. Close that and try again."],

@@ -164,9 +164,15 @@ export class Stream {
     const outcome = classifyClose(closing, { ended: this.#ended, admitted: this.#admitted });
     const waits = outcome === "lost" || (outcome === "full" && this.#lostAt !== null);
     if (waits) return this.#tryAgain();
-    if (outcome === "idle") this.#settled = this.#cursor;
-    else this.#over = true;
+    if (outcome === "done" || outcome === "idle") this.#noteAllWritten();
+    this.#over = outcome !== "idle";
     this.tell(outcome, this.#failure);
+  }
+
+  /** The service has said its last word on all that was sent. */
+  #noteAllWritten() {
+    this.#settled = this.#cursor;
+    this.writtenSeconds = this.startSeconds + this.#cursor / MODEL_RATE_HZ;
   }
 
   #tryAgain() {

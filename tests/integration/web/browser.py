@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +36,24 @@ async def open_page(
     refused: bool = False,
     device_rate_hertz: int | None = None,
     script: str = "",
+    arguments: Sequence[str] = (),
     **context_options: Any,
 ) -> AsyncIterator[Page]:
     """The page at `url` in a browser of its own; fails if the page has a fault of its own.
 
     `microphone` is a WAV file that the microphone plays once, from when it is opened; `refused`
     denies it. `device_rate_hertz` is the rate of the audio device, instead of Chromium's own fake.
-    `script` runs before the page's own.
+    `script` runs before the page's own; `arguments` are more of Chromium's.
     """
-    arguments = [*QUIET_ARGUMENTS, "--use-fake-device-for-media-stream"]
-    arguments.append("--use-fake-ui-for-media-stream" + ("=deny" if refused else ""))
+    switches = [*QUIET_ARGUMENTS, *arguments, "--use-fake-device-for-media-stream"]
+    switches.append("--use-fake-ui-for-media-stream" + ("=deny" if refused else ""))
     if microphone is not None:
-        arguments.append(f"--use-file-for-fake-audio-capture={microphone}%noloop")
+        switches.append(f"--use-file-for-fake-audio-capture={microphone}%noloop")
     if device_rate_hertz is not None:
         script += _force_rate(device_rate_hertz)
     faults: list[str] = []
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=switches)
         try:
             context = await browser.new_context(**context_options)
             context.set_default_timeout(PATIENCE_MS)

@@ -46,6 +46,16 @@ async def test_a_missing_microphone(lonely_gateway: RunningGateway) -> None:
         assert "No microphone was found" in await page.inner_text("#state")
 
 
+async def test_an_address_that_gets_no_microphone(lonely_gateway: RunningGateway) -> None:
+    # Plain http to a name that is not this machine's own, as in a home network.
+    name = f"laptop.test:{lonely_gateway.http.rpartition(':')[2]}"
+    resolve = ["--host-resolver-rules=MAP laptop.test 127.0.0.1"]
+    async with open_page(f"http://{name}/", arguments=resolve) as page:
+        await press(page)
+        await wait_for_state(page, "blocked")
+        assert "This address gets no microphone" in await page.inner_text("#state")
+
+
 async def test_a_question_for_the_microphone_that_is_cancelled(
     lonely_gateway: RunningGateway,
 ) -> None:
@@ -113,6 +123,24 @@ async def test_what_is_said_while_the_model_wakes_up_is_written(
             await wait_for_state(page, "idle")
             words = await read_words(page)
     assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS
+
+
+@pytest.mark.slow
+async def test_a_microphone_that_is_suspended_goes_on_later(service: Service, voice: Path) -> None:
+    """As during a telephone call: the service ends a session that gets no audio for 10 s."""
+    keep_context = """window.AudioContext = class extends AudioContext {
+        constructor(options) { super(options); window.context = this; }
+    };"""
+    async with open_page(f"http://{service.http}/", microphone=voice, script=keep_context) as page:
+        await press(page)
+        before = await wait_for_words(page, 2)
+        await page.evaluate("() => context.suspend()")
+        await wait_for_state(page, "paused")
+        assert (await read_words(page))[: len(before)] == before
+        await page.evaluate("() => context.resume()")
+        await wait_for_state(page, "listening")
+        await press(page)
+        await wait_for_state(page, "idle")
 
 
 @pytest.mark.timeout(300)
