@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from stt.logs import EventLog, configure_logging
 from stt_service.config import EngineConfig, ServerConfig
+from stt_service.engine.engine import State
 from stt_service.server import Server
 
 # Containers are also stopped by a new deployment: whoever is speaking may finish.
@@ -38,8 +39,13 @@ class PoolMember:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port that it listens on; 0 before `listen`."""
         return self._server.port
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the model is loaded and its steps cost what they will always cost."""
+        return self._server.engine.state is State.SERVING
 
     async def load(self) -> None:
         """Load the model and warm it up. Raises what loading raised."""

@@ -20,12 +20,18 @@ from stt_service import modal_app
 class SilentTask:
     """In place of the manager that tells Modal how the task fares."""
 
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
     @contextlib.contextmanager
     def handle_task_lifecycle_exception(self) -> Iterator[None]:
         yield
 
     def volume_commit(self, volume_ids: list[str]) -> None:
         assert volume_ids == []
+
+    def memory_snapshot(self) -> None:
+        print(f"snapshot loaded={self._pool.member.is_warm} port={self._pool.member.port}")
 
 
 PoolClass = cast(Any, synchronizer._translate_in(modal_app.SpeechToText))._get_user_cls()
@@ -43,9 +49,11 @@ def main() -> None:
         user_cls_instance=pool,
         app=cast(Any, modal_app.app),
         service_deps=None,
-        function_def=api_pb2.Function(is_server=True),
+        function_def=api_pb2.Function(
+            is_server=True, is_checkpointing_function=modal_app.deployment.snapshot
+        ),
     )
-    task = cast(Any, SilentTask())
+    task = cast(Any, SilentTask(pool))
     with UserCodeEventLoop() as event_loop, service.lifecycle_context(event_loop, task):
         print(f"ready port={pool.member.port}", flush=True)
         call_server(event_loop)

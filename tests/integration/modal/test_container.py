@@ -23,17 +23,21 @@ from tests.support import Recording
 
 START_TIMEOUT_S = 90
 EXIT_TIMEOUT_S = 30
+READY = b"ready port="
 ENVIRONMENT = {"MODEL_NAME": "digits", "MODAL_KEY": "wk-test", "MODAL_SECRET": "ws-test"}
 
 Request = stt_pb2.StreamingTranscribeRequest
 
 
 class Container:
-    """A process that runs the class."""
+    """A process that runs the class; `before_ready` is what it printed before it listened."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, port: int, before_ready: list[bytes]
+    ) -> None:
         self.process = process
         self.address = f"127.0.0.1:{port}"
+        self.before_ready = before_ready
 
     async def wait_until_it_exits(self) -> int:
         return await asyncio.wait_for(self.process.wait(), EXIT_TIMEOUT_S)
@@ -48,9 +52,12 @@ async def run_container(**environment: str) -> AsyncIterator[Container]:
     )
     try:
         assert process.stdout is not None
-        ready = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
-        assert ready.startswith(b"ready port="), ready
-        yield Container(process, int(ready.partition(b"=")[2]))
+        lines: list[bytes] = []
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not (line := await process.stdout.readline()).startswith(READY):
+                assert line, "the container ended"
+                lines.append(line)
+        yield Container(process, int(line.removeprefix(READY)), lines)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -89,6 +96,15 @@ async def test_a_session_that_is_open_when_the_container_must_exit_gets_its_fina
         assert responses[-1].final.transcript.strip() == recording.text
         assert await call.code() is grpc.StatusCode.OK
         assert await container.wait_until_it_exits() == 0
+
+
+@pytest.mark.timeout(180)
+async def test_a_memory_snapshot_holds_a_warm_model_and_no_open_port() -> None:
+    settings = {"KYUTAI_SNAPSHOT": "1", "MODAL_ENABLE_SNAP_RESTORE": "1"}
+    async with run_container(**settings) as container:
+        assert container.before_ready == [b"snapshot loaded=True port=0\n"]
+        async with grpc.aio.insecure_channel(container.address) as channel:
+            assert await check_health(channel) == health_pb2.HealthCheckResponse.SERVING
 
 
 async def check_health(channel: grpc.aio.Channel) -> int:
