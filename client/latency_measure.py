@@ -8,10 +8,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from client.audio import BLOCK_S, AudioError, PacedSource
+from client.audio import BLOCK_S, AudioError
 from client.events import Final, Flushed, Ready, Token, Word
+from client.latency_audio import StreamPlan
 from client.options import FloatArray
 from client.scoring import percentile
+from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient
 from stt.errors import SttError
 
@@ -22,7 +24,7 @@ REAL_TIME_BACKLOG_S = 0.4
 AFTER_FLUSH_S = 1.0
 
 MakeClient = Callable[[], SttClient | WebSocketSttClient]
-MakeSource = Callable[[int], PacedSource]
+PlanStream = Callable[[int], StreamPlan]
 
 
 @dataclass
@@ -34,7 +36,7 @@ class StreamResult:
     token_lags_s: list[float] = field(default_factory=list[float])
     """Of each token: from the moment its word began in the audio to its arrival."""
     flush_s: float | None = None
-    """From a flush in the middle of the audio to its `Flushed`."""
+    """From a flush in a quiet moment of the audio to its `Flushed`."""
     final_s: float | None = None
     """From the end of the audio to `Final`."""
     backlogs_s: list[float] = field(default_factory=list[float])
@@ -114,7 +116,7 @@ class LoadResult:
 
 
 async def measure_load(
-    make_client: MakeClient, make_source: MakeSource, streams: int, runs: int = 1
+    make_client: MakeClient, plan_stream: PlanStream, streams: int, runs: int = 1
 ) -> LoadResult:
     """Run so many streams at once, so many times; a stream that fails is a result too."""
     load = LoadResult(streams, [])
@@ -122,7 +124,7 @@ async def measure_load(
         load.results += await asyncio.gather(
             *(
                 # Speakers do not start in step with each other.
-                _measure_after(index * BLOCK_S / streams, make_client, make_source, run + index)
+                _measure_after(index * BLOCK_S / streams, make_client, plan_stream, run + index)
                 for index in range(streams)
             )
         )
@@ -130,42 +132,38 @@ async def measure_load(
 
 
 async def _measure_after(
-    delay_s: float, make_client: MakeClient, make_source: MakeSource, number: int
+    delay_s: float, make_client: MakeClient, plan_stream: PlanStream, number: int
 ) -> StreamResult:
     await asyncio.sleep(delay_s)
     # A client of its own each: parallel users do not share a connection.
     async with make_client() as client:
-        return await measure_stream(client, make_source(number))
+        return await measure_stream(client, plan_stream(number))
 
 
-async def measure_stream(
-    client: SttClient | WebSocketSttClient, source: PacedSource
-) -> StreamResult:
-    """Stream one source and note when everything comes."""
+async def measure_stream(client: SttClient | WebSocketSttClient, plan: StreamPlan) -> StreamResult:
+    """Run one stream and note when everything comes."""
     result = StreamResult()
-    timed = _TimedSource(source)
+    source = _ProbedSource(plan)
     called_at = time.monotonic()
-    asked_at: float | None = None
-    calm_from: float = 0.0
+    calm_from = 0.0
     try:
-        async with client.stream(timed) as events:
+        async with client.stream(source) as events:
+            source.stream = events
             async for event in events:
                 now = time.monotonic()
-                if isinstance(event, Token | Word) and now >= calm_from:
+                if isinstance(event, Token | Word) and now >= calm_from and not source.is_flushing:
                     result.backlogs_s.append(event.timing.lag_s)
                 match event:
                     case Ready():
                         result.connect_s = now - called_at
                     case Token(_, start_s):
-                        result.token_lags_s.append(now - source.time_of(start_s))
-                    case Word() if asked_at is None and timed.is_past_middle:
-                        asked_at, calm_from = now, float("inf")
-                        await events.flush(FLUSH_ID)
-                    case Flushed() if asked_at is not None:
-                        result.flush_s, calm_from = now - asked_at, now + AFTER_FLUSH_S
+                        result.token_lags_s.append(now - plan.source.time_of(start_s))
+                    case Flushed() if source.flush_asked_at is not None:
+                        result.flush_s, calm_from = now - source.flush_asked_at, now + AFTER_FLUSH_S
+                        source.is_flushing = False
                     case Final(transcript):
                         result.transcript = transcript
-                        result.final_s = now - (timed.ended_at or now)
+                        result.final_s = now - (source.ended_at or now)
                     case _:
                         pass
     except (SttError, AudioError) as error:
@@ -173,18 +171,22 @@ async def measure_stream(
     return result
 
 
-class _TimedSource:
-    """Notes when a source ends."""
+class _ProbedSource:
+    """Asks for a flush at its moment, and notes when that was and when the audio ended."""
 
-    def __init__(self, source: PacedSource) -> None:
-        self._source = source
+    def __init__(self, plan: StreamPlan) -> None:
+        self._plan = plan
+        self.stream: TranscriptStream | None = None
+        self.is_flushing = False
+        self.flush_asked_at: float | None = None
         self.ended_at: float | None = None
 
-    @property
-    def is_past_middle(self) -> bool:
-        return self._source.position_s > self._source.duration_s / 2
-
     async def __aiter__(self) -> AsyncIterator[FloatArray]:
-        async for block in self._source:
+        source = self._plan.source
+        async for block in source:
             yield block
+            is_due = self.flush_asked_at is None and source.position_s >= self._plan.flush_at_s
+            if is_due and self.stream is not None:
+                self.flush_asked_at, self.is_flushing = time.monotonic(), True
+                await self.stream.flush(FLUSH_ID)
         self.ended_at = time.monotonic()

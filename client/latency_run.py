@@ -6,17 +6,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
-import numpy as np
-import soundfile
 from rich.console import Console
 
-from client.audio import ArraySource, AudioError, FileSource, PacedSource, Resampler
-from client.demo_audio import load_recordings
+from client.audio import ArraySource, AudioError
 from client.environment import Environment
 from client.exit_codes import FAILED, OK, exit_code_for
 from client.gpu_comparison import (
@@ -26,7 +21,8 @@ from client.gpu_comparison import (
     deploy,
     find_websocket_url,
 )
-from client.latency_measure import LoadResult, MakeSource, measure_load
+from client.latency_audio import Audio
+from client.latency_measure import LoadResult, measure_load
 from client.latency_plot import PlotError, draw_plot
 from client.latency_report import (
     GpuResult,
@@ -36,7 +32,6 @@ from client.latency_report import (
     find_most_streams,
     to_json,
 )
-from client.options import SAMPLE_RATE_HERTZ, FloatArray
 from client.target import Target, find_target
 from stt.channel import Patience
 from stt.errors import SttError
@@ -58,42 +53,6 @@ async def run(arguments: argparse.Namespace) -> int:
     except (SttError, AudioError, PlotError, OSError, ValueError) as error:
         print(f"stt-latency: {error}", file=sys.stderr)
         return exit_code_for(error)
-
-
-@dataclass(frozen=True)
-class Audio:
-    """What the streams send: each its own recording where there are several."""
-
-    recordings: tuple[FloatArray, ...]
-    rtf: float
-
-    @classmethod
-    def load(cls, path: Path | None, rtf: float) -> Audio:
-        """One recording, or pairs of the demo's. Raises `AudioError`."""
-        if path is not None:
-            FileSource(path)
-            return cls((_read(path),), rtf)
-        digits = [_read(recording.path) for recording in load_recordings()]
-        pairs = zip(digits, [*digits[1:], digits[0]], strict=True)
-        return cls(tuple(np.concatenate(pair) for pair in pairs), rtf)
-
-    @property
-    def mean_s(self) -> float:
-        samples = sum(len(recording) for recording in self.recordings)
-        return samples / len(self.recordings) / SAMPLE_RATE_HERTZ
-
-    @property
-    def make_source(self) -> MakeSource:
-        def make(number: int) -> PacedSource:
-            recording = self.recordings[number % len(self.recordings)]
-            return ArraySource(recording, pace=self.rtf)
-
-        return make
-
-
-def _read(path: Path) -> FloatArray:
-    samples, rate_hertz = soundfile.read(str(path), dtype="float32")
-    return Resampler(rate_hertz).push(samples, last=True)
 
 
 async def _measure_target(arguments: argparse.Namespace, audio: Audio, console: Console) -> int:
@@ -143,7 +102,7 @@ async def _warm_up(target: Target, audio: Audio) -> None:
 
 async def _measure(target: Target, audio: Audio, streams: int, runs: int) -> LoadResult:
     make_client = partial(target.make_client, NO_PATIENCE)
-    return await measure_load(make_client, audio.make_source, streams, runs)
+    return await measure_load(make_client, audio.plan, streams, runs)
 
 
 async def _compare_gpus(arguments: argparse.Namespace, audio: Audio, console: Console) -> int:

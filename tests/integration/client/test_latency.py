@@ -1,0 +1,186 @@
+"""stt-latency against the real server: its JSON, its sweep, its picture, its comparison of GPUs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from client.gpu_comparison import PRICES_PER_HOUR_USD
+from client.latency_report import SCHEMA_PATH
+from client.scoring import count_word_errors
+from tests.integration.modal.command import IMAGE_BUILDER_VERSION
+from tests.integration.modal.control_plane import TOKEN, ControlPlane, serve
+from tests.support import Recording, Service, run_service
+
+SCRIPT = Path(__file__).resolve().parents[3] / "client" / "latency_test.py"
+STATS = ("connect_s", "first_token_s", "token_lag_s", "flush_s", "final_s", "backlog_s")
+
+
+def measure(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command as the documented script."""
+    return subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=110
+    )
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    report = json.loads(path.read_text("utf-8"))
+    jsonschema.validate(report, json.loads(SCHEMA_PATH.read_text("utf-8")))
+    return report
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
+def test_four_streams_are_measured(
+    service: Service, recordings: tuple[Recording, ...], tmp_path: Path, protocol: str
+) -> None:
+    address = ["--grpc", service.grpc] if protocol == "grpc" else ["--url", service.websocket_url]
+    plot = tmp_path / "lags.png"
+    done = measure("-p", 4, *address, "--json", tmp_path / "r.json", "--plot", plot)
+    assert done.returncode == 0, done.stderr
+    report = read_report(tmp_path / "r.json")
+
+    assert report["protocol"] == protocol
+    [load] = report["loads"]
+    assert load["streams"] == 4
+    assert load["errors"] == []
+    texts = [recording.text for recording in recordings]
+    said = [f"{first} {second}".split() for first, second in pairwise(texts)]
+    for transcript, words in zip(load["transcripts"], said, strict=False):
+        # A flush between connected digits may cost a word; here it is the times that count.
+        assert count_word_errors(words, transcript.split()) <= 2
+    # One of each for a stream, a lag for every word; the model alone takes half a second.
+    counts = {name: load[name]["count"] for name in STATS}
+    assert counts["connect_s"] == counts["first_token_s"] == counts["final_s"] == 4
+    assert counts["flush_s"] == 4
+    assert counts["token_lag_s"] == sum(len(text.split()) for text in load["transcripts"])
+    assert load["token_lag_s"]["p50"] > 0.4
+    for name in STATS:
+        assert load[name]["p50"] <= load[name]["p90"] <= load[name]["p99"] <= load[name]["max"]
+    assert "4 streams at once" in done.stdout
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sweep_stops_at_the_number_that_is_too_many(tmp_path: Path) -> None:
+    """A server of two slots holds two streams in real time and refuses the third."""
+    with run_service("--batch-size", "2", "--no-gateway") as service:
+        done = measure("--sweep", "1,2,3,4", "--grpc", service.grpc, "--json", tmp_path / "r.json")
+    assert done.returncode == 0, done.stderr
+    report = read_report(tmp_path / "r.json")
+
+    assert [load["streams"] for load in report["loads"]] == [1, 2, 3]
+    assert report["most_streams_in_real_time"] == 2
+    assert [error["type"] for error in report["loads"][2]["errors"]] == ["ServerFull"]
+    assert "Most streams in real time: 2" in done.stdout
+
+
+def test_faster_than_real_time_with_a_recording_of_ones_own(
+    service: Service, recordings: tuple[Recording, ...], tmp_path: Path
+) -> None:
+    report_path = tmp_path / "r.json"
+    wav = recordings[0].path
+    options = ["--wav", wav, "--rtf", "2", "-n", "2", "--json", report_path]
+    done = measure("--grpc", service.grpc, *options)
+    assert done.returncode == 0, done.stderr
+    report = read_report(report_path)
+
+    assert report["rtf"] == 2.0
+    assert report["audio_s"] == pytest.approx(4.957, abs=0.01)
+    for transcript in report["loads"][0]["transcripts"]:
+        assert count_word_errors(recordings[0].text.split(), transcript.split()) <= 2
+    assert len(report["loads"][0]["transcripts"]) == 2
+
+
+@pytest.fixture
+def two_gpus() -> Iterator[dict[str, Service]]:
+    """A local server in the place of each GPU."""
+    with run_service() as first, run_service() as second:
+        yield {"T4": first, "L4": second}
+
+
+async def test_gpus_are_deployed_measured_priced_and_cleaned_up(
+    two_gpus: dict[str, Service], tmp_path: Path
+) -> None:
+    """The real `modal deploy`, to a control plane on loopback, once for each GPU."""
+    control_plane = ControlPlane()
+    urls = [f"--gpu-url={gpu}={service.websocket_url}" for gpu, service in two_gpus.items()]
+    async with serve(control_plane) as server_url:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(SCRIPT), "--compare-gpus", "T4,L4", "-p", "2", *urls),
+            *("--json", str(tmp_path / "r.json")),
+            env={
+                **os.environ,
+                "HOME": str(tmp_path),
+                "MODAL_SERVER_URL": server_url,
+                "MODAL_TOKEN_ID": TOKEN[0],
+                "MODAL_TOKEN_SECRET": TOKEN[1],
+                "MODAL_CONFIG_PATH": str(tmp_path / "modal.toml"),
+                "MODAL_KEY": "wk-test",
+                "MODAL_SECRET": "ws-test",
+                "MODAL_IMAGE_BUILDER_VERSION": IMAGE_BUILDER_VERSION,
+                "COLUMNS": "120",
+            },
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(110):
+            output, errors = (text.decode() for text in await process.communicate())
+
+    assert process.returncode == 0, output + errors
+    registered = control_plane.registered
+    assert sorted(registered.app_names.values()) == ["kyutai-stt-l4", "kyutai-stt-t4"]
+    gpus = {
+        data.ranked_functions[0].function.resources.gpu_config.gpu_type
+        for data in registered.functions.values()
+    }
+    assert {"T4", "L4"} <= gpus
+    for gpu in ("t4", "l4"):
+        assert f"  uvx modal app stop kyutai-stt-{gpu}\n" in output
+
+    report = read_report(tmp_path / "r.json")
+    assert [result["gpu"] for result in report["gpus"]] == ["T4", "L4"]
+    for result in report["gpus"]:
+        assert result["error"] is None
+        assert result["load"]["streams"] == 2
+        assert result["load"]["errors"] == []
+        price = PRICES_PER_HOUR_USD[result["gpu"]]
+        assert result["price_per_hour_usd"] == price
+        assert result["price_per_stream_hour_usd"] == pytest.approx(price / 2)
+        assert f"{price / 2:.3f}" in output
+
+
+def test_a_gpu_that_cannot_be_deployed_is_a_row_of_its_own(tmp_path: Path) -> None:
+    """No account: Modal's own sentence, the stop lines all the same, and a failing exit code."""
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("MODAL_")},
+        "HOME": str(tmp_path),
+        "MODAL_CONFIG_PATH": str(tmp_path / "modal.toml"),
+        "COLUMNS": "120",
+    }
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--compare-gpus", "T4"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+    assert done.returncode == 1
+    assert "deploying kyutai-stt-t4 failed" in " ".join(done.stdout.split())
+    assert "uvx modal app stop kyutai-stt-t4" in done.stdout
+
+
+def test_wrong_usage_is_told() -> None:
+    for arguments in (["--sweep", "1,x"], ["-p", "0"], ["--rtf", "0"], ["--no-deploy"]):
+        done = measure(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
