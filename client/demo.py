@@ -4,68 +4,35 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import itertools
-import signal
 import sys
-import time
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from client.arguments import positive_int
-from client.audio import BLOCK_S, AudioError, FileSource
-from client.demo_audio import Recording, load_recordings
-from client.demo_view import (
-    GRPC,
-    PROTOCOLS,
-    WEBSOCKET,
-    Comparison,
-    DemoView,
-    Heard,
-    make_view,
-)
-from client.events import Final, Token
-from client.local_server import LocalServer, LocalServerError, run_local_server
-from client.scoring import count_word_errors, percentile
-from client.stream import SttClient, WebSocketSttClient
-from stt.errors import SttError
-
-EXIT_AGREE = 0
-EXIT_DISAGREE = 1
-EXIT_FAILED = 3
-EXIT_INTERRUPTED = 130
-
-DEFAULT_RECORDINGS = 3
-DEFAULT_SLOTS = 8
-RECORDINGS_PER_SESSION = 3
-TELL_EVERY_S = 5.0
-
-Client = SttClient | WebSocketSttClient
+from client.exit_codes import INTERRUPTED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = _parse_arguments(argv)
-    console = Console()
+    arguments = make_parser().parse_args(argv)
+    # Audio, network and display libraries take a while to load; --help needs none of them.
+    from client.demo_run import run
+
     try:
-        return asyncio.run(_run_until_signal(arguments, make_view(console, arguments.plain)))
+        return asyncio.run(run(arguments))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("stt-demo: interrupted; the server was stopped.", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except (LocalServerError, SttError, AudioError) as error:
-        print(f"stt-demo: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return INTERRUPTED
 
 
-def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="stt-demo",
         description="Start the service on free local ports with the embedded digits model, stream "
         "recordings of people saying digits to it at real time over gRPC and over WebSocket side "
         "by side, and show the words as they come.",
-        epilog="Exit code: 0 if both protocols gave the same transcripts, 1 if not, 2 for wrong "
-        "usage, 3 if the server or a session failed, 130 if interrupted.",
+        epilog="Exit codes: 0 if both protocols gave the same transcripts, 1 if not or if the "
+        "server failed, 2 for wrong usage, 130 if interrupted.",
     )
     parser.add_argument("--all", action="store_true", help="play all eight recordings")
     parser.add_argument(
@@ -75,173 +42,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="instead, run N real-time gRPC sessions at once and print how fast events arrive",
     )
     parser.add_argument("--plain", action="store_true", help="print plain lines on a terminal too")
-    return parser.parse_args(argv)
-
-
-async def _run_until_signal(arguments: argparse.Namespace, view: DemoView) -> int:
-    task = asyncio.current_task()
-    assert task is not None
-    # SIGINT cancels by itself; a polite kill must stop the server as well.
-    with contextlib.suppress(NotImplementedError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await _run(arguments, view)
-
-
-async def _run(arguments: argparse.Namespace, view: DemoView) -> int:
-    started = time.monotonic()
-    view.say("Starting the service with the embedded digits model …")
-    slots = max(DEFAULT_SLOTS, arguments.sessions or 0)
-    progress = _StartProgress(view)
-    async with run_local_server(["--model", "digits"], slots, progress.tell) as server:
-        waited_s = time.monotonic() - started
-        view.say(
-            f"Ready after {waited_s:.1f} s: gRPC {server.grpc_address}, "
-            f"WebSocket {server.websocket_url}"
-        )
-        recordings = load_recordings()
-        if arguments.sessions:
-            return await measure_sessions(server, recordings, arguments.sessions, view)
-        chosen = recordings if arguments.all else recordings[:DEFAULT_RECORDINGS]
-        return await compare_protocols(server, chosen, view)
-
-
-class _StartProgress:
-    """Says once in a while that the server is still starting."""
-
-    def __init__(self, view: DemoView) -> None:
-        self._view = view
-        self._next_s = TELL_EVERY_S
-
-    def tell(self, waited_s: float) -> None:
-        if waited_s >= self._next_s:
-            self._next_s += TELL_EVERY_S
-            self._view.say(f"  … loading the model, {waited_s:.0f} s")
-
-
-async def compare_protocols(
-    server: LocalServer, recordings: Sequence[Recording], view: DemoView
-) -> int:
-    """Play each recording over both protocols at once; the exit code says whether they agree."""
-    comparisons: list[Comparison] = []
-    async with (
-        SttClient(server.grpc_address) as grpc_client,
-        WebSocketSttClient(server.websocket_url) as websocket_client,
-    ):
-        clients: dict[str, Client] = {GRPC: grpc_client, WEBSOCKET: websocket_client}
-        for number, recording in enumerate(recordings, start=1):
-            comparison = Comparison(recording, {protocol: Heard() for protocol in PROTOCOLS})
-            view.begin(
-                comparison,
-                f"Recording {number} of {len(recordings)}: {recording.path.name}, spoken by "
-                f"{recording.speaker}, {recording.duration_s:.1f} s at real time",
-            )
-            await asyncio.gather(
-                *(_play(clients[protocol], protocol, comparison, view) for protocol in PROTOCOLS)
-            )
-            view.end(comparison)
-            comparisons.append(comparison)
-    return _conclude(comparisons, view)
-
-
-async def _play(client: Client, protocol: str, comparison: Comparison, view: DemoView) -> None:
-    source = FileSource(comparison.recording.path, pace=1.0)
-    heard = comparison.by_protocol[protocol]
-    async with client.stream(source) as events:
-        async for event in events:
-            match event:
-                case Token(text, start_s):
-                    now = time.monotonic()
-                    behind_s = now - source.time_of(start_s)
-                    heard.tokens.append((text, behind_s))
-                    view.show_token(protocol, text, now - source.time_of(0.0), behind_s)
-                case Final(transcript):
-                    heard.transcript = transcript
-                case _:
-                    pass
-
-
-def _conclude(comparisons: Sequence[Comparison], view: DemoView) -> int:
-    words = sum(len(comparison.recording.text.split()) for comparison in comparisons)
-    errors = sum(
-        count_word_errors(
-            comparison.recording.text.split(), comparison.by_protocol[GRPC].transcript.split()
-        )
-        for comparison in comparisons
-    )
-    behind = [
-        behind_s
-        for comparison in comparisons
-        for heard in comparison.by_protocol.values()
-        for _, behind_s in heard.tokens
-    ]
-    agreeing = sum(comparison.agree for comparison in comparisons)
-    view.say(f"\n{agreeing} of {len(comparisons)} transcripts are the same over both protocols.")
-    view.say(f"Word error rate: {errors / words:.1%} ({errors} of {words} words).")
-    if behind:
-        view.say(
-            f"A word came {percentile(behind, 50):.2f} s (median) after it began in the audio, "
-            f"at most {max(behind):.2f} s."
-        )
-    return EXIT_AGREE if agreeing == len(comparisons) else EXIT_DISAGREE
-
-
-async def measure_sessions(
-    server: LocalServer, recordings: Sequence[Recording], sessions: int, view: DemoView
-) -> int:
-    """Run real-time sessions at once; prints delivery and lag percentiles."""
-    view.say(
-        f"{sessions} sessions at once, each {RECORDINGS_PER_SESSION} recordings at real time …"
-    )
-    delivery_s: list[float] = []
-    behind_s: list[float] = []
-    wrong: list[str] = []
-    endless = itertools.cycle(recordings)
-    async with SttClient(server.grpc_address) as client:
-
-        async def run_session(index: int, playlist: Sequence[Recording]) -> None:
-            # Speakers do not start in step with each other.
-            await asyncio.sleep(index * BLOCK_S / sessions)
-            for recording in playlist:
-                transcript = await _measure(client, recording, delivery_s, behind_s)
-                if transcript.split() != recording.text.split():
-                    wrong.append(f"{recording.path.name}: {transcript.strip()}")
-
-        await asyncio.gather(
-            *(
-                run_session(index, list(itertools.islice(endless, RECORDINGS_PER_SESSION)))
-                for index in range(sessions)
-            )
-        )
-    view.say(
-        f"From the end of a step to the event at the client: p50 "
-        f"{percentile(delivery_s, 50) * 1e3:.1f} ms, p99 {percentile(delivery_s, 99) * 1e3:.1f} ms "
-        f"({len(delivery_s)} events)"
-    )
-    view.say(
-        "From the moment a word began in the audio to its token: "
-        + ", ".join(f"p{p} {percentile(behind_s, p):.2f} s" for p in (50, 90, 99))
-    )
-    played = sessions * RECORDINGS_PER_SESSION
-    view.say(f"{played - len(wrong)} of {played} transcripts have no word error.")
-    for line in wrong:
-        view.say(f"  {line}")
-    return EXIT_AGREE
-
-
-async def _measure(
-    client: SttClient, recording: Recording, delivery_s: list[float], behind_s: list[float]
-) -> str:
-    source = FileSource(recording.path, pace=1.0)
-    transcript = ""
-    async with client.stream(source) as events:
-        async for event in events:
-            if event.timing.step_time is not None:
-                delivery_s.append(time.time() - event.timing.step_time)
-            if isinstance(event, Token):
-                behind_s.append(time.monotonic() - source.time_of(event.start_s))
-            if isinstance(event, Final):
-                transcript = event.transcript
-    return transcript
+    return parser
 
 
 if __name__ == "__main__":
