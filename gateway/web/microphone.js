@@ -1,6 +1,6 @@
 /** The microphone as frames of mono float32 at the model's rate. */
 
-/** Why there is no sound from the microphone; `reason` is blocked, missing, busy or insecure. */
+/** No sound comes; `reason` is blocked, missing, busy, insecure or offline. */
 export class MicrophoneRefused extends Error {
   constructor(reason, cause) {
     super(`microphone ${reason}`, { cause });
@@ -39,11 +39,12 @@ export class Microphone {
     // Made while the click counts, or the browser keeps it suspended.
     const context = new AudioContext({ latencyHint: "interactive" });
     try {
-      await context.audioWorklet.addModule(new URL("capture-worklet.js", import.meta.url));
+      await loadCapture(context);
       const stream = await navigator.mediaDevices.getUserMedia(CONSTRAINTS);
       return new Microphone(context, stream, onFrame, onEnd);
     } catch (error) {
       await context.close();
+      if (error instanceof MicrophoneRefused) throw error;
       throw new MicrophoneRefused(REASONS[error.name] ?? "busy", error);
     }
   }
@@ -84,5 +85,13 @@ export class Microphone {
     for (const track of this.stream.getTracks()) track.stop();
     this.wakeLock?.then((lock) => lock?.release());
     if (this.context.state !== "closed") this.context.close();
+  }
+}
+
+async function loadCapture(context) {
+  try {
+    await context.audioWorklet.addModule(new URL("capture-worklet.js", import.meta.url));
+  } catch (error) {
+    throw new MicrophoneRefused("offline", error);
   }
 }

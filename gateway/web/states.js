@@ -40,6 +40,7 @@ const MICROPHONE = {
   ],
   missing: ["No microphone was found", "Plug one in and try again, or open a recording."],
   busy: ["The microphone gives no sound", "Another program may hold it. Close that and try again."],
+  offline: ["The server does not answer", "Try again in a moment."],
   insecure: [
     "This address gets no microphone",
     "Browsers give it to https:// and to localhost only. A recording works here.",

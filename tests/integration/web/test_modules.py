@@ -7,22 +7,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page
 
-from tests.integration.gateway.harness import RunningGateway
+from stt.endpoint import Endpoint
+from tests.integration.gateway.harness import free_port, run_gateway
 from tests.integration.web.browser import needs_chromium, open_page
 from tests.support import MODEL_RATE_HZ
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
 
 DEVICE_RATES_HZ = [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000, 47_999]
 EDGE_SAMPLES = MODEL_RATE_HZ // 20
 MOST_STOPPED_DB = -75.0
 
 
-@pytest.fixture
-async def page(lonely_gateway: RunningGateway) -> AsyncIterator[Page]:
-    async with open_page(f"http://{lonely_gateway.http}/") as page:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def page() -> AsyncIterator[Page]:
+    """One page for all: the modules keep nothing between two calls."""
+    upstream = Endpoint.parse(f"127.0.0.1:{free_port()}")
+    async with (
+        run_gateway(upstream) as gateway,
+        open_page(f"http://{gateway.http}/") as page,
+    ):
         yield page
 
 

@@ -21,7 +21,7 @@ from tests.integration.web.browser import (
     wait_for_state,
     wait_for_words,
 )
-from tests.support import Service
+from tests.support import Recording, Service
 
 pytestmark = needs_chromium
 
@@ -40,12 +40,12 @@ async def find_violations(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_no_violation(
-    service: Service, voice: Path, scheme: Literal["light", "dark"]
+    service: Service, spoken: Recording, scheme: Literal["light", "dark"]
 ) -> None:
     url = f"http://{service.http}/"
     async with open_page(url, color_scheme=scheme, reduced_motion="reduce") as page:
         assert await find_violations(page) == []
-        await page.set_input_files("#file", voice)
+        await page.set_input_files("#file", spoken.path)
         await wait_for_words(page, 1)
         await wait_for_state(page, "idle")
         assert await find_violations(page) == []
@@ -95,9 +95,9 @@ async def test_nothing_inline_runs(lonely_gateway: RunningGateway) -> None:
         assert await page.locator(inline).count() == 0
 
 
-async def test_the_keyboard_reaches_everything(service: Service, voice: Path) -> None:
+async def test_the_keyboard_reaches_everything(service: Service, spoken: Recording) -> None:
     async with open_page(f"http://{service.http}/") as page:
-        await page.set_input_files("#file", voice)
+        await page.set_input_files("#file", spoken.path)
         await wait_for_words(page, 1)
         await wait_for_state(page, "idle")
         reached: list[str] = []

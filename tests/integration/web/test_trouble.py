@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import signal
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -54,6 +56,15 @@ async def test_an_address_that_gets_no_microphone(lonely_gateway: RunningGateway
         await press(page)
         await wait_for_state(page, "blocked")
         assert "This address gets no microphone" in await page.inner_text("#state")
+
+
+async def test_a_server_that_has_gone_when_the_button_is_pressed() -> None:
+    async with start_gateway() as (gateway, address), open_page(f"http://{address}/") as page:
+        gateway.kill()
+        await gateway.wait()
+        await press(page)
+        await wait_for_state(page, "blocked")
+        assert "The server does not answer" in await page.inner_text("#state")
 
 
 async def test_a_question_for_the_microphone_that_is_cancelled(
@@ -125,6 +136,25 @@ async def test_what_is_said_while_the_model_wakes_up_is_written(
     assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS
 
 
+async def test_nobody_has_to_wait_for_a_lost_connection(voice: Path) -> None:
+    async with (
+        start_gateway() as (gateway, address),
+        open_page(f"http://{address}/", microphone=voice) as page,
+    ):
+        await press(page)
+        await page.wait_for_function(
+            "() => document.querySelector('#elapsed').textContent >= '0:01'"
+        )
+        gateway.kill()
+        await wait_for_state(page, "lost")
+        # The first press ends the voice, and the page goes on trying; the second gives up.
+        await press(page)
+        await press(page)
+        await wait_for_state(page, "idle")
+        await page.wait_for_timeout(500)
+        assert await page.inner_text("#headline") == "Ready"
+
+
 @pytest.mark.slow
 async def test_a_microphone_that_is_suspended_goes_on_later(service: Service, voice: Path) -> None:
     """As during a telephone call: the service ends a session that gets no audio for 10 s."""
@@ -171,23 +201,46 @@ async def test_a_server_that_is_killed_and_started_again(voice: Path, spoken: Re
 
 
 @contextlib.asynccontextmanager
+async def start_gateway() -> AsyncIterator[tuple[Process, str]]:
+    """A gateway that can be killed, with nothing behind it, and its HOST:PORT."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway"),
+        *("--upstream", f"127.0.0.1:{free_port()}", "--http", "127.0.0.1:0"),
+        stdout=PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        ready = await process.stdout.readline()
+        yield process, ready.decode().removeprefix("ready http=").strip()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+@contextlib.asynccontextmanager
 async def forward(port: int, address: str) -> AsyncIterator[None]:
     """Let `port` of this machine lead to the address, as if a service had come up there."""
     host, _, target = address.rpartition(":")
 
+    joints: set[asyncio.Task[object]] = set()
+
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
+        with contextlib.closing(writer):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
 
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection(host, int(target))
-        with contextlib.suppress(OSError):
-            await asyncio.gather(carry(reader, inner_writer), carry(inner_reader, writer))
+        joints.add(asyncio.create_task(carry(reader, inner_writer)))
+        joints.add(asyncio.create_task(carry(inner_reader, writer)))
 
     server = await asyncio.start_server(join, "127.0.0.1", port)
     try:
         yield
     finally:
         server.close()
+        for joint in joints:
+            joint.cancel()
+        await asyncio.gather(*joints, return_exceptions=True)
