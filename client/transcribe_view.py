@@ -84,9 +84,9 @@ class LiveView:
         self._live.refresh()
 
     def end_line(self) -> None:
-        if self._line:
-            self._live.console.print(Text(self._line.strip()))
-        self._line = ""
+        line, self._line = self._line.strip(), ""
+        if line:
+            self._live.console.print(Text(line))
 
     def close(self) -> None:
         self.end_line()
