@@ -86,6 +86,8 @@ class LiveView:
     def end_line(self) -> None:
         line, self._line = self._line.strip(), ""
         if line:
+            # Rich prints above what it drew last, which still holds the line.
+            self._live.refresh()
             self._live.console.print(Text(line))
 
     def close(self) -> None:
