@@ -77,6 +77,7 @@ class Transcript:
         self.was_admitted = False
         """Whether any connection had its `Ready`."""
         self._delay_s = 0.0
+        self._restart_s = 0.0
         self._base_s = 0.0
         self._heard: list[_HeardWord] = []
         self._expected: list[_HeardWord] = []
@@ -122,12 +123,16 @@ class Transcript:
                 return [replace(event, offset_s=offset_s, timing=timing)]
 
     def find_restart_s(self, context_s: float) -> float:
-        """From where the audio must be heard again if the connection broke now."""
+        """From where the audio must be heard again if the connection broke now.
+
+        Never earlier than it was: what was settled stays settled, and its audio is forgotten.
+        """
         settled_s = self.processed_s - self._delay_s - SETTLE_MARGIN_S
         if self._heard:
             last = self._heard[-1]
             settled_s = max(settled_s, last.start_s) if last.is_told else last.start_s
-        return max(0.0, self._move_into_gap(settled_s - context_s))
+        self._restart_s = max(self._restart_s, self._move_into_gap(settled_s - context_s))
+        return self._restart_s
 
     def _move_into_gap(self, time_s: float) -> float:
         """`time_s`, or where a word is spoken then, the middle of the silence before that word."""

@@ -198,26 +198,34 @@ class TranscriptStream:
 
     async def _send(self, connection: Connection, base: int) -> None:
         """Tape → connection, from `base` to the end."""
+        try:
+            await self._send_tape(connection, base)
+        except SttError:
+            # The receiving side learns the reason of a broken connection and reports it.
+            return
+        except Exception:
+            await connection.aclose()
+            raise
+
+    async def _send_tape(self, connection: Connection, base: int) -> None:
         self._sent_until, next_mark = base, 0
-        # The receiving side learns the reason of a broken connection and reports it.
-        with contextlib.suppress(SttError):
-            while True:
-                self._recorded.clear()
-                mark = next(self._tape.marks_from(next_mark), None)
-                until = mark[1].position if mark else self._tape.end
-                limit = min(until - self._sent_until, LARGEST_MESSAGE_SAMPLES)
-                pcm = self._tape.read(self._sent_until, limit)
-                if len(pcm):
-                    await connection.send_audio(pcm)
-                    self._sent_until += len(pcm)
-                elif mark:
-                    await connection.send_flush(mark[1].flush_id)
-                    next_mark = mark[0] + 1
-                elif self._tape.finished:
-                    await connection.send_end()
-                    return
-                else:
-                    await self._recorded.wait()
+        while True:
+            self._recorded.clear()
+            mark = next(self._tape.marks_from(next_mark), None)
+            until = mark[1].position if mark else self._tape.end
+            limit = min(until - self._sent_until, LARGEST_MESSAGE_SAMPLES)
+            pcm = self._tape.read(self._sent_until, limit)
+            if len(pcm):
+                await connection.send_audio(pcm)
+                self._sent_until += len(pcm)
+            elif mark:
+                await connection.send_flush(mark[1].flush_id)
+                next_mark = mark[0] + 1
+            elif self._tape.finished:
+                await connection.send_end()
+                return
+            else:
+                await self._recorded.wait()
 
     def _forget_settled(self) -> int:
         """Drop the audio that no replay will need; returns the sample where one would start."""
