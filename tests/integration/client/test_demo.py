@@ -41,7 +41,12 @@ def test_human_digits_are_transcribed_live_over_both_protocols(
 
 
 @pytest.mark.parametrize(
-    ("number", "moment"), [(signal.SIGINT, "Starting"), (signal.SIGTERM, "Ready")]
+    ("number", "moment"),
+    [
+        (signal.SIGINT, "Starting"),
+        (signal.SIGTERM, "Starting"),
+        pytest.param(signal.SIGTERM, "Ready", marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_demo_leaves_no_server(number: signal.Signals, moment: str) -> None:
     process = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -65,15 +70,15 @@ def test_an_interrupted_demo_leaves_no_server(number: signal.Signals, moment: st
 
 def test_many_sessions_print_their_delivery_times() -> None:
     process = subprocess.run(
-        [*COMMAND, "--sessions", "3"], capture_output=True, text=True, timeout=110
+        [*COMMAND, "--sessions", "2"], capture_output=True, text=True, timeout=110
     )
 
     assert process.returncode == 0, process.stderr
     delivery = re.search(r"p50 ([\d.]+) ms, p99 ([\d.]+) ms \((\d+) events\)", process.stdout)
     assert delivery, process.stdout
     assert 0.0 < float(delivery[1]) <= float(delivery[2])
-    assert int(delivery[3]) >= 3 * 3 * 10
-    assert "9 of 9 transcripts have no word error." in process.stdout
+    assert int(delivery[3]) >= 2 * 3 * 10
+    assert "6 of 6 transcripts have no word error." in process.stdout
 
 
 def test_wrong_usage_is_told() -> None:

@@ -100,7 +100,7 @@ async def test_a_few_cuts_lose_and_double_nothing(
     service: Service, recordings: tuple[Recording, ...], protocol: str
 ) -> None:
     rng = random.Random(f"quick {protocol}")
-    await assert_cuts_change_nothing(service, protocol, speak(recordings, 12.0, rng), 4, rng)
+    await assert_cuts_change_nothing(service, protocol, speak(recordings, 8.0, rng), 3, rng)
 
 
 @pytest.mark.slow
@@ -120,7 +120,7 @@ async def test_a_flush_that_a_cut_swallowed_is_answered_after_it(
     """The flush is asked again at its place in the audio, and answered once."""
     recording = recordings[0]
     # Silence after the words keeps the stream open while the flush is under way.
-    audio = np.concatenate([recording.samples(), np.zeros(4 * SAMPLE_RATE_HERTZ, np.float32)])
+    audio = np.concatenate([recording.samples(), np.zeros(2 * SAMPLE_RATE_HERTZ, np.float32)])
     told: list[Event] = []
     async with (
         CuttingProxy(address_of(service, protocol)) as proxy,
@@ -150,7 +150,7 @@ async def test_patience_ends_with_the_reason(
         async with (
             CuttingProxy(service.http) as proxy,
             WebSocketSttClient(f"ws://{proxy.address}", reconnect=policy) as client,
-            client.stream(ArraySource(recordings[0].samples(), pace=1.0)) as stream,
+            client.stream(ArraySource(recordings[0].samples(), pace=2.0)) as stream,
         ):
             async for event in stream:
                 if isinstance(event, Token):
