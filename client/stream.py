@@ -38,6 +38,7 @@ __all__ = [
     "ReconnectPolicy",
     "SessionOptions",
     "SttClient",
+    "WebSocketAddress",
     "WebSocketSttClient",
 ]
 
@@ -161,7 +162,7 @@ class WebSocketSttClient(_Client):
 
     def __init__(
         self,
-        url: str,
+        url: str | WebSocketAddress,
         credentials: Credentials | None = None,
         *,
         patience: Patience | None = None,
@@ -169,7 +170,9 @@ class WebSocketSttClient(_Client):
         on_wait: OnWait | None = None,
     ) -> None:
         super().__init__(patience, reconnect, on_wait)
-        self._address = WebSocketAddress.parse(url, credentials)
+        self._address = (
+            url if isinstance(url, WebSocketAddress) else WebSocketAddress.parse(url, credentials)
+        )
 
     async def _connect(self, options: SessionOptions) -> Connection:
         return await WebSocketConnection.open(self._address, options)

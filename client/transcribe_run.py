@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from client.audio import AudioError, FileSource
 from client.documents import Document, render_all
 from client.environment import Environment
-from client.events import Final, Pause, Ready, Reconnected, Token, Word
+from client.events import Final, Pause, Ping, Ready, Reconnected, Token, Word
 from client.exit_codes import INTERRUPTED, OK, exit_code_for
 from client.microphone import (
     MicrophoneSource,
@@ -25,7 +25,7 @@ from client.microphone import (
     list_input_devices,
     native_noise_hidden,
 )
-from client.stream import SttClient, WebSocketSttClient
+from client.stream import SessionOptions, SttClient, WebSocketSttClient
 from client.target import Target, find_target
 from client.transcribe_view import NEW_LINE_GAP_S, TranscriptView, make_view
 from stt.channel import Waiting
@@ -136,14 +136,19 @@ async def _follow(
 
     pauses_s: list[float] = []
     last_end_s: float | None = None
+    is_admitted = False
     final: Final | None = None
     async with (
         target.make_client(on_wait=show_waiting) as client,
-        client.stream(source) as events,
+        client.stream(source, SessionOptions(pings=True)) as events,
     ):
         async for event in events:
             match event:
+                case Ping() if not is_admitted:
+                    # The gateway waits for a container and says so.
+                    view.show_state("the service is starting; what you say is kept")
                 case Ready():
+                    is_admitted = True
                     view.show_state(f"listening to {source.device.name}")
                 case Reconnected():
                     view.show_state("connected again")
