@@ -216,30 +216,35 @@ class Transcript:
         # The text that the caller saw, should a replay have read the word another way.
         text = heard.text.strip() or word.text
         merged = replace(word, text=text, start_s=start_s, end_s=end_s, timing=timing)
-        self._words.append(merged)
-        return [merged]
+        told = [*self._close_unfinished(start_s, timing), merged]
+        self._words += told
+        return [*told]
 
     def _accept_final(self, final: Final, timing: Timing) -> list[ServerEvent | Reconnected]:
         missing = final.words[self._words_of_connection :]
         told = [event for word in missing for event in self._accept_word(word, timing)]
-        merged = Final(
-            "".join(self._texts),
-            tuple(sorted([*self._words, *self._unfinished_words()], key=lambda w: w.start_s)),
-            final.audio_duration_s + self._base_s,
-            timing,
-        )
-        return [*told, merged]
+        duration_s = final.audio_duration_s + self._base_s
+        unfinished = self._close_unfinished(duration_s, timing)
+        self._words += unfinished
+        merged = Final("".join(self._texts), tuple(self._words), duration_s, timing)
+        return [*told, *unfinished, merged]
+
+    def _close_unfinished(self, before_s: float, timing: Timing) -> list[Word]:
+        """Words before a time whose pieces came before a break and that no replay brought again."""
+        unfinished = [
+            word
+            for word in self._heard
+            if not word.is_told and word.text and word.start_s < before_s
+        ]
+        for word in unfinished:
+            word.end_s = before_s
+        return [
+            Word(word.text.strip(), word.start_s, before_s, confidence=0.0, timing=timing)
+            for word in unfinished
+        ]
 
     def _shift_timing(self, timing: Timing) -> Timing:
         return replace(timing, processed_s=timing.processed_s + self._base_s)
-
-    def _unfinished_words(self) -> list[Word]:
-        """Words whose first pieces came before a break and that no replay brought again."""
-        return [
-            Word(word.text.strip(), word.start_s, word.start_s, confidence=0.0)
-            for word in self._heard
-            if not word.is_told and word.text
-        ]
 
 
 def _agree(seen: str, begins: str) -> bool:

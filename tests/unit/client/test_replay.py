@@ -186,6 +186,25 @@ def test_another_reading_of_a_word_that_was_told_is_dropped() -> None:
     assert [event.text for event in told if isinstance(event, Token)] == [" one"]
 
 
+def test_a_word_that_no_replay_brings_again_is_told_before_the_next_one() -> None:
+    """Its piece was shown before the break; the next model does not hear it."""
+    transcript = Transcript()
+    transcript.begin(0.0, None)
+    for event in [READY, session_events([Spoken(("nine",), 5.0, 5.4)], 0.0)[0]]:
+        transcript.accept(event)
+    base_s = transcript.find_restart_s(CONTEXT_S)
+    transcript.begin(base_s, "cut")
+    again = session_events([Spoken(("one",), 6.0, 6.4)], base_s)
+    told = [seen for event in [READY, *again] for seen in transcript.accept(event)]
+    [final] = transcript.accept(Final("", (), 10.0 - base_s))
+
+    words = [event for event in told if isinstance(event, Word)]
+    assert [(word.text, word.confidence) for word in words] == [("nine", 0.0), ("one", 0.9)]
+    assert words[0].end_s == pytest.approx(6.0)
+    assert isinstance(final, Final)
+    assert list(final.words) == words
+
+
 def test_pauses_before_the_break_are_not_told_again() -> None:
     transcript = Transcript()
     transcript.begin(0.0, None)
