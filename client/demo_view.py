@@ -121,4 +121,5 @@ class LiveView:
 
 
 def _with_latencies(tokens: Sequence[tuple[str, float]]) -> str:
-    return "".join(f"{escape(text)}[dim] {behind_s:.2f}[/dim]" for text, behind_s in tokens)
+    shown = (f"{escape(text)}[dim] {behind_s:.2f}[/dim]" for text, behind_s in tokens)
+    return "".join(shown).lstrip()

@@ -67,9 +67,13 @@ async def _transcribe_files(arguments: argparse.Namespace) -> int:
     documents: list[Document] = []
     status = Console(stderr=True)
     with _progress(status) as progress:
+        told: set[str] = set()
 
         def show_waiting(waiting: Waiting) -> None:
-            progress.console.print(f"[{waiting.reason}]", markup=False, soft_wrap=True)
+            reason = str(waiting.reason)
+            if reason not in told:
+                told.add(reason)
+                progress.console.print(f"[{reason}]", markup=False, soft_wrap=True)
 
         async with target.make_client(on_wait=show_waiting) as client:
             for source in sources:
@@ -132,7 +136,7 @@ async def _follow(
     view.show_state(f"connecting to {target}")
 
     def show_waiting(waiting: Waiting) -> None:
-        view.show_state(f"waiting {waiting.waited_s:.0f} s: {waiting.reason}")
+        view.show_state(f"waiting: {waiting.reason}")
 
     pauses_s: list[float] = []
     last_end_s: float | None = None

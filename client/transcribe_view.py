@@ -43,9 +43,12 @@ class PlainView:
         self._console = console
         self._states = states
         self._line = ""
+        self._state = ""
 
     def show_state(self, state: str) -> None:
-        self._states.print(f"[{state}]", markup=False, highlight=False, soft_wrap=True)
+        if state != self._state:
+            self._states.print(f"[{state}]", markup=False, highlight=False, soft_wrap=True)
+        self._state = state
 
     def add_text(self, text: str, behind_s: float) -> None:
         text = text if self._line else text.lstrip()

@@ -34,6 +34,7 @@ def test_plain_text_has_a_line_for_each_utterance_and_states_apart() -> None:
     console, states = make_console(), make_console()
     view = transcribe_view.PlainView(console, states)
     view.show_state("listening")
+    view.show_state("listening")
     for text in (" zero", " one"):
         view.add_text(text, 0.7)
     view.end_line()
