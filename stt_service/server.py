@@ -119,7 +119,7 @@ class Server:
     async def wait_for_death(self) -> Exception:
         """Return why the engine died, when it does and every session was told."""
         error = await self.engine.wait_for_death()
-        log.error("engine died", reason=str(error))
+        log.error("engine died", reason=str(error), exc_info=error)
         await self._set_health(Health.NOT_SERVING)
         return error
 

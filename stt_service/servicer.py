@@ -12,13 +12,20 @@ from stt.logs import EventLog
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service import __version__
 from stt_service.engine.engine import Engine
-from stt_service.engine.errors import EngineError, InvalidOptions, NotServing
+from stt_service.engine.errors import (
+    CallerNotReading,
+    EngineError,
+    InternalError,
+    InvalidOptions,
+    NotServing,
+)
 from stt_service.engine.events import Final
-from stt_service.engine.session import Session
+from stt_service.engine.session import Session, SessionOptions
 from stt_service.metrics import Metrics, SessionMeter
 from stt_service.translation import (
     STATUS_DETAILS_KEY,
     read_options,
+    read_recording_options,
     to_duration,
     write_response,
     write_status,
@@ -26,6 +33,8 @@ from stt_service.translation import (
 )
 
 PING_INTERVAL_S = 5.0
+CONFIG_TIMEOUT_S = 10.0
+WRITE_TIMEOUT_S = 30.0
 SESSION_ID_KEY = "session-id"
 
 Request = stt_pb2.StreamingTranscribeRequest
@@ -87,7 +96,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
 
     async def _stream(self, requests: AsyncIterator[Request], context: Context) -> None:
         config = await read_config(requests)
-        async with self._open_session(config, context) as session:
+        async with self._open_session(read_options(config), context) as session:
             await context.write(self._write_ready(session))
             receiving = asyncio.create_task(self._receive(requests, session))
             try:
@@ -101,7 +110,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
     async def _transcribe(
         self, request: stt_pb2.TranscribeRequest, context: Context
     ) -> stt_pb2.TranscribeResponse:
-        async with self._open_session(request.config, context) as session:
+        async with self._open_session(read_recording_options(request.config), context) as session:
             receiving = asyncio.create_task(self._receive(split_recording(request), session))
             meter = SessionMeter(self._metrics)
             try:
@@ -132,6 +141,9 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             session.finish()
         except EngineError as error:
             session.fail(error)
+        except Exception:
+            log.error("receiving failed", session_id=session.id, exc_info=True)
+            session.fail(InternalError())
 
     async def _send(
         self, session: Session, config: stt_pb2.StreamingConfig, context: Context
@@ -145,22 +157,22 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
                 async with asyncio.timeout(quiet_s):
                     update = await anext(session, None)
             except TimeoutError:
-                await context.write(write_ping(session))
+                await write(context, write_ping(session))
                 continue
             if update is None:
                 return
             meter.record(update.event, update.lag_s)
             response = write_response(update, wanted)
             if response is not None:
-                await context.write(response)
+                await write(context, response)
 
     @contextlib.asynccontextmanager
     async def _open_session(
-        self, config: stt_pb2.StreamingConfig, context: Context
+        self, options: SessionOptions, context: Context
     ) -> AsyncGenerator[Session]:
         """Open a session, name it in the response metadata, log and count how it went."""
         try:
-            session = await self._engine.open_session(read_options(config))
+            session = await self._engine.open_session(options)
         except NotServing as error:
             self._metrics.refusals.labels(reason=type(error).__name__).inc()
             raise
@@ -198,11 +210,24 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
 
 
 async def read_config(requests: AsyncIterator[Request]) -> stt_pb2.StreamingConfig:
-    """The first request's config. Raises InvalidOptions if it has none."""
-    first = await anext(requests, None)
+    """The first request's config. Raises InvalidOptions if it has none, or does not come."""
+    try:
+        async with asyncio.timeout(CONFIG_TIMEOUT_S):
+            first = await anext(requests, None)
+    except TimeoutError:
+        raise InvalidOptions("config", f"no config came within {CONFIG_TIMEOUT_S:g} s") from None
     if first is None or first.WhichOneof("request") != "config":
         raise InvalidOptions("config", "the first message must carry the config")
     return first.config
+
+
+async def write(context: Context, response: Response) -> None:
+    """Send a response. Raises CallerNotReading: a caller that takes nothing keeps no slot."""
+    try:
+        async with asyncio.timeout(WRITE_TIMEOUT_S):
+            await context.write(response)
+    except TimeoutError:
+        raise CallerNotReading(WRITE_TIMEOUT_S) from None
 
 
 async def split_recording(request: stt_pb2.TranscribeRequest) -> AsyncIterator[Request]:

@@ -8,7 +8,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from stt.v1 import stt_pb2
 from stt_service.engine.errors import (
-    EngineDied,
+    CallerNotReading,
     EngineError,
     IdleTimeout,
     InvalidAudio,
@@ -27,7 +27,7 @@ STATUS_CODES: tuple[tuple[type[EngineError], grpc.StatusCode], ...] = (
     (NoFreeSlot, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NotServing, grpc.StatusCode.UNAVAILABLE),
     (IdleTimeout, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (EngineDied, grpc.StatusCode.INTERNAL),
+    (CallerNotReading, grpc.StatusCode.DEADLINE_EXCEEDED),
     (EngineError, grpc.StatusCode.INTERNAL),
 )
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
@@ -63,6 +63,15 @@ def read_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
     )
 
 
+def read_recording_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
+    """The same for a whole recording, which arrives at once: timeouts mean nothing."""
+    timeless = stt_pb2.StreamingConfig()
+    timeless.CopyFrom(config)
+    timeless.ClearField("idle_timeout")
+    timeless.ClearField("stall_timeout")
+    return read_options(timeless)
+
+
 def write_response(
     update: Update, wanted: Container[stt_pb2.OptionalEvent.ValueType]
 ) -> stt_pb2.StreamingTranscribeResponse | None:
@@ -70,8 +79,9 @@ def write_response(
     response = stt_pb2.StreamingTranscribeResponse(
         processed_offset=to_duration(update.processed_s),
         lag=to_duration(update.lag_s),
-        step_time=to_timestamp(update.step_ended_at),
     )
+    if update.step_ended_at is not None:
+        response.step_time.CopyFrom(to_timestamp(update.step_ended_at))
     match update.event:
         case Token(text, start_s):
             response.token.text = text

@@ -14,7 +14,7 @@ from stt_service.engine.commands import Abandon, Close, Command, Drain, Open, Pu
 from stt_service.engine.errors import Draining, EngineDied, EngineError, WarmingUp
 from stt_service.engine.frames import Framer
 from stt_service.engine.model import BatchedModel, ModelInfo, StepOutput, StepPlan
-from stt_service.engine.pauses import choose_head
+from stt_service.engine.pauses import check_threshold, choose_head
 from stt_service.engine.scheduler import Delivery, Scheduler
 from stt_service.engine.session import Session, SessionOptions
 from stt_service.engine.session_state import SessionSettings
@@ -99,8 +99,8 @@ class Engine:
 
     @property
     def queue_depth(self) -> int:
-        """Frames and marks that wait for the model thread."""
-        return sum(session.items_waiting for session in self._sessions.values())
+        """Frames and marks that wait for the model thread. Any thread may ask."""
+        return sum(session.items_waiting for session in list(self._sessions.values()))
 
     async def wait_for_death(self) -> EngineDied:
         """Return why the model thread died, when it does."""
@@ -117,12 +117,19 @@ class Engine:
             info.sample_rate_hz,
             info.frame_samples,
         )
-        settings = SessionSettings(
-            choose_head(options.pause_s, info.pause_heads_s) if info.has_semantic_vad else None,
-            options.pause_threshold,
-        )
+        settings = SessionSettings()
+        if info.has_semantic_vad:
+            check_threshold(options.pause_threshold)
+            pause_head = choose_head(options.pause_s, info.pause_heads_s)
+            settings = SessionSettings(pause_head, options.pause_threshold)
         session_id = uuid4().hex
         lease = await self._lease_slot(session_id, settings)
+        try:
+            # The engine may have begun to drain, or died, since the slot was leased.
+            self._check_admission()
+        except EngineError:
+            self._inbox.put(Close(lease))
+            raise
         stall_timeout_s = options.stall_timeout_s or max(info.delay_s, MIN_STALL_TIMEOUT_S)
         session = Session(
             session_id,
@@ -156,6 +163,7 @@ class Engine:
 
         A thread that still loads the model is left behind: it ends with the process.
         """
+        self._refuse_openings(Draining())
         for session in list(self._sessions.values()):
             session.fail(Draining())
         if self._state is not State.DEAD:
@@ -204,12 +212,23 @@ class Engine:
     def _receive(self, deliveries: list[Delivery], step_ended_at: float) -> None:
         for delivery in deliveries:
             opening = self._openings.pop(delivery.session_id, None)
-            if opening is not None and delivery.lease is not None:
-                opening.set_result(delivery.lease)
-            elif opening is not None and delivery.refusal is not None:
-                opening.set_exception(delivery.refusal)
-            elif (session := self._sessions.get(delivery.session_id)) is not None:
-                session.receive(delivery, step_ended_at)
+            session = self._sessions.get(delivery.session_id)
+            if opening is not None and not opening.done():
+                self._answer(opening, delivery)
+            elif session is not None:
+                session.receive(delivery, step_ended_at if delivery.stepped else None)
+
+    def _answer(self, opening: asyncio.Future[Lease], delivery: Delivery) -> None:
+        if delivery.lease is not None:
+            opening.set_result(delivery.lease)
+        elif delivery.refusal is not None:
+            opening.set_exception(delivery.refusal)
+
+    def _refuse_openings(self, error: EngineError) -> None:
+        for opening in self._openings.values():
+            if not opening.done():
+                opening.set_exception(error)
+        self._openings.clear()
 
     def _become_ready(self, info: ModelInfo, slots: int) -> None:
         self._info, self._slots = info, slots
@@ -225,9 +244,7 @@ class Engine:
         self._death.set_result(death)
         if not self._loaded.done():
             self._loaded.set_exception(error if isinstance(error, EngineError) else death)
-        for opening in self._openings.values():
-            opening.set_exception(death)
-        self._openings.clear()
+        self._refuse_openings(death)
         for session in list(self._sessions.values()):
             session.fail(death)
 

@@ -8,11 +8,15 @@ EngineError
 │   ├── NoFreeSlot    every slot is taken
 │   └── Draining      the engine admits nobody new
 ├── IdleTimeout       no audio for too long; the words were flushed
+├── CallerNotReading  the caller takes no events
+├── InternalError     a fault of ours, in this session only
 └── EngineDied        the model thread raised
 
 Each message is written for the caller. The engine knows no status codes: the
 servicer holds the one table that translates these classes.
 """
+
+MAX_REASON_LENGTH = 500
 
 
 class EngineError(Exception):
@@ -65,6 +69,18 @@ class IdleTimeout(EngineError):
         )
 
 
+class CallerNotReading(EngineError):
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(f"the caller has not read its events for {waited_s:g} s")
+
+
+class InternalError(EngineError):
+    def __init__(self) -> None:
+        super().__init__("the session failed through a fault of the server; its log says why")
+
+
 class EngineDied(EngineError):
     def __init__(self, cause: BaseException) -> None:
-        super().__init__(f"the model thread died: {type(cause).__name__}: {cause}")
+        # Statuses travel in HTTP/2 headers, where a compiler's whole output does not fit.
+        reason = f"{type(cause).__name__}: {cause}"[:MAX_REASON_LENGTH]
+        super().__init__(f"the model thread died: {reason}")

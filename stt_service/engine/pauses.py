@@ -26,8 +26,14 @@ def choose_head(pause_s: float, heads_s: Sequence[float]) -> int:
     )
 
 
+def check_threshold(threshold: float) -> None:
+    """InvalidOptions if it is no probability that can be exceeded and missed."""
+    if not 0 < threshold < 1:
+        raise InvalidOptions("vad.threshold", f"vad.threshold is {threshold:g}, not within (0, 1)")
+
+
 class PauseDetector:
-    """Fires once per turn: when a pause is predicted and a word was said since the last one."""
+    """Fires once per turn: when a pause is predicted and a token came since the last one."""
 
     def __init__(self, threshold: float = DEFAULT_THRESHOLD) -> None:
         self._threshold = threshold
@@ -35,10 +41,13 @@ class PauseDetector:
         self._armed = True
         self._spoken = False
 
-    def feed(self, probability: float, *, spoken: bool) -> bool:
-        """Take one step's probability and whether it said a token; True when the turn ends here."""
+    def note_speech(self) -> None:
+        """A token came: the turn has a word."""
+        self._spoken = True
+
+    def feed(self, probability: float) -> bool:
+        """Take one step's probability; True when the turn ends here."""
         self._steps += 1
-        self._spoken = self._spoken or spoken
         if probability < REARM_FACTOR * self._threshold:
             # The last word's token may come after its pause was recognised; only a fall of the
             # probability, not that token, starts the next turn.

@@ -18,7 +18,8 @@ class Delivery:
     """What one session is told after one turn of the engine.
 
     `lease` or `refusal` answers an opening. Since the opening, `items_done` frames
-    and marks were worked off and `processed_s` of the audio was heard.
+    and marks were worked off and `processed_s` of the audio was heard. `stepped`
+    says whether the turn made a step for this session.
     """
 
     session_id: str
@@ -27,6 +28,7 @@ class Delivery:
     events: list[Event] = field(default_factory=list[Event])
     items_done: int = 0
     processed_s: float = 0.0
+    stepped: bool = False
 
 
 class Scheduler:
@@ -89,6 +91,8 @@ class Scheduler:
             events = state.reach_marks()
             if state.items_done > marks_before:
                 self._settle(lease, state, events)
+            if state.finished:
+                continue
             frame = state.take_frame()
             if frame is None:
                 continue
@@ -109,6 +113,7 @@ class Scheduler:
                 output.pauses[lease.slot],
             )
             self._settle(lease, state, events)
+            self._deliver_to(state.session_id).stepped = True
         self._stepping = []
 
     def take_deliveries(self) -> list[Delivery]:

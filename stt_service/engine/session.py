@@ -18,6 +18,8 @@ MAX_IDLE_TIMEOUT_S = 600.0
 MAX_ITEMS_WAITING = 50
 # Nor while this many updates wait for the caller to read them.
 MAX_UPDATES_WAITING = 512
+# Flush ids are kept until they are answered.
+MAX_FLUSH_ID_LENGTH = 256
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,6 @@ class SessionOptions:
     stall_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.pause_threshold < 1:
-            raise InvalidOptions(
-                "vad.threshold", f"vad.threshold is {self.pause_threshold:g}, not within (0, 1)"
-            )
         if not 0 < self.idle_timeout_s <= MAX_IDLE_TIMEOUT_S:
             raise InvalidOptions(
                 "idle_timeout",
@@ -53,13 +51,14 @@ class SessionOptions:
 class Update:
     """An event, how far the model is in the session's audio, and how much audio waits for it.
 
-    `step_ended_at` is the wall clock (seconds since the epoch) at the end of the step.
+    `step_ended_at` is the wall clock (seconds since the epoch) at the end of the step behind the
+    event; None where no step was needed.
     """
 
     event: Event
     processed_s: float
     lag_s: float
-    step_ended_at: float
+    step_ended_at: float | None
 
 
 class Session:
@@ -111,19 +110,28 @@ class Session:
             return
         self._pushing = True
         try:
+            received_s = self._framer.received_s
             for frames in self._framer.push(data):
-                self._note_audio()
+                # A message without a sample is no audio: it does not keep the session alive.
+                if self._framer.received_s > received_s:
+                    self._note_audio()
                 await self._wait_for_room()
                 self._push(frames)
         finally:
             self._pushing = False
-        self._note_audio()
         if self._input_ended:
             self._push_finish()
 
     async def flush(self, flush_id: str) -> None:
         """Ask for every word of the audio pushed so far, then Flushed."""
+        if len(flush_id) > MAX_FLUSH_ID_LENGTH:
+            raise InvalidOptions(
+                "flush.flush_id",
+                f"flush_id has {len(flush_id)} characters; at most {MAX_FLUSH_ID_LENGTH} are kept",
+            )
         await self._wait_for_room()
+        if self._input_ended:
+            return
         self._push([*self._framer.cut_rest(), Flush(flush_id)])
 
     def finish(self, reason: EngineError | None = None) -> None:
@@ -150,7 +158,7 @@ class Session:
         self._end()
         self._on_close()
 
-    def receive(self, delivery: Delivery, step_ended_at: float) -> None:
+    def receive(self, delivery: Delivery, step_ended_at: float | None) -> None:
         """Take what the engine delivers."""
         self._items_done = delivery.items_done
         self._processed_s = delivery.processed_s
@@ -159,7 +167,9 @@ class Session:
             self._updates.append(Update(event, delivery.processed_s, lag_s, step_ended_at))
             if isinstance(event, Final):
                 self._end()
-        self._wake()
+        # Most steps say nothing: then only a pusher that waits for room has to look.
+        if delivery.events or self._waiting_for_room:
+            self._wake()
 
     @property
     def processed_s(self) -> float:
@@ -216,6 +226,8 @@ class Session:
         try:
             while not self._over and not self._has_room():
                 await self._wait_for_change()
+                # Who is held back is not silent.
+                self._audio_at = self._loop.time()
         finally:
             self._waiting_for_room = False
         if self._over and self._error is not None:

@@ -83,6 +83,8 @@ class SessionState:
         """Start the tail of the mark that comes next; complete the marks that need none."""
         events: list[Event] = []
         while self._mark is None and self._queue and not isinstance(self._queue[0], Frame):
+            if self.finished:
+                break
             self._mark = self._take_mark()
             if self._tail_due:
                 self._silence_left += self._info.count_steps(self._info.delay_s + TAIL_MARGIN_S)
@@ -131,14 +133,14 @@ class SessionState:
         return mark
 
     def _detect_pause(self, frame: Frame, events: list[Event], pauses: FloatArray) -> list[Event]:
-        # The silence of a stall is real, the speaker sends nothing; that of a flush is made up.
-        if self._settings.pause_head is None or (
-            frame.is_silence and not isinstance(self._mark, Stall)
-        ):
+        if self._settings.pause_head is None:
             return []
-        spoken = any(isinstance(event, Token) for event in events)
-        probability = float(pauses[self._settings.pause_head])
-        if not self._pauses.feed(probability, spoken=spoken):
+        if any(isinstance(event, Token) for event in events):
+            self._pauses.note_speech()
+        # The silence of a stall is real, the speaker sends nothing; that of a flush is made up.
+        if frame.is_silence and not isinstance(self._mark, Stall):
+            return []
+        if not self._pauses.feed(float(pauses[self._settings.pause_head])):
             return []
         return [Pause(self._timeline.heard_s)]
 

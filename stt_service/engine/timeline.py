@@ -6,6 +6,7 @@ which take model time and no audio time.
 """
 
 from collections import deque
+from itertools import islice
 
 import numpy as np
 
@@ -27,22 +28,23 @@ class Timeline:
     """Maps the latest step to a position in the audio, in seconds."""
 
     def __init__(self, info: ModelInfo) -> None:
-        self._rate = info.sample_rate_hz
+        self.rate = info.sample_rate_hz
         self._frame_samples = info.frame_samples
         self._delay_steps = info.delay_s / info.frame_s
         self._steps = 0
         self._heard_samples = 0
         # (first sample, number of samples) of the latest steps; made-up silence has no samples.
         self._spans: deque[tuple[int, int]] = deque(maxlen=int(self._delay_steps) + 2)
-        self._block_samples = round(LEVEL_BLOCK_S * self._rate)
+        self._block_samples = round(LEVEL_BLOCK_S * self.rate)
         history_s = LEVEL_HISTORY_S + info.delay_s
         # (end of the block in samples, mean square of the block)
         self._levels: deque[tuple[int, float]] = deque(maxlen=round(history_s / LEVEL_BLOCK_S))
+        self._levels_appended = 0
 
     @property
     def heard_s(self) -> float:
         """Length of the audio that the model has heard."""
-        return self._heard_samples / self._rate
+        return self._heard_samples / self.rate
 
     def append_audio(self, samples: FloatArray) -> None:
         """Record a step that hears these samples; shape [n], n at most one frame."""
@@ -53,6 +55,7 @@ class Timeline:
             if len(block):
                 end += len(block)
                 self._levels.append((end, float(np.dot(block, block)) / len(block)))
+                self._levels_appended += 1
         self._append(len(samples))
 
     def append_silence(self) -> None:
@@ -73,21 +76,44 @@ class Timeline:
         step = int(model_time)
         first_sample, samples = self._spans[step - self._steps]
         within_step = (model_time - step) * self._frame_samples
-        return (first_sample + min(within_step, samples)) / self._rate
+        return (first_sample + min(within_step, samples)) / self.rate
 
-    def find_speech_end_s(self, start_s: float) -> float | None:
-        """Where the speech that starts at `start_s` falls silent, or None if it has not yet."""
-        start = start_s * self._rate
-        earliest_end = start + MIN_WORD_S * self._rate
-        min_gap = MIN_GAP_S * self._rate
-        peak = 0.0
-        loud_until = 0
-        for end, power in self._levels:
-            if end <= start:
-                continue
-            peak = max(peak, power)
-            if power >= SPEECH_TO_PEAK_POWER * peak:
-                loud_until = end
-            elif loud_until >= earliest_end and end - loud_until >= min_gap:
-                return loud_until / self._rate
-        return None
+    def levels_since(self, number: int) -> list[tuple[int, float]]:
+        """The levels from the one with this number on, as far as they are still kept."""
+        forgotten = self._levels_appended - len(self._levels)
+        return list(islice(self._levels, max(0, number - forgotten), None))
+
+    @property
+    def levels_appended(self) -> int:
+        """How many levels there were so far; the next one gets this number."""
+        return self._levels_appended
+
+
+class SpeechEnd:
+    """Looks for the end of the speech that starts at `start_s`; looks at each level once."""
+
+    def __init__(self, timeline: Timeline, start_s: float) -> None:
+        self._timeline = timeline
+        self._start = start_s * timeline.rate
+        self._next_level = 0
+        self._peak = 0.0
+        self._loud_until = 0
+        self._end_s: float | None = None
+
+    def find_s(self) -> float | None:
+        """Where the speech falls silent, or None if it has not yet."""
+        if self._end_s is None:
+            rate = self._timeline.rate
+            earliest_end = self._start + MIN_WORD_S * rate
+            min_gap = MIN_GAP_S * rate
+            for end, power in self._timeline.levels_since(self._next_level):
+                if end <= self._start:
+                    continue
+                self._peak = max(self._peak, power)
+                if power >= SPEECH_TO_PEAK_POWER * self._peak:
+                    self._loud_until = end
+                elif self._loud_until >= earliest_end and end - self._loud_until >= min_gap:
+                    self._end_s = self._loud_until / rate
+                    break
+            self._next_level = self._timeline.levels_appended
+        return self._end_s

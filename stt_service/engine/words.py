@@ -5,7 +5,7 @@ from math import exp, log
 
 from stt_service.engine.events import Event, Token, Word
 from stt_service.engine.model import ModelInfo
-from stt_service.engine.timeline import Timeline
+from stt_service.engine.timeline import SpeechEnd, Timeline
 
 # A word whose end cannot be heard (noise, music) is sent this long after its last piece.
 MAX_WAIT_FOR_END_S = 1.0
@@ -28,6 +28,7 @@ class WordAssembler:
         self._boundary_s: float | None = None
         self._text = ""
         self._start_s = 0.0
+        self._speech_end = SpeechEnd(timeline, 0.0)
         self._log_probabilities: list[float] = []
         # Set when the pieces are complete and only the word's end is still unknown.
         self._complete_at_s: float | None = None
@@ -79,6 +80,7 @@ class WordAssembler:
             start_s = now_s if self._boundary_s is None else self._boundary_s
             events += self._end_word(before_s=start_s)
             self._start_s = start_s
+            self._speech_end = SpeechEnd(self._timeline, start_s)
         self._boundary_s = None
         self._log_probabilities.append(log(max(probability, MIN_PROBABILITY)))
         text = self._utf8.decode(piece)
@@ -92,7 +94,7 @@ class WordAssembler:
     def _end_word_if_heard(self, now_s: float) -> list[Event]:
         if self._complete_at_s is None:
             return []
-        end_s = self._timeline.find_speech_end_s(self._start_s)
+        end_s = self._speech_end.find_s()
         if end_s is not None and end_s <= now_s:
             return self._end_word(before_s=now_s)
         if now_s - self._complete_at_s >= MAX_WAIT_FOR_END_S:
@@ -110,7 +112,7 @@ class WordAssembler:
         self._text, self._log_probabilities, self._complete_at_s = "", [], None
         if not word_text:
             return events
-        heard_end_s = self._timeline.find_speech_end_s(self._start_s)
+        heard_end_s = self._speech_end.find_s()
         end_s = before_s if heard_end_s is None else min(heard_end_s, before_s)
         confidence = exp(sum(log_probabilities) / len(log_probabilities))
         word = Word(word_text, self._start_s, max(end_s, self._start_s), min(confidence, 1.0))

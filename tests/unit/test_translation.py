@@ -11,6 +11,7 @@ from stt_service.engine.events import Final, Flushed, Pause, Token, Word
 from stt_service.engine.session import SessionOptions, Update
 from stt_service.translation import (
     read_options,
+    read_recording_options,
     to_duration,
     to_seconds,
     write_response,
@@ -40,7 +41,6 @@ def test_every_setting_is_read() -> None:
     ("config", "option"),
     [
         (stt_pb2.StreamingConfig(encoding=9), "encoding"),
-        (stt_pb2.StreamingConfig(vad=stt_pb2.VadSettings(threshold=1.5)), "vad.threshold"),
         (stt_pb2.StreamingConfig(idle_timeout=Duration(seconds=0)), "idle_timeout"),
         (stt_pb2.StreamingConfig(idle_timeout=Duration(seconds=601)), "idle_timeout"),
         (stt_pb2.StreamingConfig(stall_timeout=Duration(seconds=-1)), "stall_timeout"),
@@ -61,6 +61,8 @@ def test_a_wrong_setting_is_named(config, option) -> None:
         (errors.WarmingUp(), Code.UNAVAILABLE, "RetryInfo"),
         (errors.Draining(), Code.UNAVAILABLE, "RetryInfo"),
         (errors.IdleTimeout(10), Code.DEADLINE_EXCEEDED, None),
+        (errors.CallerNotReading(30), Code.DEADLINE_EXCEEDED, None),
+        (errors.InternalError(), Code.INTERNAL, None),
         (errors.EngineDied(RuntimeError("x")), Code.INTERNAL, None),
     ],
 )
@@ -71,6 +73,27 @@ def test_every_error_has_its_status(error, code, detail) -> None:
     assert [any_.TypeName() for any_ in status.details] == (
         [f"google.rpc.{detail}"] if detail else []
     )
+
+
+def test_a_status_fits_into_headers() -> None:
+    """A compiler's whole output would not: the client would see another error in its place."""
+    _, status = write_status(errors.EngineDied(RuntimeError("x" * 100_000)))
+    assert len(status.SerializeToString()) < 1000
+
+
+def test_a_step_time_is_sent_only_where_a_step_was_made() -> None:
+    response = write_response(Update(Flushed("f"), 0.0, 0.0, step_ended_at=None), ALL)
+    assert response is not None
+    assert not response.HasField("step_time")
+
+
+def test_a_whole_recording_has_no_timeouts() -> None:
+    config = stt_pb2.StreamingConfig(
+        sample_rate_hertz=8000,
+        idle_timeout=Duration(seconds=9999),
+        stall_timeout=Duration(seconds=0),
+    )
+    assert read_recording_options(config) == SessionOptions(sample_rate_hz=8000)
 
 
 def test_a_refusal_says_when_to_come_back() -> None:

@@ -181,7 +181,7 @@ class Flush(_message.Message):
 
     FLUSH_ID_FIELD_NUMBER: _builtins.int
     flush_id: _builtins.str
-    """Returned in the `flushed` that answers this flush."""
+    """Returned in the `flushed` that answers this flush; at most 256 characters."""
     def __init__(
         self,
         *,

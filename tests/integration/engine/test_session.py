@@ -12,6 +12,7 @@ from stt_service.engine.errors import (
     EngineDied,
     IdleTimeout,
     InvalidAudio,
+    InvalidOptions,
     NoFreeSlot,
 )
 from stt_service.engine.events import Final, Flushed, Pause, Token, Word
@@ -200,6 +201,40 @@ async def test_a_caller_that_gives_up_while_it_is_admitted_leaves_no_lease(
         session.close()
 
 
+async def test_a_cancelled_opening_costs_nobody_else_their_words(
+    engine: Engine, recordings
+) -> None:
+    """Openings are cancelled at every moment while another session is served."""
+    transcribing = asyncio.create_task(transcribe(engine, recordings[0].pcm_f32le()))
+    while not transcribing.done():
+        opening = asyncio.create_task(engine.open_session(SessionOptions()))
+        for _ in range(np.random.default_rng().integers(0, 4)):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait([opening])
+        if not opening.cancelled():
+            opening.result().close()
+        await asyncio.sleep(0.001)
+    assert (await transcribing).transcript.strip() == recordings[0].text
+
+
+async def test_messages_without_a_sample_do_not_keep_a_session_alive(engine: Engine) -> None:
+    async with open_session(engine, idle_timeout_s=0.5) as session:
+        reading = asyncio.create_task(collect_until_error(session))
+        async with asyncio.timeout(10):
+            while not reading.done():
+                await session.push_audio(b"")
+                await asyncio.sleep(0.05)
+        _, error = await reading
+    assert isinstance(error, IdleTimeout)
+
+
+async def test_a_flush_id_is_no_place_to_store_things(engine: Engine) -> None:
+    async with open_session(engine) as session:
+        with pytest.raises(InvalidOptions, match="at most 256"):
+            await session.flush("x" * 257)
+
+
 async def test_no_audio_for_the_idle_timeout_ends_with_everything_said(
     engine: Engine, recordings
 ) -> None:
@@ -235,6 +270,21 @@ async def test_draining_lets_sessions_finish_and_then_finishes_them(recordings) 
             assert updates[-1].event.transcript.strip() == recordings[1].text
             assert isinstance(error, Draining)
         await draining
+
+
+async def test_openings_are_answered_when_the_engine_stops_or_drains() -> None:
+    async with run_engine() as engine:
+        opening = asyncio.create_task(engine.open_session(SessionOptions()))
+        await asyncio.sleep(0)
+        await engine.drain(grace_s=0.0)
+        with pytest.raises(Draining):
+            await asyncio.wait_for(opening, 5)
+    async with run_engine() as engine:
+        opening = asyncio.create_task(engine.open_session(SessionOptions()))
+        await asyncio.sleep(0)
+        await engine.stop()
+        with pytest.raises(Draining):
+            await asyncio.wait_for(opening, 5)
 
 
 async def collect_until_error(session):

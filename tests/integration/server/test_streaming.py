@@ -179,6 +179,14 @@ async def test_idle_sessions_end_with_final_and_deadline_exceeded(channel, recor
     assert "no audio for 1 s" in caught.value.details()
 
 
+async def test_a_call_without_a_config_ends(channel) -> None:
+    call = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await asyncio.wait_for(call.read(), 30)
+    assert caught.value.code() is Code.INVALID_ARGUMENT
+    assert "no config came within 10 s" in caught.value.details()
+
+
 async def test_transcribe_answers_a_whole_recording(channel, recordings) -> None:
     stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
     answer = await stub.Transcribe(stt_pb2.TranscribeRequest(audio=recordings[2].pcm_f32le()))

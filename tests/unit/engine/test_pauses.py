@@ -1,14 +1,20 @@
 import pytest
 
 from stt_service.engine.errors import InvalidOptions
-from stt_service.engine.pauses import IGNORED_STEPS, PauseDetector, choose_head
+from stt_service.engine.pauses import IGNORED_STEPS, PauseDetector, check_threshold, choose_head
 
 HEADS_S = (0.5, 1.0, 2.0, 3.0)
 
 
 def run(detector: PauseDetector, *steps: tuple[float, bool]) -> list[int]:
     """Feed (probability, spoken); the steps at which it fired."""
-    return [n for n, (p, spoken) in enumerate(steps) if detector.feed(p, spoken=spoken)]
+    fired = []
+    for number, (probability, spoken) in enumerate(steps):
+        if spoken:
+            detector.note_speech()
+        if detector.feed(probability):
+            fired.append(number)
+    return fired
 
 
 def make_detector() -> PauseDetector:
@@ -46,3 +52,9 @@ def test_a_last_word_that_comes_after_its_pause_does_not_fire_again() -> None:
 
 def test_a_single_word_that_comes_after_its_pause_fires_with_it() -> None:
     assert run(make_detector(), (0.9, False), (0.9, True), (0.9, False)) == [1]
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 0.0, 1.0, 7.0])
+def test_a_threshold_is_a_probability(threshold: float) -> None:
+    with pytest.raises(InvalidOptions, match=r"not within \(0, 1\)"):
+        check_threshold(threshold)

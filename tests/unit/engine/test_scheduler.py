@@ -240,6 +240,39 @@ def test_only_a_stalls_silence_is_a_real_pause(mark, pauses) -> None:
     assert sum(isinstance(e, Pause) for e in bench.listeners["a"].events) == pauses
 
 
+@pytest.mark.parametrize("steps_before", [0, 1, 5, 12, 13, 14])
+def test_finishing_in_the_prefix_ends_quietly(steps_before) -> None:
+    """Also where no audio came, and the silence before it was never stepped whole."""
+    bench = Bench(slots=1, silence_prefix_s=1.0)
+    lease = bench.open("a")
+    for _ in range(steps_before):
+        bench.step()
+    bench.scheduler.push(lease, [Finish()])
+    bench.run()
+    assert [type(event) for event in bench.listeners["a"].events] == [Final]
+    assert bench.open("b").slot == lease.slot
+
+
+def test_nothing_comes_after_final() -> None:
+    bench = Bench()
+    bench.scheduler.push(bench.open("a"), [Finish(), Flush("late"), make_frame()])
+    bench.run()
+    assert [type(event) for event in bench.listeners["a"].events] == [Final]
+
+
+def test_a_word_that_comes_in_a_flushs_tail_still_makes_a_turn() -> None:
+    bench = Bench()
+    frames = [make_frame()] * 15
+    bench.scheduler.push(bench.open("a", pause_head=2), [*frames, Flush("x"), *frames])
+    for _ in range(15):
+        bench.step(PADDING)
+    for _ in range(TAIL_STEPS):
+        bench.step(HEL)
+    while bench.step(PADDING, pause=0.9):
+        pass
+    assert sum(isinstance(e, Pause) for e in bench.listeners["a"].events) == 1
+
+
 actions = st.lists(
     st.tuples(st.integers(0, 2), st.sampled_from(["audio", "flush", "stall", "close", "finish"])),
     max_size=40,
@@ -247,9 +280,9 @@ actions = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(actions, st.randoms())
-def test_whatever_happens_every_flush_is_answered_in_order(steps, random) -> None:
-    bench = Bench(slots=2)
+@given(actions, st.randoms(), st.sampled_from([0.0, 1.0]))
+def test_whatever_happens_every_flush_is_answered_in_order(steps, random, prefix_s) -> None:
+    bench = Bench(slots=2, silence_prefix_s=prefix_s)
     names = iter(range(1000))
     sessions: dict[int, str] = {}
     asked: dict[str, list[str]] = {}

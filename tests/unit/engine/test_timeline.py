@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stt_service.engine.timeline import Timeline
+from stt_service.engine.timeline import SpeechEnd, Timeline
 from tests.unit.engine.models import FRAME_S, FRAME_SAMPLES, make_info
 
 audio = np.full(FRAME_SAMPLES, 0.1, dtype=np.float32)
@@ -71,16 +71,26 @@ def say(timeline: Timeline, *levels: float) -> None:
 def test_speech_ends_where_it_falls_silent() -> None:
     timeline = Timeline(make_info())
     say(timeline, *[0.001] * 4, *[0.3] * 10, *[0.001] * 10)
-    assert timeline.find_speech_end_s(0.08) == pytest.approx(14 * 0.02)
+    assert SpeechEnd(timeline, 0.08).find_s() == pytest.approx(14 * 0.02)
 
 
 def test_a_stop_consonant_is_no_end() -> None:
     timeline = Timeline(make_info())
     say(timeline, *[0.3] * 8, *[0.001] * 4, *[0.3] * 4, *[0.001] * 8)
-    assert timeline.find_speech_end_s(0.0) == pytest.approx(16 * 0.02)
+    assert SpeechEnd(timeline, 0.0).find_s() == pytest.approx(16 * 0.02)
 
 
 def test_speech_that_goes_on_has_no_end_yet() -> None:
     timeline = Timeline(make_info())
     say(timeline, *[0.3] * 16)
-    assert timeline.find_speech_end_s(0.0) is None
+    assert SpeechEnd(timeline, 0.0).find_s() is None
+
+
+def test_an_end_is_found_while_the_audio_comes() -> None:
+    timeline = Timeline(make_info())
+    speech_end = SpeechEnd(timeline, 0.08)
+    found = []
+    for level in (0.001, 0.3, 0.3, 0.001, 0.001, 0.3):
+        say(timeline, *[level] * 4)
+        found.append(speech_end.find_s())
+    assert found == [None, None, None, None, pytest.approx(0.24), pytest.approx(0.24)]
