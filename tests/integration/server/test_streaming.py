@@ -187,6 +187,27 @@ async def test_a_call_without_a_config_ends(channel) -> None:
     assert "no config came within 10 s" in caught.value.details()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_caller_that_never_reads_keeps_no_slot(channel) -> None:
+    """It sends flushes, whose answers it does not take, until the connection holds no more."""
+    stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+    flood = Request(flush=stt_pb2.Flush(flush_id="x" * 256))
+
+    async def requests():
+        yield request_config(idle_timeout=Duration(seconds=600))
+        while True:
+            yield flood
+
+    call = stub.StreamingTranscribe(requests())
+    free: list[int] = []
+    async with asyncio.timeout(200):
+        while not (free and free[-1] == 8 and 7 in free):
+            await asyncio.sleep(1)
+            free.append((await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free)
+    call.cancel()
+
+
 async def test_transcribe_answers_a_whole_recording(channel, recordings) -> None:
     stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
     answer = await stub.Transcribe(stt_pb2.TranscribeRequest(audio=recordings[2].pcm_f32le()))
