@@ -25,6 +25,8 @@ from client.events import (
 # A repeated word may start this much earlier or later than the first time: with other
 # context the model moves a boundary by a few frames of 80 ms.
 REPEAT_TOLERANCE_S = 0.4
+# A replay seldom misses a word that was heard before: passing one over counts as so much distance.
+SKIP_COST_S = 0.16
 # A word that was not recognised as a repeat is new only if it starts this long after the last one.
 NEW_WORD_MARGIN_S = 0.2
 # A word may be announced this much later than the model's delay says.
@@ -182,7 +184,7 @@ class Transcript:
         if not self._expected:
             return self._new_word(start_s)
         repeats = [
-            (abs(word.start_s - start_s), index)
+            (abs(word.start_s - start_s) + SKIP_COST_S * index, index)
             for index, word in enumerate(self._expected)
             if _agree(word.text.strip(), text) and abs(word.start_s - start_s) <= REPEAT_TOLERANCE_S
         ]

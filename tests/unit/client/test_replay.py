@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from client.events import (
@@ -110,6 +110,12 @@ def play(
     return told, final, bases
 
 
+@example(
+    # The same word twice, so close that the moved first one is nearer to the second.
+    spoken=[Spoken(("one",), 1.0, 1.25), Spoken(("one",), 1.25, 1.75)],
+    breaks=[4],
+    moved_s=0.16,
+)
 @given(
     spoken=speech(),
     breaks=st.lists(st.integers(1, 40), max_size=6),
