@@ -17,6 +17,8 @@ from stt.errors import ServerUnreachable
 LOCAL_GRPC = "127.0.0.1:50051"
 LOCAL_WEBSOCKET = "127.0.0.1:8000"
 LOOK_TIMEOUT_S = 1.0
+# A person who mistyped an address wants to know it soon.
+COMMAND_PATIENCE = Patience(unreachable_s=3.0)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Target:
     credentials: Credentials | None = None
 
     def make_client(
-        self, patience: Patience | None = None, on_wait: OnWait | None = None
+        self, patience: Patience = COMMAND_PATIENCE, on_wait: OnWait | None = None
     ) -> SttClient | WebSocketSttClient:
         """A client for it. Raises ValueError for an address that is not understood."""
         if self.is_grpc:
