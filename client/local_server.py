@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import re
 import sys
@@ -15,6 +16,9 @@ START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 TELL_EVERY_S = 1.0
 LOG_TAIL_LINES = 8
+
+# One package of each extra that the server needs; looked for, not imported.
+_SERVER_NEEDS = ("moshi", "starlette")
 
 _READY = re.compile(r"^ready (?P<fields>\S+=\S+(?: \S+=\S+)*)$")
 
@@ -43,6 +47,11 @@ async def run_local_server(
 
     `tell_progress` hears the seconds waited so far, once a second. Raises `LocalServerError`.
     """
+    if not all(map(importlib.util.find_spec, _SERVER_NEEDS)):
+        raise LocalServerError(
+            "The server's packages are not installed beside the client. "
+            "pip install 'kyutai-stt[server,gateway]', or uv run stt-demo in a checkout."
+        )
     environment = dict(os.environ)
     if batch_size is not None:
         environment["BATCH_SIZE"] = str(batch_size)

@@ -58,6 +58,14 @@ def test_help_is_quick(alone: Path, command: str) -> None:
     assert used_s < LONGEST_HELP_CPU_S
 
 
+def test_a_demo_without_the_server_says_what_is_missing(alone: Path) -> None:
+    done = subprocess.run([alone / "bin" / "stt-demo"], capture_output=True, text=True, cwd=alone)
+
+    assert done.returncode == 1
+    assert "pip install 'kyutai-stt[server,gateway]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_the_library_is_imported_alone(alone: Path) -> None:
     imports = "from client.stream import SttClient; from client.blocking import BlockingSttClient"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
