@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from stt_service.digits.training import TrainingPlan
 
 DESIGN = Path(__file__).parent / "checkpoint"
-DEFAULT_STEPS = 4_500
+DEFAULT_STEPS = 2_000
 DEFAULT_WORKERS = 2
 CONFUSIONS_NAME = "confusions.png"
 EVALUATION_NAME = "evaluation.json"

@@ -40,15 +40,15 @@ class Habits:
     """How often people do what. Shares are probabilities, pairs are uniform ranges."""
 
     human_share: float = 0.68
-    speechless_share: float = 0.06
-    mostly_other_words_share: float = 0.14
+    speechless_share: float = 0.1
+    mostly_other_words_share: float = 0.2
     other_word_share: float = 0.05
     reversed_digit_share: float = 0.02
-    words_per_turn: tuple[int, int] = (1, 6)
+    words_per_turn: tuple[int, int] = (2, 8)
     lead_in_s: tuple[float, float] = (0.0, 1.6)
-    short_gap_s: tuple[float, float] = (0.03, 0.35)
-    hesitation_share: float = 0.06
-    hesitation_s: tuple[float, float] = (0.35, 0.95)
+    short_gap_s: tuple[float, float] = (0.03, 0.42)
+    hesitation_share: float = 0.05
+    hesitation_s: tuple[float, float] = (0.42, 0.95)
     short_pause_share: float = 0.12
     short_pause_s: tuple[float, float] = (1.0, 2.0)
     long_pause_s: tuple[float, float] = (2.0, 5.0)
