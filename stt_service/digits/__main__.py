@@ -98,6 +98,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
     parser.add_argument("--workers", type=int, default=DEFAULT_WORKERS, help="one for each core")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--peak-learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--warmup-steps", type=int, default=200)
+    parser.add_argument("--cooldown-share", type=float, default=0.3)
     parser.add_argument(
         "--start-from", type=Path, help="checkpoint folder to go on from, instead of from scratch"
     )
@@ -193,6 +196,9 @@ def make_plan(arguments: argparse.Namespace, run_name: str) -> "TrainingPlan":
         steps=arguments.steps,
         workers=arguments.workers,
         seed=arguments.seed,
+        peak_learning_rate=arguments.peak_learning_rate,
+        warmup_steps=arguments.warmup_steps,
+        cooldown_share=arguments.cooldown_share,
         start_from=arguments.start_from,
     )
 
