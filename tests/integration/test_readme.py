@@ -51,13 +51,13 @@ async def test_the_stub_example_prints_words_and_transcript(service: Service, re
     [("list", "stt.v1.SpeechToTextService"), ("/Check", "SERVING"), ("GetServerInfo", "digits")],
 )
 async def test_the_grpcurl_lines(service: Service, line: str, expected: str) -> None:
-    script = find_example("sh", "grpcurl").replace("127.0.0.1:50051", service.grpc)
+    script = find_example("sh", "grpcurl -plaintext").replace("127.0.0.1:50051", service.grpc)
     (command,) = [command for command in script.splitlines() if command.endswith(line)]
     assert expected in await run("bash", "-c", command)
 
 
 async def test_the_grpcurl_stream(service: Service, recordings) -> None:
-    script = find_example("sh", "grpcurl").replace("127.0.0.1:50051", service.grpc)
+    script = find_example("sh", "grpcurl -plaintext").replace("127.0.0.1:50051", service.grpc)
     output = await run("bash", "-c", script[script.index("(echo") :])
     assert f'"transcript": " {recordings[0].text}"' in output
 

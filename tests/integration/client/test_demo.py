@@ -68,6 +68,7 @@ def test_an_interrupted_demo_leaves_no_server(number: signal.Signals, moment: st
     assert not any(Path(f"/proc/{pid}").exists() for pid in servers)
 
 
+@pytest.mark.slow
 def test_many_sessions_print_their_delivery_times() -> None:
     process = subprocess.run(
         [*COMMAND, "--sessions", "2"], capture_output=True, text=True, timeout=110

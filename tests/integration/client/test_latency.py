@@ -69,6 +69,7 @@ def test_four_streams_are_measured(
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_sweep_stops_at_the_number_that_is_too_many(
     recordings: tuple[Recording, ...], tmp_path: Path
 ) -> None:

@@ -92,7 +92,7 @@ async def send_silence(call: grpc.aio.StreamStreamCall) -> None:
         await asyncio.sleep(1)
 
 
-async def count(ask: Callable[[], Awaitable[str]]) -> Counter[str]:
+async def count(ask: Callable[[], Awaitable[str]], times: int = TIMES) -> Counter[str]:
     """What is answered, and how often, to many calls of which some run at once."""
     slots = asyncio.Semaphore(AT_ONCE)
 
@@ -100,7 +100,7 @@ async def count(ask: Callable[[], Awaitable[str]]) -> Counter[str]:
         async with slots:
             return await ask()
 
-    return Counter(await asyncio.gather(*(ask_once() for _ in range(TIMES))))
+    return Counter(await asyncio.gather(*(ask_once() for _ in range(times))))
 
 
 # --- grpcurl -----------------------------------------------------------------------------------
@@ -144,24 +144,29 @@ async def ask_with_grpcurl(edge: Edge, secret: str = CREDENTIALS.secret) -> str:
     return f"{code.strip()}, HTTP {status}"
 
 
+# Each grpcurl is a process of its own: a hundred take a while.
+grpcurl_times = pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.slow)])
+
+
+@grpcurl_times
 @pytest.mark.timeout(240)
-async def test_grpcurl_is_told_the_truth(edge: Edge) -> None:
-    told = await count(lambda: ask_with_grpcurl(edge, WRONG_CREDENTIALS.secret))
-    assert told == {"Code: Unauthenticated, HTTP 401": TIMES}
+async def test_grpcurl_is_told_the_truth(edge: Edge, times: int) -> None:
+    told = await count(lambda: ask_with_grpcurl(edge, WRONG_CREDENTIALS.secret), times)
+    assert told == {"Code: Unauthenticated, HTTP 401": times}
 
 
+@grpcurl_times
 @pytest.mark.timeout(240)
-async def test_grpcurl_is_told_that_it_is_full(full_edge: Edge) -> None:
-    assert await count(lambda: ask_with_grpcurl(full_edge)) == {
-        "Code: Unavailable, HTTP 429": TIMES
-    }
+async def test_grpcurl_is_told_that_it_is_full(full_edge: Edge, times: int) -> None:
+    told = await count(lambda: ask_with_grpcurl(full_edge), times)
+    assert told == {"Code: Unavailable, HTTP 429": times}
 
 
+@grpcurl_times
 @pytest.mark.timeout(240)
-async def test_grpcurl_is_told_that_it_is_cold(cold_edge: Edge) -> None:
-    assert await count(lambda: ask_with_grpcurl(cold_edge)) == {
-        "Code: Unavailable, HTTP 503": TIMES
-    }
+async def test_grpcurl_is_told_that_it_is_cold(cold_edge: Edge, times: int) -> None:
+    told = await count(lambda: ask_with_grpcurl(cold_edge), times)
+    assert told == {"Code: Unavailable, HTTP 503": times}
 
 
 # --- the client library ------------------------------------------------------------------------
