@@ -255,21 +255,30 @@ async def test_bad_audio_ends_its_own_session_only(engine: Engine, recordings) -
         assert (await good).transcript.strip() == recordings[2].text
 
 
-async def test_draining_lets_sessions_finish_and_then_finishes_them(recordings) -> None:
-    async with run_engine() as engine:
-        finishing = asyncio.create_task(transcribe(engine, recordings[0].pcm_f32le()))
-        async with open_session(engine, idle_timeout_s=60) as staying:
-            reading = asyncio.create_task(collect_until_error(staying))
-            await staying.push_audio(recordings[1].pcm_f32le())
-            draining = asyncio.create_task(engine.drain(grace_s=2.0))
-            await asyncio.sleep(0)
-            with pytest.raises(Draining):
-                await engine.open_session(SessionOptions())
-            assert (await finishing).transcript.strip() == recordings[0].text
-            updates, error = await reading
-            assert updates[-1].event.transcript.strip() == recordings[1].text
-            assert isinstance(error, Draining)
-        await draining
+async def test_draining_lets_everyone_in_finish(recordings) -> None:
+    async with run_engine() as engine, open_session(engine) as session:
+        reading = asyncio.create_task(collect_until_error(session))
+        await session.push_audio(recordings[0].pcm_f32le())
+        draining = asyncio.create_task(engine.drain(grace_s=60.0))
+        await asyncio.sleep(0)
+        with pytest.raises(Draining):
+            await engine.open_session(SessionOptions())
+        session.finish()
+        updates, error = await reading
+        assert updates[-1].event.transcript.strip() == recordings[0].text
+        assert error is None
+        session.close()
+        await asyncio.wait_for(draining, 5)
+
+
+async def test_who_stays_longer_than_the_grace_gets_the_words_so_far(recordings) -> None:
+    async with run_engine() as engine, open_session(engine) as session:
+        reading = asyncio.create_task(collect_until_error(session))
+        await session.push_audio(recordings[1].pcm_f32le())
+        await engine.drain(grace_s=0.1, finish_s=1.0)
+        updates, error = await reading
+        assert updates[-1].event.transcript.strip() == recordings[1].text
+        assert isinstance(error, Draining)
 
 
 async def test_openings_are_answered_when_the_engine_stops_or_drains() -> None:
