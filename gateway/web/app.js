@@ -173,8 +173,9 @@ function render() {
 function showFigures() {
   const level = take && !take.name ? (strip.levels.at(-1) ?? 0) : 0;
   element("meter").setAttribute("aria-valuenow", Math.round(100 * level));
-  const elapsed = take ? formatTime(take.seconds) : "";
-  const read = take?.name ? `${formatTime(take.writtenSeconds)} of ${elapsed}` : elapsed;
+  // A recording that is being opened has no length yet.
+  const elapsed = take && state !== "decoding" ? formatTime(take.seconds) : "";
+  const read = elapsed && take.name ? `${formatTime(take.writtenSeconds)} of ${elapsed}` : elapsed;
   setText(element("elapsed"), read);
   const latency = latencies.toSorted((a, b) => a - b)[latencies.length >> 1];
   setText(element("latency"), take && latency ? `${latency.toFixed(1)} s behind your voice` : "");

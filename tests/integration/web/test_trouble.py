@@ -80,6 +80,7 @@ async def test_a_question_for_the_microphone_that_is_cancelled(
         await press(page)
         await wait_for_state(page, "asking")
         assert "Please allow it" in await page.inner_text("#state")
+        await page.wait_for_function("() => window.answer")
         await page.keyboard.press("Escape")
         await wait_for_state(page, "idle")
         await page.evaluate("() => window.answer()")
