@@ -28,7 +28,7 @@ class Conditions:
 
     level_db: tuple[float, float] = (-26.0, 6.0)
     noiseless_share: float = 0.18
-    noise_snr_db: tuple[float, float] = (6.0, 45.0)
+    noise_snr_db: tuple[float, float] = (3.0, 42.0)
     faint_noise_share: float = 0.12
     noise_floor_dbfs: tuple[float, float] = (-85.0, -28.0)
     reverb_share: float = 0.4

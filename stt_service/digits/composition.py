@@ -40,20 +40,20 @@ class Habits:
     """How often people do what. Shares are probabilities, pairs are uniform ranges."""
 
     human_share: float = 0.68
-    speechless_share: float = 0.1
-    mostly_other_words_share: float = 0.2
+    speechless_share: float = 0.12
+    mostly_other_words_share: float = 0.22
     other_word_share: float = 0.05
     reversed_digit_share: float = 0.02
-    words_per_turn: tuple[int, int] = (2, 8)
+    words_per_turn: tuple[int, int] = (1, 8)
     lead_in_s: tuple[float, float] = (0.0, 1.6)
     short_gap_s: tuple[float, float] = (0.03, 0.42)
-    hesitation_share: float = 0.05
+    hesitation_share: float = 0.03
     hesitation_s: tuple[float, float] = (0.42, 0.95)
-    short_pause_share: float = 0.12
+    short_pause_share: float = 0.1
     short_pause_s: tuple[float, float] = (1.0, 2.0)
     long_pause_s: tuple[float, float] = (2.0, 5.0)
-    speed: tuple[float, float] = (0.85, 1.28)
-    word_speed_spread: float = 0.04
+    speed: tuple[float, float] = (0.8, 1.3)
+    word_speed_spread: float = 0.06
     word_gain_db: float = 3.0
     change_voice_share: float = 0.3
 

@@ -18,15 +18,18 @@ from stt_service.digits.listening import Heard, listen_to_all
 from stt_service.digits.measures import (
     TIME_TOLERANCE_SECONDS,
     HeadFigures,
+    HesitationFigures,
     PauseFigures,
     WordErrors,
     count_confusions,
     count_word_errors,
     measure_head,
+    measure_hesitations,
     measure_pauses,
     measure_time_errors,
 )
 from stt_service.digits.trials import (
+    HESITATION_SHARE,
     Trial,
     make_digit_strings,
     make_onsets,
@@ -40,6 +43,7 @@ SEED = 2026
 SLOTS = 8
 PAUSE_2S_HEAD = PAUSE_LENGTHS_SECONDS.index(2.0)
 TALKS = 36
+HESITANT_TALKS = 18
 OTHER_WORDS = 300
 ONSETS = 100
 
@@ -76,6 +80,7 @@ class Evaluation:
     digits_for_other_words: int
     pauses: PauseFigures
     heads: list[HeadFigures]
+    hesitations: HesitationFigures
     confusions: npt.NDArray[np.int64]
 
     def to_json(self) -> str:
@@ -120,6 +125,9 @@ def evaluate(checkpoint: Path, bank: ClipBank) -> Evaluation:
         others = make_other_words(bank, seed=SEED, count=OTHER_WORDS)
         talks = make_talks(bank, seed=SEED, count=TALKS)
         talks_heard = evaluator.listen("turns and pauses", talks, slots=1)
+        hesitant = make_talks(
+            bank, seed=SEED, count=HESITANT_TALKS, hesitation_share=HESITATION_SHARE
+        )
         return Evaluation(
             word_errors={
                 name: count_word_errors(trials, heard[name]) for name, trials in strings.items()
@@ -136,6 +144,7 @@ def evaluate(checkpoint: Path, bank: ClipBank) -> Evaluation:
             heads=[
                 measure_head(talks, talks_heard, head) for head in range(len(PAUSE_LENGTHS_SECONDS))
             ],
+            hesitations=measure_hesitations(hesitant, evaluator.listen("hesitations", hesitant)),
             confusions=count_confusions(clean, clean_heard),
         )
 
@@ -209,4 +218,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
             f"{head.predicted} of {head.long_gaps}",
             f"false in {head.false_alarms} of {head.shorter_gaps} shorter gaps",
         )
+    table.add_row(
+        "hesitations taken for a pause",
+        str(evaluation.hesitations.taken_for_pauses),
+        f"{evaluation.hesitations.hesitations} hesitations of 0.45 to 0.95 s",
+    )
     console.print(table)

@@ -11,11 +11,14 @@ import torch.nn.functional as F
 
 from stt_service.digits.examples import Batch
 from stt_service.digits.network import Prediction
-from stt_service.digits.targets import TextIds
+from stt_service.digits.targets import SHORTER_GAP_CLASS, TextIds
 
-PADDING_WEIGHT = 0.5
+PADDING_WEIGHT = 1.0
 END_OF_PADDING_WEIGHT = 1.0
 WORD_WEIGHT = 2.0
+SHORTER_GAP_WEIGHT = 3.0
+"""Calling a short gap a pause is worse than calling a pause late: with this weight a head waits
+until a pause is three times as likely."""
 STATE_SHARE = 0.3
 PAUSE_SHARE = 0.25
 COMMITMENT_SHARE = 0.25
@@ -44,7 +47,10 @@ def measure_losses(prediction: Prediction, batch: Batch, text_weights: torch.Ten
     """Compare a prediction with its batch."""
     text = F.cross_entropy(prediction.text_logits.transpose(1, 2), batch.text, weight=text_weights)
     state = F.cross_entropy(prediction.state_logits.transpose(1, 2), batch.states)
-    pause = F.cross_entropy(prediction.pause_logits.permute(0, 3, 1, 2), batch.pauses)
+    pause_logits = prediction.pause_logits.permute(0, 3, 1, 2)
+    pause_weights = torch.ones(pause_logits.shape[1])
+    pause_weights[SHORTER_GAP_CLASS] = SHORTER_GAP_WEIGHT
+    pause = F.cross_entropy(pause_logits, batch.pauses, weight=pause_weights)
     commitment = prediction.commitment
     total = text + STATE_SHARE * state + PAUSE_SHARE * pause + COMMITMENT_SHARE * commitment
     return Losses(total=total, text=text, state=state, pause=pause, commitment=commitment)

@@ -14,6 +14,8 @@ from stt_service.digits.vocabulary import DIGITS, FRAME_SECONDS, PAUSE_LENGTHS_S
 from stt_service.engine.events import Word
 
 THRESHOLD = 0.5
+HESITATION_SECONDS = 0.42
+"""From here on a gap within a turn is a hesitation: longer than the gaps of fluent speech."""
 TIME_TOLERANCE_SECONDS = 0.12
 NOTHING = len(DIGITS)
 """Row and column of the confusion matrix for words that were not said or not heard."""
@@ -43,6 +45,14 @@ class PauseFigures:
     p95_s: float
     share_within_words: float
     share_between_words: float
+
+
+@dataclass(frozen=True)
+class HesitationFigures:
+    """Long gaps within turns, and how many of them ended the turn although it went on."""
+
+    hesitations: int
+    taken_for_pauses: int
 
 
 @dataclass(frozen=True)
@@ -136,6 +146,18 @@ def measure_pauses(trials: Sequence[Trial], heard: Sequence[Heard], head: int) -
         share_within_words=float(np.concatenate(word_steps).mean()),
         share_between_words=float(np.concatenate(gap_steps).mean()),
     )
+
+
+def measure_hesitations(trials: Sequence[Trial], heard: Sequence[Heard]) -> HesitationFigures:
+    """Count the pauses that the engine reported within hesitations."""
+    gaps = [
+        any(before.end_s < at <= after.start_s for at in result.pauses_s)
+        for trial, result in zip(trials, heard, strict=True)
+        for turn in trial.turns
+        for before, after in pairwise(turn)
+        if after.start_s - before.end_s > HESITATION_SECONDS
+    ]
+    return HesitationFigures(hesitations=len(gaps), taken_for_pauses=sum(gaps))
 
 
 def measure_head(trials: Sequence[Trial], heard: Sequence[Heard], head: int) -> HeadFigures:

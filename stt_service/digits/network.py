@@ -25,6 +25,7 @@ from moshi.quantization.vq import ResidualVectorQuantizer, SplitResidualVectorQu
 from moshi.utils.compile import no_compile
 from torch import nn
 
+from stt_service.digits import blocked
 from stt_service.digits.targets import STATES, TextIds
 from stt_service.digits.vocabulary import DIGITS
 
@@ -79,7 +80,9 @@ class JointModel(nn.Module):
     def encode(self, audio: torch.Tensor) -> torch.Tensor:
         """Returns the latents before quantizing: [batch, dimension, frames]."""
         with no_compile():
-            return self.mimi._encode_to_unquantized_latent(audio)
+            encoded = blocked.encode(self.mimi.encoder, audio)
+            (latent,) = cast(nn.Module, self.mimi.encoder_transformer)(encoded)
+            return self.mimi._to_framerate(latent)
 
     def listen(self, heard: torch.Tensor, text_history: torch.Tensor) -> torch.Tensor:
         """Run the language model as LMGen does: its first step hears initial tokens only."""

@@ -87,16 +87,16 @@ def make_murmur(rng: np.random.Generator, bank: ClipBank) -> FloatArray:
 
 
 def make_noises(rng: np.random.Generator, bank: ClipBank) -> list[FloatArray]:
-    """Twenty stretches of twenty seconds, each with a root mean square of one."""
+    """Forty stretches of twenty seconds, each with a root mean square of one."""
     makers: list[Callable[[], FloatArray]] = []
     makers += [
         lambda exponent=exponent: make_coloured(rng, exponent)
-        for exponent in (0, 0, 0.5, 1, 1, 1.5, 2)
+        for exponent in (0, 0, 0, 0.5, 0.5, 1, 1, 1, 1, 1.5, 2, 2)
     ]
-    makers += [lambda: make_hum(rng)] * 2
-    makers += [lambda: make_clicks(rng)] * 2
-    makers += [lambda: make_music(rng)] * 5
-    makers += [lambda: make_murmur(rng, bank)] * 4
+    makers += [lambda: make_hum(rng)] * 3
+    makers += [lambda: make_clicks(rng)] * 5
+    makers += [lambda: make_music(rng)] * 12
+    makers += [lambda: make_murmur(rng, bank)] * 8
     return [make() for make in makers]
 
 

@@ -9,7 +9,7 @@ from rich.progress import track
 
 from stt_service.digits.clips import Clip, ClipBank
 from stt_service.digits.recordings import list_recordings, read_recordings
-from stt_service.digits.vocabulary import DIGITS, read_other_words
+from stt_service.digits.vocabulary import DIGITS, invent_words, read_other_words
 from stt_service.digits.voices import EspeakVoice, Synthesizer, list_voices, speak_clips
 
 TRAINING_BANK = "training.npz"
@@ -18,8 +18,10 @@ SEED = 1
 """Of the synthetic voices; the training has a seed of its own."""
 
 _OTHER_WORDS_PER_ESPEAK_VOICE = 50
-_DIGIT_TAKES_PER_ESPEAK_VOICE = 2
-_DIGIT_TAKES_PER_OTHER_VOICE = 12
+_INVENTED_WORDS_PER_ESPEAK_VOICE = 60
+_INVENTED_WORDS_PER_OTHER_VOICE = 400
+_DIGIT_TAKES_PER_ESPEAK_VOICE = 4
+_DIGIT_TAKES_PER_OTHER_VOICE = 20
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,10 @@ def _write_script(voice: Synthesizer, index: int, voices: int, rng: np.random.Ge
     digits = list(DIGITS)
     if isinstance(voice, EspeakVoice):
         chosen = rng.choice(other_words, _OTHER_WORDS_PER_ESPEAK_VOICE, replace=False)
-        held_out = held_out_words[index::voices]
+        invented = invent_words(rng, _INVENTED_WORDS_PER_ESPEAK_VOICE)
         return Script(
-            digits * _DIGIT_TAKES_PER_ESPEAK_VOICE + [str(word) for word in chosen], held_out
+            digits * _DIGIT_TAKES_PER_ESPEAK_VOICE + [str(word) for word in chosen] + invented,
+            held_out_words[index::voices],
         )
-    return Script(digits * _DIGIT_TAKES_PER_OTHER_VOICE + other_words, held_out_words)
+    invented = invent_words(rng, _INVENTED_WORDS_PER_OTHER_VOICE)
+    return Script(digits * _DIGIT_TAKES_PER_OTHER_VOICE + other_words + invented, held_out_words)

@@ -18,12 +18,12 @@ WORDS_PER_STRING = 6
 TAKES_OF_EACH_RECORDING = 4
 LEAD_IN_S = (0.2, 0.5)
 GAP_S = (0.1, 0.35)
+GAP_IN_TALK_S = (0.05, 0.35)
 END_S = 0.4
 WORDS_PER_TURN = (2, 5)
 TURNS_PER_TALK = 3
-SHORT_GAP_S = (0.05, 0.35)
-HESITATION_SHARE = 0.05
-HESITATION_S = (0.35, 0.9)
+HESITATION_SHARE = 0.25
+HESITATION_S = (0.45, 0.95)
 PAUSE_S = (2.2, 4.0)
 FAINT_NOISE_DBFS = -60.0
 WORDLESS_SECONDS = 60.0
@@ -76,8 +76,13 @@ def make_digit_strings(
     return trials
 
 
-def make_talks(bank: ClipBank, *, seed: int, count: int) -> list[Trial]:
-    """Turns of two to five digits, with pauses of 2.2 to 4 s between turns, in faint noise."""
+def make_talks(
+    bank: ClipBank, *, seed: int, count: int, hesitation_share: float = 0.0
+) -> list[Trial]:
+    """Turns of two to five digits, with pauses of 2.2 to 4 s between turns, in faint noise.
+
+    That share of the gaps within a turn is so long that nothing tells it from a pause at first.
+    """
     rng = np.random.default_rng(seed)
     noise = make_coloured(rng, 1)
     voices = bank.get_voices(human=True)
@@ -92,7 +97,14 @@ def make_talks(bank: ClipBank, *, seed: int, count: int) -> list[Trial]:
             ]
             for _ in range(TURNS_PER_TALK)
         ]
-        trial = lay_turns(rng, voice, turns, hesitating=True, end_s=PAUSE_S[1])
+        trial = lay_turns(
+            rng,
+            voice,
+            turns,
+            gap_s=GAP_IN_TALK_S,
+            hesitation_share=hesitation_share,
+            end_s=PAUSE_S[1],
+        )
         trials.append(add_noise(rng, trial, noise, noise_dbfs=FAINT_NOISE_DBFS))
     return trials
 
@@ -112,10 +124,12 @@ def make_wordless(bank: ClipBank, *, seed: int) -> list[Trial]:
     noises = make_noises(rng, bank)
     trials: list[Trial] = []
     for number in range(10):
-        faint = _loop(noises[number % len(noises)], samples, -90 + 4.0 * number)
+        faint = _loop(noises[number], samples, -90 + 4.0 * number)
         faint[_draw_mute(rng, samples)] = 0
         trials.append(Trial(f"silence {number}", faint))
-        loud = _loop(noises[(2 * number) % len(noises)], samples, -45 + 2.5 * number)
+        # One of each kind, the murmur of voices among them.
+        noise = noises[number * len(noises) // 10]
+        loud = _loop(noise, samples, -45 + 2.5 * number)
         trials.append(Trial(f"noise {number}", loud))
         music = _loop(make_music(rng), samples, -40 + 2.5 * number)
         trials.append(Trial(f"music {number}", music))
@@ -140,7 +154,8 @@ def lay_turns(
     name: str,
     turns: list[list[Clip]],
     *,
-    hesitating: bool = False,
+    gap_s: tuple[float, float] = GAP_S,
+    hesitation_share: float = 0.0,
     end_s: float = END_S,
 ) -> Trial:
     """Lay clips one behind the other on exact silence."""
@@ -153,7 +168,8 @@ def lay_turns(
             word = Spoken(clip, now_s, speed=1.0, gain=1.0)
             spoken.append(word)
             true_turns[-1].append(TrueWord(clip.word, word.start_s, word.end_s))
-            now_s = word.end_s + _draw_gap(rng, hesitating)
+            hesitates = rng.random() < hesitation_share
+            now_s = word.end_s + float(rng.uniform(*(HESITATION_S if hesitates else gap_s)))
         now_s = spoken[-1].end_s + float(rng.uniform(*PAUSE_S))
     seconds = spoken[-1].end_s + end_s
     return Trial(name, lay_words(Utterance(seconds, spoken, seconds)), true_turns)
@@ -178,16 +194,9 @@ def add_noise(
         level = 10 ** (noise_dbfs / 20)
     else:
         return trial
-    start = int(rng.integers(len(noise) - len(trial.audio)))
-    audio = trial.audio + noise[start : start + len(trial.audio)] * np.float32(level)
+    moments = rng.integers(len(noise)) + np.arange(len(trial.audio))
+    audio = trial.audio + noise.take(moments, mode="wrap") * np.float32(level)
     return Trial(trial.name, np.clip(audio, -1, 1).astype(np.float32), trial.turns)
-
-
-def _draw_gap(rng: np.random.Generator, hesitating: bool) -> float:
-    if not hesitating:
-        return float(rng.uniform(*GAP_S))
-    hesitates = rng.random() < HESITATION_SHARE
-    return float(rng.uniform(*(HESITATION_S if hesitates else SHORT_GAP_S)))
 
 
 def _draw_mute(rng: np.random.Generator, samples: int) -> slice:

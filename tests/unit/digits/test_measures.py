@@ -7,6 +7,7 @@ from stt_service.digits.measures import (
     count_confusions,
     count_word_errors,
     measure_head,
+    measure_hesitations,
     measure_pauses,
     measure_time_errors,
 )
@@ -75,6 +76,15 @@ def test_a_pause_within_a_turn_and_one_within_a_word_are_seen() -> None:
     assert figures.pauses_within_turns == 2
     assert figures.share_within_words > 0
     assert figures.share_between_words > 0.4
+
+
+def test_only_long_gaps_within_turns_are_hesitations() -> None:
+    talk = make_trial([("one", 1.0, 1.4), ("two", 2.2, 2.6), ("six", 2.8, 3.0)], [("ten", 6, 7)])
+    patient = Heard(pauses_s=[2.7, 3.5])
+    hasty = Heard(pauses_s=[2.0, 3.5])
+    for heard, taken in ((patient, 0), (hasty, 1)):
+        figures = measure_hesitations([talk], [heard])
+        assert (figures.hesitations, figures.taken_for_pauses) == (1, taken)
 
 
 def test_a_head_must_fire_before_the_gap_is_as_long_as_it_says() -> None:

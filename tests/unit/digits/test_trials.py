@@ -5,6 +5,7 @@ import pytest
 
 from stt_service.digits.clips import ClipBank
 from stt_service.digits.trials import (
+    HESITATION_S,
     TAKES_OF_EACH_RECORDING,
     WORDS_PER_STRING,
     make_digit_strings,
@@ -50,7 +51,16 @@ def test_talks_have_long_pauses_between_turns_and_none_within(bank: ClipBank) ->
             assert following[0].start_s - turn[-1].end_s > 2
         for turn in trial.turns:
             gaps_s = [b.start_s - a.end_s for a, b in pairwise(turn)]
-            assert all(gap_s < 1 for gap_s in gaps_s)
+            assert all(gap_s < 0.36 for gap_s in gaps_s)
+
+
+def test_hesitations_are_as_many_as_asked_for(bank: ClipBank) -> None:
+    talks = make_talks(bank, seed=1, count=10, hesitation_share=0.5)
+    gaps_s = [
+        b.start_s - a.end_s for trial in talks for turn in trial.turns for a, b in pairwise(turn)
+    ]
+    share = sum(gap_s > HESITATION_S[0] - 0.01 for gap_s in gaps_s) / len(gaps_s)
+    assert share == pytest.approx(0.5, abs=0.15)
 
 
 def test_other_words_are_no_digits(bank: ClipBank) -> None:

@@ -1,4 +1,6 @@
-from stt_service.digits.vocabulary import DIGITS, read_other_words
+import numpy as np
+
+from stt_service.digits.vocabulary import DIGITS, invent_words, read_other_words
 
 
 def test_other_words_are_no_digits_and_are_kept_apart() -> None:
@@ -7,3 +9,11 @@ def test_other_words_are_no_digits_and_are_kept_apart() -> None:
     assert not set(training) & set(evaluation)
     assert not (set(training) | set(evaluation)) & set(DIGITS)
     assert len(set(training)) == len(training)
+
+
+def test_invented_words_are_many_and_no_digits() -> None:
+    words = invent_words(np.random.default_rng(1), 500)
+    assert len(words) == 500
+    assert len(set(words)) > 400
+    assert not set(words) & set(DIGITS)
+    assert all(word.isalpha() for word in words)
