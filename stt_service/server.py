@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
@@ -23,35 +22,17 @@ from stt_service.servicer import SpeechToTextServicer
 SERVICE_NAME = stt_pb2.DESCRIPTOR.services_by_name["SpeechToTextService"].full_name
 # Health is answered for the whole server and for the service.
 HEALTH_NAMES = ("", SERVICE_NAME)
+# A connection that an edge or a NAT dropped silently is noticed within 30 s.
+KEEPALIVE_TIME_MS = 20_000
+KEEPALIVE_TIMEOUT_MS = 10_000
+# Clients may ping as often, also between calls, without being cut off for it.
+MIN_PING_INTERVAL_MS = 5_000
 # Long enough for the sessions to be told why, when the engine is dead or the grace is over.
 LAST_WORDS_S = 2.0
 
 log = EventLog(logging.getLogger(__name__))
 
 Health = health_pb2.HealthCheckResponse
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """HTTP/2 settings; the reasons stand beside the numbers."""
-
-    # A connection that an edge or a NAT dropped silently is noticed within 30 s.
-    keepalive_time_ms: int = 20_000
-    keepalive_timeout_ms: int = 10_000
-    # Clients may ping as often, also between calls, without being cut off for it.
-    min_ping_interval_ms: int = 5_000
-
-    def as_channel_arguments(self, max_message_bytes: int) -> list[tuple[str, int]]:
-        return [
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.keepalive_time_ms", self.keepalive_time_ms),
-            ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", self.min_ping_interval_ms),
-            # Two servers on one port would share its calls silently.
-            ("grpc.so_reuseport", 0),
-        ]
 
 
 class Server:
@@ -75,9 +56,7 @@ class Server:
         self._metrics.watch(self.engine)
         # grpc_health binds `aio` at run time, so a type checker does not see it.
         self._health: Any = health.aio.HealthServicer()  # pyright: ignore
-        self._grpc = grpc.aio.server(
-            options=ServerOptions().as_channel_arguments(config.max_message_bytes)
-        )
+        self._grpc = grpc.aio.server(options=make_channel_arguments(config.max_message_bytes))
         self._metrics_server: WSGIServer | None = None
         self.port = 0
 
@@ -166,3 +145,17 @@ def read_credentials(tls: TlsConfig) -> grpc.ServerCredentials:
     pair = (tls.private_key.read_bytes(), tls.certificate.read_bytes())
     client_ca = tls.client_ca.read_bytes() if tls.client_ca else None
     return grpc.ssl_server_credentials([pair], client_ca, client_ca is not None)
+
+
+def make_channel_arguments(max_message_bytes: int) -> list[tuple[str, int]]:
+    """gRPC's settings of HTTP/2, for the server."""
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
+        # Two servers on one port would share its calls silently.
+        ("grpc.so_reuseport", 0),
+    ]

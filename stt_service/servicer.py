@@ -98,31 +98,37 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         config = await read_config(requests)
         async with self._open_session(read_options(config), context) as session:
             await context.write(self._write_ready(session))
-            receiving = asyncio.create_task(self._receive(requests, session))
-            try:
+            async with self._receiving(requests, session):
                 await self._send(session, config, context)
-            finally:
-                # Closed first: a receiver that waits for room gives up, one that reads is cut off.
-                session.close()
-                receiving.cancel()
-                await asyncio.wait([receiving])
 
     async def _transcribe(
         self, request: stt_pb2.TranscribeRequest, context: Context
     ) -> stt_pb2.TranscribeResponse:
-        async with self._open_session(read_recording_options(request.config), context) as session:
-            receiving = asyncio.create_task(self._receive(split_recording(request), session))
-            meter = SessionMeter(self._metrics)
-            try:
-                async for update in session:
-                    meter.record(update.event, update.lag_s)
-                    if isinstance(update.event, Final):
-                        return write_transcription(update.event)
-            finally:
-                session.close()
-                receiving.cancel()
-                await asyncio.wait([receiving])
+        options = read_recording_options(request.config)
+        meter = SessionMeter(self._metrics)
+        async with (
+            self._open_session(options, context) as session,
+            self._receiving(split_recording(request), session),
+        ):
+            async for update in session:
+                meter.record(update.event, update.lag_s)
+                if isinstance(update.event, Final):
+                    return write_transcription(update.event)
         raise AssertionError("a session ends with Final or raises")
+
+    @contextlib.asynccontextmanager
+    async def _receiving(
+        self, requests: AsyncIterator[Request], session: Session
+    ) -> AsyncGenerator[None]:
+        """Receive in the background while the block sends."""
+        receiving = asyncio.create_task(self._receive(requests, session))
+        try:
+            yield
+        finally:
+            # Closed first: a receiver that waits for room gives up, one that reads is cut off.
+            session.close()
+            receiving.cancel()
+            await asyncio.wait([receiving])
 
     async def _receive(self, requests: AsyncIterator[Request], session: Session) -> None:
         """Hand the caller's audio and flushes to the session until the caller half-closes."""
