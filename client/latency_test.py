@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from client.arguments import add_target_arguments, positive_float, positive_int
-from client.exit_codes import EXPLANATION, INTERRUPTED
+from client.command.arguments import add_target_arguments, positive_float, positive_int
+from client.command.exit_codes import EXPLANATION, INTERRUPTED
 
 DEFAULT_STREAMS = 1
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (arguments.gpu_url or arguments.no_deploy) and not arguments.compare_gpus:
         parser.error("--gpu-url and --no-deploy belong to --compare-gpus")
     # Audio, network and display libraries take a while to load; --help needs none of them.
-    from client.latency_run import run
+    from client.latency.run import run
 
     try:
         return asyncio.run(run(arguments))

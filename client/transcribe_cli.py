@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from client.arguments import add_target_arguments
-from client.documents import FORMATS
-from client.exit_codes import EXPLANATION, INTERRUPTED
+from client.command.arguments import add_target_arguments
+from client.command.exit_codes import EXPLANATION, INTERRUPTED
+from client.transcribe.documents import FORMATS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem := _find_contradiction(arguments):
         parser.error(problem)
     # Audio, network and display libraries take a while to load; --help needs none of them.
-    from client.transcribe_run import run
+    from client.transcribe.run import run
 
     try:
         return asyncio.run(run(arguments))

@@ -1,7 +1,6 @@
 """Real servers and real recordings for the tests."""
 
 import contextlib
-import json
 import os
 import re
 import subprocess
@@ -9,32 +8,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
 
-RECORDINGS = Path(__file__).resolve().parent.parent / "client" / "recordings"
+from client import recordings
+
 MODEL_RATE_HZ = 24_000
 START_TIMEOUT_S = 90
 
 
-@dataclass(frozen=True)
-class SpokenWord:
-    text: str
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A demo recording and what is said in it."""
-
-    path: Path
-    text: str
-    words: tuple[SpokenWord, ...]
+class Recording(recordings.Recording):
+    """A demo recording with its sound."""
 
     def samples(self) -> npt.NDArray[np.float32]:
         """Mono float32 at the model's rate."""
@@ -48,15 +35,7 @@ class Recording:
 
 @cache
 def load_recordings() -> tuple[Recording, ...]:
-    manifest = json.loads((RECORDINGS / "manifest.json").read_text())
-    return tuple(
-        Recording(
-            RECORDINGS / entry["file"],
-            entry["text"],
-            tuple(SpokenWord(**word) for word in entry["words"]),
-        )
-        for entry in manifest
-    )
+    return tuple(Recording(**vars(recording)) for recording in recordings.load_recordings())
 
 
 @dataclass

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import Recording
 
-COMMAND = [sys.executable, "-m", "client.demo"]
+COMMAND = [sys.executable, "-m", "client.demo.__main__"]
 
 
 def children_of(process: subprocess.Popen[str]) -> set[int]:

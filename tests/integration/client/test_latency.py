@@ -14,8 +14,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from client.gpu_comparison import PRICES_PER_HOUR_USD
-from client.latency_report import SCHEMA_PATH
+from client.latency.gpu_comparison import PRICES_PER_HOUR_USD
+from client.latency.report import SCHEMA_PATH
 from client.scoring import count_word_errors
 from tests.integration.modal.command import IMAGE_BUILDER_VERSION
 from tests.integration.modal.control_plane import TOKEN, ControlPlane, serve

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from client.latency_audio import find_quiet_moment_s
-from client.latency_measure import LoadResult, Stats, StreamResult
-from client.latency_report import GpuResult, find_most_streams
+from client.latency.audio import find_quiet_moment_s
+from client.latency.measure import LoadResult, Stats, StreamResult
+from client.latency.report import GpuResult, find_most_streams
 from stt.errors import ServerFull
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from client.local_server import LocalServerError, run_local_server
+from client.demo.local_server import LocalServerError, run_local_server
 
 
 async def test_a_server_that_ends_says_what_it_said() -> None:

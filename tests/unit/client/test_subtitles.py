@@ -10,9 +10,9 @@ import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.documents import Document, render_all
 from client.events import Final, Word
-from client.subtitles import LONGEST_CUE_S, PAUSE_S, make_cues, to_srt, to_vtt
+from client.transcribe.documents import Document, render_all
+from client.transcribe.subtitles import LONGEST_CUE_S, PAUSE_S, make_cues, to_srt, to_vtt
 
 TEXTS = st.text(st.characters(categories=["L", "N"], include_characters="&<>'-"), min_size=1)
 

@@ -5,10 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from client import demo_view, transcribe_view
-from client.demo_audio import load_recordings
-from client.demo_view import GRPC, WEBSOCKET, Comparison, Heard
-from client.transcribe_view import draw_meter
+from client.demo import view as demo_view
+from client.demo.view import GRPC, WEBSOCKET, Comparison, Heard
+from client.recordings import load_recordings
+from client.transcribe import view as transcribe_view
+from client.transcribe.view import draw_meter
 
 
 def make_console(terminal: bool = False) -> Console:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from client import grpc_connection, websocket_connection
-from client.environment import Environment
+from client.command.environment import Environment
 from client.events import Final, Flushed, Pause, Ping, Ready, Timing, Token, Word
 from client.options import Encoding, SessionOptions, VadSettings
 from client.websocket_connection import WebSocketAddress

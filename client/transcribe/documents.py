@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from client.events import Final
-from client.subtitles import make_cues, to_srt, to_vtt
+from client.transcribe.subtitles import make_cues, to_srt, to_vtt
 
 FORMATS = ("text", "json", "srt", "vtt")
 

@@ -7,15 +7,15 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from client.arguments import positive_int
-from client.exit_codes import INTERRUPTED
+from client.command.arguments import positive_int
+from client.command.exit_codes import INTERRUPTED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = make_parser().parse_args(argv)
     # Audio, network and display libraries take a while to load; --help needs none of them.
-    from client.demo_run import run
+    from client.demo.run import run
 
     try:
         return asyncio.run(run(arguments))

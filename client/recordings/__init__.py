@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent / "recordings"
+FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,20 @@ from functools import partial
 from rich.console import Console
 
 from client.audio import ArraySource, AudioError
-from client.environment import Environment
-from client.exit_codes import FAILED, OK, exit_code_for
-from client.gpu_comparison import (
+from client.command.environment import Environment
+from client.command.exit_codes import FAILED, OK, exit_code_for
+from client.command.target import Target, find_target
+from client.latency.audio import Audio
+from client.latency.gpu_comparison import (
     PRICES_PER_HOUR_USD,
     DeployError,
     GpuApp,
     deploy,
     find_websocket_url,
 )
-from client.latency_audio import Audio
-from client.latency_measure import LoadResult, measure_load
-from client.latency_plot import PlotError, draw_plot
-from client.latency_report import (
+from client.latency.measure import LoadResult, measure_load
+from client.latency.plot import PlotError, draw_plot
+from client.latency.report import (
     GpuResult,
     Setup,
     draw_gpus_table,
@@ -32,7 +33,6 @@ from client.latency_report import (
     find_most_streams,
     to_json,
 )
-from client.target import Target, find_target
 from stt.channel import Patience
 from stt.errors import SttError
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from client.audio import BLOCK_S, AudioError
 from client.events import Final, Flushed, Ready, Token, Word
-from client.latency_audio import StreamPlan
+from client.latency.audio import StreamPlan
 from client.options import FloatArray
 from client.scoring import percentile
 from client.session import TranscriptStream

@@ -9,8 +9,8 @@ import numpy as np
 import soundfile
 
 from client.audio import ArraySource, FileSource, PacedSource, Resampler
-from client.demo_audio import load_recordings
 from client.options import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, FloatArray
+from client.recordings import load_recordings
 
 QUIET_FRAMES = 5
 

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from client.audio import BLOCK_S, AudioError, FileSource
-from client.demo_audio import Recording, load_recordings
-from client.demo_view import (
+from client.command.exit_codes import FAILED, OK
+from client.demo.local_server import LocalServer, LocalServerError, run_local_server
+from client.demo.view import (
     GRPC,
     PROTOCOLS,
     WEBSOCKET,
@@ -25,8 +26,7 @@ from client.demo_view import (
     make_view,
 )
 from client.events import Final, Token
-from client.exit_codes import FAILED, OK
-from client.local_server import LocalServer, LocalServerError, run_local_server
+from client.recordings import Recording, load_recordings
 from client.scoring import count_word_errors, percentile
 from client.stream import SttClient, WebSocketSttClient
 from stt.errors import SttError

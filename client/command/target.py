@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 
-from client.environment import Environment
+from client.command.environment import Environment
 from client.session import OnWait
 from client.stream import SttClient, WebSocketSttClient
 from stt.channel import Patience

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from client.audio import AudioError, FileSource
-from client.documents import Document, render_all
-from client.environment import Environment
+from client.command.environment import Environment
+from client.command.exit_codes import INTERRUPTED, OK, exit_code_for
+from client.command.target import Target, find_target
 from client.events import Final, Pause, Ping, Ready, Reconnected, Token, Word
-from client.exit_codes import INTERRUPTED, OK, exit_code_for
 from client.microphone import (
     MicrophoneSource,
     choose_device,
@@ -26,8 +26,8 @@ from client.microphone import (
     native_noise_hidden,
 )
 from client.stream import SessionOptions, SttClient, WebSocketSttClient
-from client.target import Target, find_target
-from client.transcribe_view import NEW_LINE_GAP_S, TranscriptView, make_view
+from client.transcribe.documents import Document, render_all
+from client.transcribe.view import NEW_LINE_GAP_S, TranscriptView, make_view
 from stt.channel import Waiting
 from stt.errors import SttError
 

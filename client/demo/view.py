@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from client.demo_audio import Recording
+from client.recordings import Recording
 from client.scoring import word_error_rate
 
 GRPC = "gRPC"

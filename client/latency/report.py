@@ -1,4 +1,4 @@
-"""Latency figures as JSON (latency_schema.json) and as tables."""
+"""Latency figures as JSON (schema.json) and as tables."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.table import Table
 
-from client.latency_measure import LoadResult, Stats
+from client.latency.measure import LoadResult, Stats
 
-SCHEMA_PATH = Path(__file__).with_name("latency_schema.json")
+SCHEMA_PATH = Path(__file__).with_name("schema.json")
 SCHEMA_VERSION = 1
 
 Json = dict[str, Any]
@@ -49,7 +49,7 @@ class GpuResult:
 
 
 def to_json(setup: Setup, loads: Sequence[LoadResult], gpus: Sequence[GpuResult] = ()) -> Json:
-    """The document that `latency_schema.json` describes. All times are seconds."""
+    """The document that `schema.json` describes. All times are seconds."""
     return {
         "schema_version": SCHEMA_VERSION,
         "target": setup.target,

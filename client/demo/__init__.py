@@ -1,0 +1,1 @@
+"""stt-demo: its server, its run, its view."""

@@ -1,0 +1,1 @@
+"""stt-latency: what it plays, measures, reports and draws."""

@@ -1,0 +1,1 @@
+"""stt-transcribe: its run, its view, and the documents that it writes."""
