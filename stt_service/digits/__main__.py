@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from stt_service.digits.training import TrainingPlan
 
 DESIGN = Path(__file__).parent / "checkpoint"
-DEFAULT_STEPS = 2_000
+DEFAULT_STEPS = 8_500
 DEFAULT_WORKERS = 2
 CONFUSIONS_NAME = "confusions.png"
 EVALUATION_NAME = "evaluation.json"
@@ -100,7 +100,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--peak-learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--warmup-steps", type=int, default=200)
-    parser.add_argument("--cooldown-share", type=float, default=0.3)
+    parser.add_argument("--cooldown-share", type=float, default=0.68)
     parser.add_argument(
         "--start-from", type=Path, help="checkpoint folder to go on from, instead of from scratch"
     )

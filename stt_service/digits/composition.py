@@ -41,7 +41,8 @@ class Habits:
 
     human_share: float = 0.68
     speechless_share: float = 0.12
-    mostly_other_words_share: float = 0.22
+    mostly_other_words_share: float = 0.4
+    other_words_among_mostly_others: float = 0.9
     other_word_share: float = 0.05
     reversed_digit_share: float = 0.02
     words_per_turn: tuple[int, int] = (1, 8)
@@ -56,6 +57,10 @@ class Habits:
     word_speed_spread: float = 0.06
     word_gain_db: float = 3.0
     change_voice_share: float = 0.3
+
+
+DIGITS_FIRST_HABITS = Habits(mostly_other_words_share=0.22, other_words_among_mostly_others=0.7)
+"""Until the digits are told apart, few other words: a model that hears many says nothing."""
 
 
 @dataclass
@@ -86,7 +91,9 @@ class Composer:
         if rng.random() < habits.speechless_share:
             return Utterance(seconds, [], seconds + now_s)
         mostly_others = rng.random() < habits.mostly_other_words_share
-        other_share = 0.7 if mostly_others else habits.other_word_share
+        other_share = (
+            habits.other_words_among_mostly_others if mostly_others else habits.other_word_share
+        )
         voice, speed = self._draw_voice(rng, mostly_others), float(rng.uniform(*habits.speed))
         words: list[Spoken] = []
         while True:

@@ -13,7 +13,7 @@ import torch
 
 from stt_service.digits.acoustics import Acoustics
 from stt_service.digits.clips import ClipBank
-from stt_service.digits.composition import Composer
+from stt_service.digits.composition import DIGITS_FIRST_HABITS, Composer
 from stt_service.digits.noise import make_noises
 from stt_service.digits.targets import TextIds, make_targets
 from stt_service.digits.vocabulary import FRAME_SECONDS
@@ -42,13 +42,17 @@ class ExampleMaker:
         self._seed = seed
         self._ids = ids
         self._initial_text_id = initial_text_id
+        self._first_composer = Composer(bank, DIGITS_FIRST_HABITS)
         self._composer = Composer(bank)
         self._acoustics = Acoustics(make_noises(np.random.default_rng(seed), bank))
 
-    def make_batch(self, step: int, rank: int, *, size: int, frames: int) -> Batch:
-        """The batch of one worker (rank) for one step."""
-        rng = np.random.default_rng([self._seed, rank, step])
-        utterances = [self._composer.compose(rng, frames * FRAME_SECONDS) for _ in range(size)]
+    def make_batch(
+        self, number: int, rank: int, *, size: int, frames: int, digits_first: bool = False
+    ) -> Batch:
+        """The batch of this number for one worker (rank)."""
+        rng = np.random.default_rng([self._seed, rank, number])
+        composer = self._first_composer if digits_first else self._composer
+        utterances = [composer.compose(rng, frames * FRAME_SECONDS) for _ in range(size)]
         targets = [make_targets(utterance, self._ids) for utterance in utterances]
         audio = np.stack([self._acoustics.render(rng, utterance) for utterance in utterances])
         text = np.stack([target.text for target in targets])

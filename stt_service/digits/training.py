@@ -42,10 +42,11 @@ class TrainingPlan:
     seed: int = 1
     peak_learning_rate: float = 1.5e-3
     warmup_steps: int = 200
-    cooldown_share: float = 0.3
+    cooldown_share: float = 0.68
     weight_decay: float = 0.02
     gradient_norm: float = 1.0
     quantize_after_steps: int = 500
+    digits_first_steps: int = 2_250
     latent_frames_for_codebooks: int = 24_000
     save_every_steps: int = 250
     log_every_steps: int = 25
@@ -120,9 +121,13 @@ class Trainer:
         self.optimizer.step()
         return losses
 
-    def _make_batch(self, step: int) -> Batch:
+    def _make_batch(self, number: int) -> Batch:
         return self.examples.make_batch(
-            step, self.rank, size=self.plan.batch_per_worker, frames=self.plan.frames
+            number,
+            self.rank,
+            size=self.plan.batch_per_worker,
+            frames=self.plan.frames,
+            digits_first=self.step < self.plan.digits_first_steps,
         )
 
     @torch.no_grad()

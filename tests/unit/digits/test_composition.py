@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from stt_service.digits.clips import ClipBank
-from stt_service.digits.composition import Composer, Habits, Utterance, reverse
+from stt_service.digits.composition import (
+    DIGITS_FIRST_HABITS,
+    Composer,
+    Habits,
+    Utterance,
+    reverse,
+)
 from stt_service.digits.vocabulary import DIGITS
 
 SECONDS = 6.4
@@ -52,6 +58,14 @@ def test_other_words_are_never_named_digits(bank: ClipBank) -> None:
     words = [word.clip.word for one in utterances for word in one.words]
     others = [word for word in words if word not in DIGITS]
     assert len(others) > 0.5 * len(words)
+
+
+def test_other_words_become_more_once_the_digits_are_known(bank: ClipBank) -> None:
+    def count_others(habits: Habits) -> int:
+        utterances = compose_many(bank, 200, habits)
+        return sum(word.clip.word not in DIGITS for one in utterances for word in one.words)
+
+    assert count_others(Habits()) > 1.3 * count_others(DIGITS_FIRST_HABITS)
 
 
 def test_a_reversed_clip_is_no_digit_and_keeps_its_bounds(bank: ClipBank) -> None:
