@@ -12,6 +12,7 @@ DEFAULT_STEPS = 8_500
 DEFAULT_WORKERS = 2
 CONFUSIONS_NAME = "confusions.png"
 EVALUATION_NAME = "evaluation.json"
+FIGURES_NAME = "evaluation.md"
 CHECKPOINT_NAME = "checkpoint"
 
 EPILOG = """\
@@ -148,16 +149,19 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from stt_service.digits.clips import ClipBank
-    from stt_service.digits.evaluation import evaluate, print_evaluation
+    from stt_service.digits.evaluation import evaluate
     from stt_service.digits.pictures import draw_confusions
     from stt_service.digits.preparation import EVALUATION_BANK
+    from stt_service.digits.report import list_figures, make_table, write_markdown
 
     checkpoint = arguments.checkpoint or arguments.work / CHECKPOINT_NAME
     evaluation = evaluate(checkpoint, ClipBank.load(arguments.work / EVALUATION_BANK))
-    print_evaluation(evaluation, Console())
+    figures = list_figures(evaluation)
+    Console().print(make_table(figures))
     (arguments.work / EVALUATION_NAME).write_text(evaluation.to_json())
+    (arguments.work / FIGURES_NAME).write_text(write_markdown(figures))
     draw_confusions(evaluation.confusions, arguments.work / CONFUSIONS_NAME)
-    print(f"wrote {arguments.work / EVALUATION_NAME} and {arguments.work / CONFUSIONS_NAME}")
+    print(f"wrote {EVALUATION_NAME}, {FIGURES_NAME} and {CONFUSIONS_NAME} to {arguments.work}")
 
 
 def run_leave_out(arguments: argparse.Namespace) -> None:

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from stt_service.digits.clips import ClipBank
 from stt_service.digits.listening import Heard, listen_to_all
@@ -174,53 +172,3 @@ def summarize_times(errors_s: npt.NDArray[np.float64]) -> TimeFigures:
         median_s=float(np.median(errors_s)),
         p95_absolute_s=float(np.percentile(np.abs(errors_s), 95)),
     )
-
-
-def print_evaluation(evaluation: Evaluation, console: Console) -> None:
-    """Show the figures as a table."""
-    table = Table("what", "measured", "of")
-    for name, errors in evaluation.word_errors.items():
-        table.add_row(f"word errors, {name}", f"{errors.rate:.2%}", f"{errors.said} words")
-    for speaker, errors in evaluation.word_errors_by_speaker.items():
-        table.add_row(
-            f"word errors, clean, {speaker}", f"{errors.rate:.2%}", f"{errors.said} words"
-        )
-    times, pauses = evaluation.times, evaluation.pauses
-    table.add_row(
-        f"starts within {TIME_TOLERANCE_SECONDS} s",
-        f"{times.share_within_tolerance:.2%}",
-        f"{times.words} words, median {times.median_s:+.3f} s",
-    )
-    table.add_row(
-        "words in silence, noise, music",
-        str(evaluation.digits_in_wordless_audio),
-        f"{evaluation.wordless_minutes:.0f} minutes",
-    )
-    table.add_row(
-        "words at onsets of noise", str(evaluation.digits_at_onsets), f"{evaluation.onsets} onsets"
-    )
-    table.add_row(
-        "digits for other words",
-        str(evaluation.digits_for_other_words),
-        f"{evaluation.other_words} words",
-    )
-    table.add_row("turns ended once", str(pauses.turns_ended_once), f"{pauses.turns} turns")
-    table.add_row("turns ended never", str(pauses.turns_ended_never), f"{pauses.turns} turns")
-    table.add_row("pauses within turns", str(pauses.pauses_within_turns), f"{pauses.turns} turns")
-    table.add_row(
-        "pause after the last word", f"{pauses.median_s:.2f} s", f"p95 {pauses.p95_s:.2f} s"
-    )
-    table.add_row("2 s head within words", f"{pauses.share_within_words:.2%}", "of the time")
-    table.add_row("2 s head between words", f"{pauses.share_between_words:.2%}", "of the time")
-    for head in evaluation.heads:
-        table.add_row(
-            f"{head.length_s} s head: predicted",
-            f"{head.predicted} of {head.long_gaps}",
-            f"false in {head.false_alarms} of {head.shorter_gaps} shorter gaps",
-        )
-    table.add_row(
-        "hesitations taken for a pause",
-        str(evaluation.hesitations.taken_for_pauses),
-        f"{evaluation.hesitations.hesitations} hesitations of 0.45 to 0.95 s",
-    )
-    console.print(table)
