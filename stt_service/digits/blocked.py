@@ -39,7 +39,7 @@ def encode(encoder: SEANetEncoder, audio: torch.Tensor) -> torch.Tensor:
 
 def _apply(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """x: [batch, samples, channels]."""
-    if isinstance(module, StreamingConv1d):
+    if isinstance(module, StreamingConv1d) and _is_plain(module):
         convolution = module.conv.conv
         assert convolution.bias is not None, "moshi's convolutions have a bias"
         return convolve(x, convolution.weight, convolution.bias, convolution.stride[0])
@@ -51,6 +51,13 @@ def _apply(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
             branch = _apply(inner, branch)
         return x + branch
     raise TypeError(f"the encoder holds a layer that cannot be blocked: {module}")
+
+
+def _is_plain(module: StreamingConv1d) -> bool:
+    convolution = module.conv.conv
+    return (
+        convolution.dilation == (1,) and convolution.groups == 1 and module.pad_mode == "constant"
+    )
 
 
 def convolve(

@@ -54,8 +54,8 @@ def test_any_causal_convolution_can_be_blocked(
 
 
 def test_a_layer_that_cannot_be_blocked_is_named() -> None:
-    encoder = SEANetEncoder(
-        n_filters=2, n_residual_layers=0, causal=True, activation="CELU", pad_mode="constant"
-    )
-    with pytest.raises(TypeError, match="CELU"):
-        blocked.encode(encoder, torch.zeros(1, 1, 640))
+    dilated = SEANetEncoder(n_filters=2, n_residual_layers=2, causal=True, pad_mode="constant")
+    other = SEANetEncoder(n_filters=2, activation="CELU", causal=True, pad_mode="constant")
+    for encoder, name in ((dilated, "dilation="), (other, "CELU")):
+        with pytest.raises(TypeError, match=name):
+            blocked.encode(encoder, torch.zeros(1, 1, 640))
