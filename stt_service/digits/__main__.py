@@ -2,14 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from stt_service.digits.training import TrainingPlan
+from stt_service.digits.plan import TrainingPlan
 
 DESIGN = Path(__file__).parent / "checkpoint"
-DEFAULT_STEPS = 8_500
-DEFAULT_WORKERS = 2
 CONFUSIONS_NAME = "confusions.png"
 EVALUATION_NAME = "evaluation.json"
 FIGURES_NAME = "evaluation.md"
@@ -96,12 +92,14 @@ def add_recordings(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
-    parser.add_argument("--workers", type=int, default=DEFAULT_WORKERS, help="one for each core")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--peak-learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--warmup-steps", type=int, default=200)
-    parser.add_argument("--cooldown-share", type=float, default=0.68)
+    parser.add_argument("--steps", type=int, default=TrainingPlan.steps)
+    parser.add_argument(
+        "--workers", type=int, default=TrainingPlan.workers, help="one for each core"
+    )
+    parser.add_argument("--seed", type=int, default=TrainingPlan.seed)
+    parser.add_argument("--peak-learning-rate", type=float, default=TrainingPlan.peak_learning_rate)
+    parser.add_argument("--warmup-steps", type=int, default=TrainingPlan.warmup_steps)
+    parser.add_argument("--cooldown-share", type=float, default=TrainingPlan.cooldown_share)
     parser.add_argument(
         "--start-from", type=Path, help="checkpoint folder to go on from, instead of from scratch"
     )
@@ -189,9 +187,8 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
             )
 
 
-def make_plan(arguments: argparse.Namespace, run_name: str) -> "TrainingPlan":
+def make_plan(arguments: argparse.Namespace, run_name: str) -> TrainingPlan:
     from stt_service.digits.preparation import TRAINING_BANK
-    from stt_service.digits.training import TrainingPlan
 
     return TrainingPlan(
         design=DESIGN,

@@ -10,7 +10,8 @@ from stt_service.digits.clips import ClipBank
 from stt_service.digits.evaluation import SEED, Evaluator
 from stt_service.digits.export import export_checkpoint
 from stt_service.digits.measures import WordErrors, count_word_errors
-from stt_service.digits.training import STATE_NAME, TrainingPlan, load_trained, train
+from stt_service.digits.plan import TrainingPlan
+from stt_service.digits.training import STATE_NAME, load_trained, train
 from stt_service.digits.trials import make_digit_strings
 
 RESULTS_NAME = "left_out.json"

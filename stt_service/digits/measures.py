@@ -9,13 +9,11 @@ import numpy.typing as npt
 from rapidfuzz.distance import Levenshtein
 
 from stt_service.digits.listening import Heard
-from stt_service.digits.trials import Trial, TrueWord
+from stt_service.digits.trials import GAP_IN_TALK_S, Trial, TrueWord
 from stt_service.digits.vocabulary import DIGITS, FRAME_SECONDS, PAUSE_LENGTHS_SECONDS
 from stt_service.engine.events import Word
 
 THRESHOLD = 0.5
-HESITATION_SECONDS = 0.42
-"""From here on a gap within a turn is a hesitation: longer than the gaps of fluent speech."""
 TIME_TOLERANCE_SECONDS = 0.12
 NOTHING = len(DIGITS)
 """Row and column of the confusion matrix for words that were not said or not heard."""
@@ -149,13 +147,13 @@ def measure_pauses(trials: Sequence[Trial], heard: Sequence[Heard], head: int) -
 
 
 def measure_hesitations(trials: Sequence[Trial], heard: Sequence[Heard]) -> HesitationFigures:
-    """Count the pauses that the engine reported within hesitations."""
+    """Count the pauses reported within gaps that are longer than those of fluent speech."""
     gaps = [
         any(before.end_s < at <= after.start_s for at in result.pauses_s)
         for trial, result in zip(trials, heard, strict=True)
         for turn in trial.turns
         for before, after in pairwise(turn)
-        if after.start_s - before.end_s > HESITATION_SECONDS
+        if after.start_s - before.end_s > GAP_IN_TALK_S[1]
     ]
     return HesitationFigures(hesitations=len(gaps), taken_for_pauses=sum(gaps))
 

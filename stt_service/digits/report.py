@@ -1,12 +1,13 @@
 """An evaluation as a table: on the terminal, and as Markdown for the model card."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from rich.table import Table
 
 from stt_service.digits.evaluation import Evaluation
 from stt_service.digits.measures import TIME_TOLERANCE_SECONDS
+from stt_service.digits.trials import HESITATION_S
 
 HEADINGS = ("what", "measured", "of", "aim")
 
@@ -34,17 +35,13 @@ def make_table(figures: Sequence[Figure]) -> Table:
     """For the terminal."""
     table = Table(*HEADINGS)
     for figure in figures:
-        table.add_row(figure.what, figure.measured, figure.of, figure.aim)
+        table.add_row(*astuple(figure))
     return table
 
 
 def write_markdown(figures: Sequence[Figure]) -> str:
     """For the model card."""
-    rows = [
-        HEADINGS,
-        ("---",) * len(HEADINGS),
-        *((figure.what, figure.measured, figure.of, figure.aim) for figure in figures),
-    ]
+    rows = [HEADINGS, ("---",) * len(HEADINGS), *map(astuple, figures)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -99,6 +96,7 @@ def _list_false_words(evaluation: Evaluation) -> list[Figure]:
 
 def _list_pauses(evaluation: Evaluation) -> list[Figure]:
     pauses, hesitations = evaluation.pauses, evaluation.hesitations
+    shortest_s, longest_s = HESITATION_S
     turns = f"{pauses.turns} turns"
     return [
         Figure("turns ended once", str(pauses.turns_ended_once), turns, "all"),
@@ -128,6 +126,6 @@ def _list_pauses(evaluation: Evaluation) -> list[Figure]:
         Figure(
             "hesitations taken for a pause",
             str(hesitations.taken_for_pauses),
-            f"{hesitations.hesitations} hesitations of 0.45 to 0.95 s",
+            f"{hesitations.hesitations} hesitations of {shortest_s} to {longest_s} s",
         ),
     ]

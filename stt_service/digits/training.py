@@ -9,7 +9,7 @@
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -21,38 +21,11 @@ from stt_service.digits.clips import ClipBank
 from stt_service.digits.examples import Batch, ExampleMaker
 from stt_service.digits.losses import Losses, measure_losses, weigh_text
 from stt_service.digits.network import JointModel, build_model, load_model, read_text_ids
+from stt_service.digits.plan import TrainingPlan
 
 STATE_NAME = "training.pt"
 LOG_NAME = "log.jsonl"
 _STEPS_WITHOUT_END = 1_000_000
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """A run. The same plan on the same bank gives the same weights."""
-
-    design: Path
-    """Folder whose configurations and tokenizer describe the model."""
-    bank: Path
-    run_dir: Path
-    steps: int
-    workers: int = 2
-    batch_per_worker: int = 8
-    frames: int = 80
-    seed: int = 1
-    peak_learning_rate: float = 1.5e-3
-    warmup_steps: int = 200
-    cooldown_share: float = 0.68
-    weight_decay: float = 0.02
-    gradient_norm: float = 1.0
-    quantize_after_steps: int = 500
-    digits_first_steps: int = 2_250
-    latent_frames_for_codebooks: int = 24_000
-    save_every_steps: int = 250
-    log_every_steps: int = 25
-    left_out_voice: str | None = None
-    start_from: Path | None = None
-    """Checkpoint folder to go on from; None trains from scratch."""
 
 
 def train(plan: TrainingPlan) -> None:

@@ -6,10 +6,10 @@ import torch
 
 from stt_service.digits.__main__ import DESIGN
 from stt_service.digits.clips import ClipBank
+from stt_service.digits.plan import TrainingPlan
 from stt_service.digits.training import (
     STATE_NAME,
     Trainer,
-    TrainingPlan,
     get_learning_rate,
     load_trained,
     train,
