@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from client.audio import BLOCK_S, AudioError
@@ -61,12 +61,13 @@ class Stats:
     max: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Stats | None:
-        """None where nothing was measured."""
-        if not values:
+    def of(cls, values: Iterable[float | None]) -> Stats | None:
+        """Leaves out what was not measured, which is None; None where nothing was."""
+        measured = [value for value in values if value is not None]
+        if not measured:
             return None
-        p50, p90, p99 = (percentile(values, percent) for percent in (50, 90, 99))
-        return cls(len(values), p50, p90, p99, max(values))
+        p50, p90, p99 = (percentile(measured, percent) for percent in (50, 90, 99))
+        return cls(len(measured), p50, p90, p99, max(measured))
 
 
 @dataclass
@@ -78,11 +79,11 @@ class LoadResult:
 
     @property
     def connect_s(self) -> Stats | None:
-        return Stats.of([r.connect_s for r in self.results if r.connect_s is not None])
+        return Stats.of(r.connect_s for r in self.results)
 
     @property
     def first_token_s(self) -> Stats | None:
-        return Stats.of([r.first_token_s for r in self.results if r.first_token_s is not None])
+        return Stats.of(r.first_token_s for r in self.results)
 
     @property
     def token_lag_s(self) -> Stats | None:
@@ -94,15 +95,15 @@ class LoadResult:
 
     @property
     def flush_s(self) -> Stats | None:
-        return Stats.of([r.flush_s for r in self.results if r.flush_s is not None])
+        return Stats.of(r.flush_s for r in self.results)
 
     @property
     def final_s(self) -> Stats | None:
-        return Stats.of([r.final_s for r in self.results if r.final_s is not None])
+        return Stats.of(r.final_s for r in self.results)
 
     @property
     def backlog_s(self) -> Stats | None:
-        return Stats.of(list(itertools.chain.from_iterable(r.backlogs_s for r in self.results)))
+        return Stats.of(itertools.chain.from_iterable(r.backlogs_s for r in self.results))
 
     @property
     def errors(self) -> list[Exception]:
