@@ -59,10 +59,6 @@ class Habits:
     change_voice_share: float = 0.3
 
 
-DIGITS_FIRST_HABITS = Habits(mostly_other_words_share=0.22, other_words_among_mostly_others=0.7)
-"""Until the digits are told apart, few other words: a model that hears many says nothing."""
-
-
 @dataclass
 class Composer:
     """Draws utterances from a bank of clips. The same generator state gives the same utterance."""

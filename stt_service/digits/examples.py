@@ -13,8 +13,9 @@ import torch
 
 from stt_service.digits.acoustics import Acoustics
 from stt_service.digits.clips import ClipBank
-from stt_service.digits.composition import DIGITS_FIRST_HABITS, Composer
+from stt_service.digits.composition import Composer
 from stt_service.digits.noise import make_noises
+from stt_service.digits.stages import ALL_WORDS, Stage
 from stt_service.digits.targets import TextIds, make_targets
 from stt_service.digits.vocabulary import FRAME_SECONDS
 
@@ -42,19 +43,18 @@ class ExampleMaker:
         self._seed = seed
         self._ids = ids
         self._initial_text_id = initial_text_id
-        self._first_composer = Composer(bank, DIGITS_FIRST_HABITS)
-        self._composer = Composer(bank)
-        self._acoustics = Acoustics(make_noises(np.random.default_rng(seed), bank))
+        self._bank = bank
+        self._makers: dict[Stage, tuple[Composer, Acoustics]] = {}
 
     def make_batch(
-        self, number: int, rank: int, *, size: int, frames: int, digits_first: bool = False
+        self, number: int, rank: int, *, size: int, frames: int, stage: Stage = ALL_WORDS
     ) -> Batch:
         """The batch of this number for one worker (rank)."""
         rng = np.random.default_rng([self._seed, rank, number])
-        composer = self._first_composer if digits_first else self._composer
+        composer, acoustics = self._get_makers(stage)
         utterances = [composer.compose(rng, frames * FRAME_SECONDS) for _ in range(size)]
         targets = [make_targets(utterance, self._ids) for utterance in utterances]
-        audio = np.stack([self._acoustics.render(rng, utterance) for utterance in utterances])
+        audio = np.stack([acoustics.render(rng, utterance) for utterance in utterances])
         text = np.stack([target.text for target in targets])
         return Batch(
             audio=torch.from_numpy(audio)[:, None],
@@ -63,6 +63,17 @@ class ExampleMaker:
             pauses=torch.from_numpy(np.stack([target.pauses for target in targets])),
             states=torch.from_numpy(np.stack([target.states for target in targets])),
         )
+
+    def _get_makers(self, stage: Stage) -> tuple[Composer, Acoustics]:
+        """Made when a stage begins: noises take seconds."""
+        if stage not in self._makers:
+            rng = np.random.default_rng(self._seed)
+            noises = make_noises(rng, self._bank, repeats=stage.noise_repeats)
+            self._makers[stage] = (
+                Composer(self._bank, stage.habits),
+                Acoustics(noises, stage.conditions),
+            )
+        return self._makers[stage]
 
     def _tell_history(self, rng: np.random.Generator, text: IntArray) -> IntArray:
         """Shift the text by one step, with the kind of mistakes that the model makes itself."""

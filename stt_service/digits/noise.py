@@ -86,8 +86,8 @@ def make_murmur(rng: np.random.Generator, bank: ClipBank) -> FloatArray:
     return _normalize(sound)
 
 
-def make_noises(rng: np.random.Generator, bank: ClipBank) -> list[FloatArray]:
-    """Forty stretches of twenty seconds, each with a root mean square of one."""
+def make_noises(rng: np.random.Generator, bank: ClipBank, *, repeats: int = 1) -> list[FloatArray]:
+    """Forty stretches of twenty seconds, or `repeats` times forty; the root mean square is one."""
     makers: list[Callable[[], FloatArray]] = []
     makers += [
         lambda exponent=exponent: make_coloured(rng, exponent)
@@ -97,7 +97,7 @@ def make_noises(rng: np.random.Generator, bank: ClipBank) -> list[FloatArray]:
     makers += [lambda: make_clicks(rng)] * 5
     makers += [lambda: make_music(rng)] * 12
     makers += [lambda: make_murmur(rng, bank)] * 8
-    return [make() for make in makers]
+    return [make() for make in makers * repeats]
 
 
 def _normalize(sound: object) -> FloatArray:

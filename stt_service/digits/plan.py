@@ -13,11 +13,14 @@ class TrainingPlan:
     bank: Path
     run_dir: Path
     steps: int = 8_500
+    noise_steps: int = 1_500
+    """Steps after those, in which much is heard that is no speech, at a small rate of their own."""
     workers: int = 2
     batch_per_worker: int = 8
     frames: int = 80
     seed: int = 1
     peak_learning_rate: float = 1.5e-3
+    noise_learning_rate: float = 3e-4
     warmup_steps: int = 200
     cooldown_share: float = 0.68
     weight_decay: float = 0.02
@@ -30,3 +33,7 @@ class TrainingPlan:
     left_out_voice: str | None = None
     start_from: Path | None = None
     """Checkpoint folder to go on from; None trains from scratch."""
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps + self.noise_steps

@@ -22,6 +22,7 @@ from stt_service.digits.examples import Batch, ExampleMaker
 from stt_service.digits.losses import Losses, measure_losses, weigh_text
 from stt_service.digits.network import JointModel, build_model, load_model, read_text_ids
 from stt_service.digits.plan import TrainingPlan
+from stt_service.digits.stages import ALL_WORDS, DIGITS_FIRST, MUCH_NOISE, Stage
 
 STATE_NAME = "training.pt"
 LOG_NAME = "log.jsonl"
@@ -37,11 +38,24 @@ def train(plan: TrainingPlan) -> None:
 
 
 def get_learning_rate(plan: TrainingPlan, step: int) -> float:
-    """Rise, stay, fall to zero: a longer or shorter run differs only in where the fall begins."""
-    cooldown_steps = plan.cooldown_share * plan.steps
-    rising = (step + 1) / plan.warmup_steps
-    falling = (plan.steps - step) / cooldown_steps
-    return plan.peak_learning_rate * min(1.0, rising, falling)
+    """Rise, stay, fall to zero; then rise and fall once more, less high, among the noise.
+
+    A longer or shorter run differs only in where the falls begin.
+    """
+    if step < plan.steps:
+        peak, cooldown_steps = plan.peak_learning_rate, plan.cooldown_share * plan.steps
+        since, left = step, plan.steps - step
+    else:
+        peak, cooldown_steps = plan.noise_learning_rate, plan.noise_steps
+        since, left = step - plan.steps, plan.total_steps - step
+    return peak * min(1.0, (since + 1) / plan.warmup_steps, left / cooldown_steps)
+
+
+def get_stage(plan: TrainingPlan, step: int) -> Stage:
+    """What is heard at a step."""
+    if step < plan.digits_first_steps:
+        return DIGITS_FIRST
+    return ALL_WORDS if step < plan.steps else MUCH_NOISE
 
 
 class Trainer:
@@ -69,7 +83,7 @@ class Trainer:
 
     def run(self) -> Iterator[Losses]:
         """Yield the losses of each step until the plan is done; save as the plan says."""
-        while self.step < self.plan.steps:
+        while self.step < self.plan.total_steps:
             # Codes are placed at random, so a run that was resumed must draw as one that was not.
             torch.manual_seed(self.plan.seed * _STEPS_WITHOUT_END + self.step)
             if not self.model.quantizing and self.step >= self.plan.quantize_after_steps:
@@ -100,7 +114,7 @@ class Trainer:
             self.rank,
             size=self.plan.batch_per_worker,
             frames=self.plan.frames,
-            digits_first=self.step < self.plan.digits_first_steps,
+            stage=get_stage(self.plan, self.step),
         )
 
     @torch.no_grad()
@@ -115,7 +129,7 @@ class Trainer:
         return torch.cat(latents, dim=1)
 
     def _is_time_to_save(self) -> bool:
-        return self.step % self.plan.save_every_steps == 0 or self.step == self.plan.steps
+        return self.step % self.plan.save_every_steps == 0 or self.step == self.plan.total_steps
 
     def save(self) -> None:
         """Replace the saved state in one move."""
@@ -186,7 +200,7 @@ def _work(rank: int, plan: TrainingPlan, rendezvous: str) -> None:
         TimeRemainingColumn(),
     )
     with Progress(*columns, disable=rank != 0) as progress:
-        task = progress.add_task("Training", total=plan.steps, completed=trainer.step)
+        task = progress.add_task("Training", total=plan.total_steps, completed=trainer.step)
         for losses in trainer.run():
             progress.update(task, completed=trainer.step, description=_describe(losses))
             if rank == 0 and trainer.step % plan.log_every_steps == 0:

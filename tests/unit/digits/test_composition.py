@@ -5,12 +5,12 @@ import pytest
 
 from stt_service.digits.clips import ClipBank
 from stt_service.digits.composition import (
-    DIGITS_FIRST_HABITS,
     Composer,
     Habits,
     Utterance,
     reverse,
 )
+from stt_service.digits.stages import DIGITS_FIRST, MUCH_NOISE
 from stt_service.digits.vocabulary import DIGITS
 
 SECONDS = 6.4
@@ -65,7 +65,14 @@ def test_other_words_become_more_once_the_digits_are_known(bank: ClipBank) -> No
         utterances = compose_many(bank, 200, habits)
         return sum(word.clip.word not in DIGITS for one in utterances for word in one.words)
 
-    assert count_others(Habits()) > 1.3 * count_others(DIGITS_FIRST_HABITS)
+    assert count_others(Habits()) > 1.3 * count_others(DIGITS_FIRST.habits)
+
+
+def test_nobody_speaks_more_often_among_the_noise(bank: ClipBank) -> None:
+    def count_speechless(habits: Habits) -> int:
+        return sum(not one.words for one in compose_many(bank, 200, habits))
+
+    assert count_speechless(MUCH_NOISE.habits) > 2 * count_speechless(Habits()) > 0
 
 
 def test_a_reversed_clip_is_no_digit_and_keeps_its_bounds(bank: ClipBank) -> None:

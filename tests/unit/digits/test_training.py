@@ -7,10 +7,12 @@ import torch
 from stt_service.digits.__main__ import DESIGN
 from stt_service.digits.clips import ClipBank
 from stt_service.digits.plan import TrainingPlan
+from stt_service.digits.stages import ALL_WORDS, DIGITS_FIRST, MUCH_NOISE
 from stt_service.digits.training import (
     STATE_NAME,
     Trainer,
     get_learning_rate,
+    get_stage,
     load_trained,
     train,
 )
@@ -25,6 +27,7 @@ def plan(bank: ClipBank, tmp_path: Path) -> TrainingPlan:
         bank=tmp_path / "bank.npz",
         run_dir=tmp_path,
         steps=4,
+        noise_steps=0,
         workers=1,
         batch_per_worker=2,
         frames=25,
@@ -81,10 +84,11 @@ def test_a_left_out_voice_is_not_heard(plan: TrainingPlan) -> None:
 
 @pytest.mark.slow
 def test_two_workers_train_together_and_leave_a_state_and_a_log(plan: TrainingPlan) -> None:
-    train(replace(plan, workers=2, log_every_steps=1))
+    plan = replace(plan, noise_steps=1, workers=2, log_every_steps=1)
+    train(plan)
     state = torch.load(plan.run_dir / STATE_NAME, weights_only=True)
-    assert state["step"] == plan.steps
-    assert len((plan.run_dir / "log.jsonl").read_text().splitlines()) == plan.steps
+    assert state["step"] == plan.total_steps
+    assert len((plan.run_dir / "log.jsonl").read_text().splitlines()) == plan.total_steps
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_nothing(plan: TrainingPlan) -> None:
@@ -93,3 +97,17 @@ def test_the_learning_rate_rises_stays_and_falls_to_nothing(plan: TrainingPlan) 
     assert rates[0] < 0.02 * long.peak_learning_rate
     assert set(rates[100:700]) == {long.peak_learning_rate}
     assert rates[-1] < 0.01 * long.peak_learning_rate
+
+
+def test_the_learning_rate_rises_once_more_for_the_noise(plan: TrainingPlan) -> None:
+    long = replace(plan, steps=1_000, noise_steps=500, warmup_steps=100)
+    rates = [get_learning_rate(long, step) for step in range(long.steps, long.total_steps)]
+    assert rates[0] < 0.02 * long.noise_learning_rate
+    assert 0.7 * long.noise_learning_rate < max(rates) <= long.noise_learning_rate
+    assert rates[-1] < 0.01 * long.noise_learning_rate
+
+
+def test_digits_come_first_and_the_noise_last(plan: TrainingPlan) -> None:
+    long = replace(plan, digits_first_steps=2, steps=4, noise_steps=2)
+    stages = [get_stage(long, step) for step in range(long.total_steps)]
+    assert stages == [DIGITS_FIRST] * 2 + [ALL_WORDS] * 2 + [MUCH_NOISE] * 2

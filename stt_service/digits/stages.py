@@ -1,0 +1,32 @@
+"""The stages of a training: digits first, then all words, at last much that is no speech."""
+
+from dataclasses import dataclass, field
+
+from stt_service.digits.acoustics import Conditions
+from stt_service.digits.composition import Habits
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is heard for a part of the training."""
+
+    habits: Habits = field(default_factory=Habits)
+    conditions: Conditions = field(default_factory=Conditions)
+    noise_repeats: int = 1
+    """How many of each kind of noise; see make_noises."""
+
+
+DIGITS_FIRST = Stage(
+    Habits(mostly_other_words_share=0.22, other_words_among_mostly_others=0.7),
+)
+"""Until the digits are told apart, few other words: a model that hears many says nothing."""
+
+ALL_WORDS = Stage()
+
+MUCH_NOISE = Stage(
+    Habits(speechless_share=0.4),
+    Conditions(noise_floor_dbfs=(-85.0, -10.0)),
+    noise_repeats=4,
+)
+"""Music and murmur louder than in the stages before, and more of them than can be learnt by heart:
+what is left of words in wordless audio goes here."""
