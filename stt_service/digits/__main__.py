@@ -67,7 +67,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_work(left_out)
     add_training(left_out)
     left_out.add_argument("--speakers", nargs="+", help="default: all")
-    left_out.set_defaults(run=run_leave_out)
+    # What the noise steps teach is not measured here.
+    left_out.set_defaults(run=run_leave_out, noise_steps=0)
 
     benchmark = commands.add_parser("benchmark", help="time steps of checkpoints side by side")
     benchmark.add_argument("checkpoints", nargs="+", type=Path)
@@ -93,6 +94,12 @@ def add_recordings(parser: argparse.ArgumentParser) -> None:
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=TrainingPlan.steps)
+    parser.add_argument(
+        "--noise-steps",
+        type=int,
+        default=TrainingPlan.noise_steps,
+        help="steps after those, in noise and music",
+    )
     parser.add_argument(
         "--workers", type=int, default=TrainingPlan.workers, help="one for each core"
     )
@@ -195,6 +202,7 @@ def make_plan(arguments: argparse.Namespace, run_name: str) -> TrainingPlan:
         bank=arguments.work / TRAINING_BANK,
         run_dir=arguments.work / run_name,
         steps=arguments.steps,
+        noise_steps=arguments.noise_steps,
         workers=arguments.workers,
         seed=arguments.seed,
         peak_learning_rate=arguments.peak_learning_rate,

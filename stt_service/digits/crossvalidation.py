@@ -24,12 +24,12 @@ def leave_speakers_out(
     """Train once for each speaker without that speaker, and count the errors on that speaker.
 
     Each run has a folder of its own in plan.run_dir and can be resumed; the results so far are in
-    RESULTS_NAME. The runs end before the noise steps, which teach nothing about digits.
+    RESULTS_NAME.
     """
     results: dict[str, WordErrors] = {}
     for speaker in speakers:
         run_dir = plan.run_dir / speaker
-        train(replace(plan, run_dir=run_dir, left_out_voice=speaker, noise_steps=0))
+        train(replace(plan, run_dir=run_dir, left_out_voice=speaker))
         checkpoint = run_dir / "checkpoint"
         export_checkpoint(load_trained(plan.design, run_dir / STATE_NAME), plan.design, checkpoint)
         bank = evaluation_bank.filter(lambda clip, name=speaker: clip.voice == name)

@@ -19,3 +19,7 @@ def test_one_command_does_everything() -> None:
     arguments = make_parser().parse_args(["all", "--recordings", "in", "--work", "out"])
     assert arguments.run.__name__ == "run_all"
     assert arguments.start_from is None
+
+
+def test_runs_without_a_speaker_end_before_the_noise() -> None:
+    assert make_parser().parse_args(["leave-out", "--work", "out"]).noise_steps == 0
