@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from stt_service.digits.acoustics import Acoustics
-from stt_service.digits.clips import ClipBank
+from stt_service.digits.clips import ClipBank, FloatArray
 from stt_service.digits.composition import Composer
 from stt_service.digits.noise import make_noises
 from stt_service.digits.stages import ALL_WORDS, Stage
@@ -45,6 +45,7 @@ class ExampleMaker:
         self._initial_text_id = initial_text_id
         self._bank = bank
         self._makers: dict[Stage, tuple[Composer, Acoustics]] = {}
+        self._noises: dict[int, list[FloatArray]] = {}
 
     def make_batch(
         self, number: int, rank: int, *, size: int, frames: int, stage: Stage = ALL_WORDS
@@ -65,15 +66,19 @@ class ExampleMaker:
         )
 
     def _get_makers(self, stage: Stage) -> tuple[Composer, Acoustics]:
-        """Made when a stage begins: noises take seconds."""
         if stage not in self._makers:
-            rng = np.random.default_rng(self._seed)
-            noises = make_noises(rng, self._bank, repeats=stage.noise_repeats)
             self._makers[stage] = (
                 Composer(self._bank, stage.habits),
-                Acoustics(noises, stage.conditions),
+                Acoustics(self._get_noises(stage.noise_repeats), stage.conditions),
             )
         return self._makers[stage]
+
+    def _get_noises(self, repeats: int) -> list[FloatArray]:
+        """Made when a stage first needs them, for they take seconds; stages share them."""
+        if repeats not in self._noises:
+            rng = np.random.default_rng(self._seed)
+            self._noises[repeats] = make_noises(rng, self._bank, repeats=repeats)
+        return self._noises[repeats]
 
     def _tell_history(self, rng: np.random.Generator, text: IntArray) -> IntArray:
         """Shift the text by one step, with the kind of mistakes that the model makes itself."""
