@@ -174,11 +174,16 @@ def run_leave_out(arguments: argparse.Namespace) -> None:
 
     from stt_service.digits.clips import ClipBank
     from stt_service.digits.crossvalidation import leave_speakers_out
-    from stt_service.digits.preparation import EVALUATION_BANK
+    from stt_service.digits.preparation import EVALUATION_BANK, TRAINING_BANK
 
-    bank = ClipBank.load(arguments.work / EVALUATION_BANK)
-    speakers = arguments.speakers or bank.get_voices(human=True)
-    leave_speakers_out(make_plan(arguments, "left_out"), bank, speakers, Console())
+    recordings = ClipBank(
+        clip
+        for name in (TRAINING_BANK, EVALUATION_BANK)
+        for clip in ClipBank.load(arguments.work / name).clips
+        if clip.human
+    )
+    speakers = arguments.speakers or recordings.get_voices(human=True)
+    leave_speakers_out(make_plan(arguments, "left_out"), recordings, speakers, Console())
 
 
 def run_benchmark(arguments: argparse.Namespace) -> None:

@@ -19,10 +19,11 @@ RESULTS_NAME = "left_out.json"
 
 
 def leave_speakers_out(
-    plan: TrainingPlan, evaluation_bank: ClipBank, speakers: list[str], console: Console
+    plan: TrainingPlan, recordings: ClipBank, speakers: list[str], console: Console
 ) -> dict[str, WordErrors]:
     """Train once for each speaker without that speaker, and count the errors on that speaker.
 
+    All that the speaker recorded is heard once, those recordings too that other runs train on.
     Each run has a folder of its own in plan.run_dir and can be resumed; the results so far are in
     RESULTS_NAME.
     """
@@ -32,8 +33,8 @@ def leave_speakers_out(
         train(replace(plan, run_dir=run_dir, left_out_voice=speaker))
         checkpoint = run_dir / "checkpoint"
         export_checkpoint(load_trained(plan.design, run_dir / STATE_NAME), plan.design, checkpoint)
-        bank = evaluation_bank.filter(lambda clip, name=speaker: clip.voice == name)
-        trials = make_digit_strings(bank, seed=SEED)
+        bank = recordings.filter(lambda clip, name=speaker: clip.voice == name)
+        trials = make_digit_strings(bank, seed=SEED, takes=1)
         with Progress(console=console) as progress:
             heard = Evaluator(checkpoint, progress).listen(speaker, trials)
         results[speaker] = count_word_errors(trials, heard)

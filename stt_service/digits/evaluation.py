@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,15 @@ HESITANT_TALKS = 18
 OTHER_WORDS = 300
 ONSETS = 100
 
-CONDITIONS: dict[str, dict[str, float]] = {
+
+class NoiseLevel(TypedDict, total=False):
+    """How loud the noise is, as make_digit_strings takes it; nothing means none."""
+
+    noise_dbfs: float
+    snr_db: float
+
+
+CONDITIONS: dict[str, NoiseLevel] = {
     "clean": {},
     "faint noise, -60 dBFS": {"noise_dbfs": -60.0},
     "noise at 20 dB": {"snr_db": 20.0},

@@ -53,9 +53,14 @@ class Trial:
 
 
 def make_digit_strings(
-    bank: ClipBank, *, seed: int, noise_dbfs: float | None = None, snr_db: float | None = None
+    bank: ClipBank,
+    *,
+    seed: int,
+    takes: int = TAKES_OF_EACH_RECORDING,
+    noise_dbfs: float | None = None,
+    snr_db: float | None = None,
 ) -> list[Trial]:
-    """Strings of six digits by one human each; every held-out recording is heard four times.
+    """Strings of six digits by one human each; every recording of the bank is heard `takes` times.
 
     Between the words is exact silence, unless a level or a ratio of noise is given. Half of the
     noises are white, half pink.
@@ -65,9 +70,7 @@ def make_digit_strings(
     trials: list[Trial] = []
     for voice in bank.get_voices(human=True):
         digits = [clip for clip in bank.clips if clip.voice == voice and clip.word in DIGITS]
-        order = np.concatenate(
-            [rng.permutation(len(digits)) for _ in range(TAKES_OF_EACH_RECORDING)]
-        )
+        order = np.concatenate([rng.permutation(len(digits)) for _ in range(takes)])
         for first in range(0, len(order) - WORDS_PER_STRING + 1, WORDS_PER_STRING):
             clips = [digits[int(index)] for index in order[first : first + WORDS_PER_STRING]]
             trial = lay_turns(rng, voice, [clips])

@@ -29,6 +29,14 @@ def test_strings_are_human_and_sound_where_they_say(bank: ClipBank) -> None:
             assert not trial.audio[before - 200 : before].any()
 
 
+def test_one_take_says_every_recording_at_most_once(bank: ClipBank) -> None:
+    trials = make_digit_strings(bank, seed=1, takes=1)
+    for voice in ("ada", "bob"):
+        said = [word.text for trial in trials if trial.name == voice for word in trial.words]
+        assert len(said) == len(DIGITS) // WORDS_PER_STRING * WORDS_PER_STRING
+        assert len(set(said)) == len(said)
+
+
 @pytest.mark.parametrize("snr_db", [0.0, 10.0, 20.0])
 def test_noise_has_the_ratio_that_was_asked_for(bank: ClipBank, snr_db: float) -> None:
     clean, noisy = (make_digit_strings(bank, seed=1, snr_db=snr)[0] for snr in (None, snr_db))
