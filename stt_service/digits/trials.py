@@ -1,7 +1,8 @@
 """What the evaluation listens to: strings of held-out recordings, other words, and no words at all.
 
-None of it was heard in training: recordings 0 to 4 of each speaker and digit, words of a list of
-their own, noise and music from another seed. Every maker is deterministic.
+None of it was heard in training: recordings 0 to 4 of each speaker and digit, or all recordings of
+a speaker who was left out; words of a list of their own, noise and music from another seed. Every
+maker is deterministic.
 """
 
 from dataclasses import dataclass, field
