@@ -49,6 +49,11 @@ def make_parser() -> argparse.ArgumentParser:
     add_recordings(prepare)
     prepare.set_defaults(run=run_prepare)
 
+    pretrain = commands.add_parser("pretrain", help="teach the encoder what sounds are like")
+    add_work(pretrain)
+    add_training(pretrain)
+    pretrain.set_defaults(run=run_pretrain)
+
     train = commands.add_parser("train", help="train; goes on where an earlier run stopped")
     add_work(train)
     add_training(train)
@@ -67,8 +72,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_work(left_out)
     add_training(left_out)
     left_out.add_argument("--speakers", nargs="+", help="default: all")
-    # What the noise steps teach is not measured here.
-    left_out.set_defaults(run=run_leave_out, noise_steps=0)
+    # What the later stages teach, to keep silent, is not measured here.
+    left_out.set_defaults(run=run_leave_out, all_words_steps=0, noise_steps=0)
 
     benchmark = commands.add_parser("benchmark", help="time steps of checkpoints side by side")
     benchmark.add_argument("checkpoints", nargs="+", type=Path)
@@ -93,23 +98,17 @@ def add_recordings(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=int, default=TrainingPlan.steps)
-    parser.add_argument(
-        "--noise-steps",
-        type=int,
-        default=TrainingPlan.noise_steps,
-        help="steps after those, in noise and music",
-    )
-    parser.add_argument(
-        "--workers", type=int, default=TrainingPlan.workers, help="one for each core"
-    )
-    parser.add_argument("--seed", type=int, default=TrainingPlan.seed)
-    parser.add_argument("--peak-learning-rate", type=float, default=TrainingPlan.peak_learning_rate)
-    parser.add_argument("--warmup-steps", type=int, default=TrainingPlan.warmup_steps)
-    parser.add_argument("--cooldown-share", type=float, default=TrainingPlan.cooldown_share)
-    parser.add_argument(
-        "--start-from", type=Path, help="checkpoint folder to go on from, instead of from scratch"
-    )
+    defaults = TrainingPlan
+    add_count(parser, "--encoder-steps", defaults.encoder_steps, "in which the encoder is taught")
+    add_count(parser, "--digits-first-steps", defaults.digits_first_steps, "then, mostly digits")
+    add_count(parser, "--all-words-steps", defaults.all_words_steps, "then, many other words")
+    add_count(parser, "--noise-steps", defaults.noise_steps, "at last, in noise and music")
+    add_count(parser, "--workers", defaults.workers, "processes, one for each core")
+    add_count(parser, "--seed", defaults.seed, "of the training")
+
+
+def add_count(parser: argparse.ArgumentParser, name: str, default: int, meaning: str) -> None:
+    parser.add_argument(name, type=int, default=default, help=f"{meaning}; default {default}")
 
 
 def run_all(arguments: argparse.Namespace) -> None:
@@ -135,17 +134,24 @@ def run_prepare(arguments: argparse.Namespace) -> None:
         print(name, *describe(ClipBank.load(arguments.work / name).clips), sep="\n  ")
 
 
+def run_pretrain(arguments: argparse.Namespace) -> None:
+    from stt_service.digits.pretraining import pretrain
+
+    pretrain(make_plan(arguments))
+
+
 def run_train(arguments: argparse.Namespace) -> None:
     from stt_service.digits.training import train
 
-    train(make_plan(arguments, "run"))
+    run_pretrain(arguments)
+    train([make_plan(arguments)])
 
 
 def run_export(arguments: argparse.Namespace) -> None:
     from stt_service.digits.export import export_checkpoint
-    from stt_service.digits.training import STATE_NAME, load_trained
+    from stt_service.digits.training import load_trained
 
-    model = load_trained(DESIGN, arguments.work / "run" / STATE_NAME)
+    model = load_trained(DESIGN, TrainingPlan(DESIGN, arguments.work).run_dir)
     export_checkpoint(model, DESIGN, arguments.work / CHECKPOINT_NAME)
     print(f"wrote {arguments.work / CHECKPOINT_NAME}")
 
@@ -183,7 +189,8 @@ def run_leave_out(arguments: argparse.Namespace) -> None:
         if clip.human
     )
     speakers = arguments.speakers or recordings.get_voices(human=True)
-    leave_speakers_out(make_plan(arguments, "left_out"), recordings, speakers, Console())
+    run_pretrain(arguments)
+    leave_speakers_out(make_plan(arguments), recordings, speakers, Console())
 
 
 def run_benchmark(arguments: argparse.Namespace) -> None:
@@ -199,21 +206,16 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
             )
 
 
-def make_plan(arguments: argparse.Namespace, run_name: str) -> TrainingPlan:
-    from stt_service.digits.preparation import TRAINING_BANK
-
+def make_plan(arguments: argparse.Namespace) -> TrainingPlan:
     return TrainingPlan(
         design=DESIGN,
-        bank=arguments.work / TRAINING_BANK,
-        run_dir=arguments.work / run_name,
-        steps=arguments.steps,
+        work_dir=arguments.work,
+        encoder_steps=arguments.encoder_steps,
+        digits_first_steps=arguments.digits_first_steps,
+        all_words_steps=arguments.all_words_steps,
         noise_steps=arguments.noise_steps,
         workers=arguments.workers,
         seed=arguments.seed,
-        peak_learning_rate=arguments.peak_learning_rate,
-        warmup_steps=arguments.warmup_steps,
-        cooldown_share=arguments.cooldown_share,
-        start_from=arguments.start_from,
     )
 
 

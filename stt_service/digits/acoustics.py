@@ -11,6 +11,7 @@ the engine feeds at a flush. Sound returns after them without any transition.
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import scipy.fft
 import soxr
 
@@ -20,6 +21,8 @@ from stt_service.digits.vocabulary import SAMPLE_RATE_HERTZ
 
 MUTE_AFTER_WORD_SECONDS = 0.1
 _RESPONSE_SAMPLES = 8_192
+_EQUALIZER_HERTZ = np.array([60.0, 200.0, 500.0, 1_200.0, 2_500.0, 5_000.0, 12_000.0])
+_FAINTEST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,15 @@ class Conditions:
     noise_snr_db: tuple[float, float] = (3.0, 42.0)
     faint_noise_share: float = 0.12
     noise_floor_dbfs: tuple[float, float] = (-85.0, -28.0)
+    shaped_noise_share: float = 0.6
+    noise_tilt_db: float = 40.0
+    noise_with_words_share: float = 0.25
     reverb_share: float = 0.4
     reverb_decay_s: tuple[float, float] = (0.04, 0.4)
     reverb_level: tuple[float, float] = (0.02, 0.5)
-    narrow_band_share: float = 0.3
-    narrow_band_hertz: tuple[float, float] = (3_200.0, 8_000.0)
-    tilt_db: float = 9.0
+    narrow_band_share: float = 0.6
+    narrow_band_hertz: tuple[float, float] = (3_200.0, 5_000.0)
+    tilt_db: float = 14.0
     zeros_share: float = 0.45
     int16_share: float = 0.4
     mulaw_share: float = 0.06
@@ -56,7 +62,10 @@ class Acoustics:
         if utterance.words:
             sound = self._color(rng, sound) * 10 ** (rng.uniform(*conditions.level_db) / 20)
         if rng.random() >= conditions.noiseless_share:
-            sound = sound + self._draw_noise(rng, sound)
+            noise = self._draw_noise(rng, sound)
+            if utterance.words and rng.random() < conditions.noise_with_words_share:
+                noise = noise * mark_clips(utterance)
+            sound = sound + noise
         if rng.random() < conditions.zeros_share:
             sound = mute_gaps(rng, sound, utterance)
         return self._digitize(rng, np.clip(sound, -1, 1)).astype(np.float32)
@@ -75,9 +84,7 @@ class Acoustics:
             )
             response[1:] = rng.uniform(*conditions.reverb_level) * tail / np.linalg.norm(tail)
         frequencies = scipy.fft.rfftfreq(size, 1 / SAMPLE_RATE_HERTZ)
-        knots = np.log(np.array([60, 200, 500, 1_200, 2_500, 5_000, 12_000]))
-        gains_db = rng.uniform(-conditions.tilt_db, conditions.tilt_db, len(knots)) / 2
-        curve_db = np.interp(np.log(np.maximum(frequencies, 30)), knots, gains_db)
+        curve_db = draw_equalizer(rng, frequencies, conditions.tilt_db)
         if rng.random() < conditions.narrow_band_share:
             cut_hertz = rng.uniform(*conditions.narrow_band_hertz)
             curve_db = curve_db - np.clip((frequencies - cut_hertz) / cut_hertz * 120, 0, 60)
@@ -90,6 +97,9 @@ class Acoustics:
         conditions = self.conditions
         noise = self.noises[rng.integers(len(self.noises))]
         start = rng.integers(len(noise) - len(sound))
+        noise = noise[start : start + len(sound)]
+        if rng.random() < conditions.shaped_noise_share:
+            noise = shape(rng, noise, conditions.noise_tilt_db)
         audible = sound[np.abs(sound) > 0.02 * np.abs(sound).max(initial=0.0)]
         if len(audible) == 0 or rng.random() < conditions.faint_noise_share:
             floor_dbfs = conditions.noise_floor_dbfs
@@ -101,7 +111,7 @@ class Acoustics:
         else:
             snr_db = rng.uniform(*conditions.noise_snr_db)
             level = np.sqrt(np.mean(audible**2)) * 10 ** (-snr_db / 20)
-        return noise[start : start + len(sound)] * np.float32(level)
+        return noise * np.float32(level)
 
     def _digitize(self, rng: np.random.Generator, sound: FloatArray) -> FloatArray:
         if rng.random() < self.conditions.mulaw_share:
@@ -109,6 +119,34 @@ class Acoustics:
         if rng.random() < self.conditions.int16_share:
             return (np.round(sound * 32_767) / 32_767).astype(np.float32)
         return sound
+
+
+def draw_equalizer(
+    rng: np.random.Generator, frequencies_hertz: npt.NDArray[np.floating], tilt_db: float
+) -> npt.NDArray[np.float64]:
+    """A smooth random curve of gains in dB; no two of them are further apart than tilt_db."""
+    gains_db = rng.uniform(-tilt_db, tilt_db, len(_EQUALIZER_HERTZ)) / 2
+    return np.interp(np.log(np.maximum(frequencies_hertz, 30)), np.log(_EQUALIZER_HERTZ), gains_db)
+
+
+def shape(rng: np.random.Generator, noise: FloatArray, tilt_db: float) -> FloatArray:
+    """Give a noise another spectrum; its root mean square stays one."""
+    size = scipy.fft.next_fast_len(len(noise), real=True)
+    curve_db = draw_equalizer(rng, scipy.fft.rfftfreq(size, 1 / SAMPLE_RATE_HERTZ), tilt_db)
+    spectrum = np.asarray(scipy.fft.rfft(noise, size)) * (10 ** (curve_db / 20)).astype(np.float32)
+    shaped = np.asarray(scipy.fft.irfft(spectrum, size), np.float32)[: len(noise)]
+    return shaped / max(float(np.sqrt(np.mean(shaped**2))), _FAINTEST)
+
+
+def mark_clips(utterance: Utterance) -> FloatArray:
+    """One where a clip lies and zero elsewhere: a recording brings its noise with it."""
+    marks = np.zeros(round(utterance.seconds * SAMPLE_RATE_HERTZ), np.float32)
+    for spoken in utterance.words:
+        start_s = spoken.start_s - spoken.clip.onset_s / spoken.speed
+        samples = len(spoken.clip.samples) / spoken.speed
+        start = max(0, int(start_s * SAMPLE_RATE_HERTZ))
+        marks[start : int(start_s * SAMPLE_RATE_HERTZ + samples)] = 1
+    return marks
 
 
 def lay_words(utterance: Utterance) -> FloatArray:

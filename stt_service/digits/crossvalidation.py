@@ -12,7 +12,7 @@ from stt_service.digits.evaluation import SEED, Evaluator
 from stt_service.digits.export import export_checkpoint
 from stt_service.digits.measures import WordErrors, count_word_errors
 from stt_service.digits.plan import TrainingPlan
-from stt_service.digits.training import STATE_NAME, load_trained, train
+from stt_service.digits.training import load_trained, train
 from stt_service.digits.trials import make_digit_strings
 
 RESULTS_NAME = "left_out.json"
@@ -24,15 +24,17 @@ def leave_speakers_out(
     """Train once for each speaker without that speaker, and count the errors on that speaker.
 
     All that the speaker recorded is heard once, those recordings too that other runs train on.
-    Each run has a folder of its own in plan.run_dir and can be resumed; the results so far are in
-    RESULTS_NAME.
+    Each run has a folder of its own and can be resumed; the results so far are in RESULTS_NAME.
     """
+    runs = {
+        speaker: replace(plan, run_name=f"left-out/{speaker}", left_out_voice=speaker)
+        for speaker in speakers
+    }
+    train(list(runs.values()))
     results: dict[str, WordErrors] = {}
-    for speaker in speakers:
-        run_dir = plan.run_dir / speaker
-        train(replace(plan, run_dir=run_dir, left_out_voice=speaker))
-        checkpoint = run_dir / "checkpoint"
-        export_checkpoint(load_trained(plan.design, run_dir / STATE_NAME), plan.design, checkpoint)
+    for speaker, run in runs.items():
+        checkpoint = run.run_dir / "checkpoint"
+        export_checkpoint(load_trained(run.design, run.run_dir), run.design, checkpoint)
         bank = recordings.filter(lambda clip, name=speaker: clip.voice == name)
         trials = make_digit_strings(bank, seed=SEED, takes=1)
         with Progress(console=console) as progress:
@@ -40,7 +42,7 @@ def leave_speakers_out(
         results[speaker] = count_word_errors(trials, heard)
         console.print(f"{speaker}: {results[speaker].rate:.1%} of {results[speaker].said} words")
         rates = {name: errors.rate for name, errors in results.items()}
-        (plan.run_dir / RESULTS_NAME).write_text(json.dumps(rates, indent=1))
+        (plan.work_dir / RESULTS_NAME).write_text(json.dumps(rates, indent=1))
     mean_rate = statistics.fmean(errors.rate for errors in results.values())
     console.print(f"mean: {mean_rate:.1%}")
     return results

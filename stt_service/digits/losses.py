@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from stt_service.digits.examples import Batch
+from stt_service.digits.batches import Batch
 from stt_service.digits.network import Prediction
 from stt_service.digits.targets import SHORTER_GAP_CLASS, TextIds
 
@@ -33,6 +33,10 @@ class Losses:
     state: torch.Tensor
     pause: torch.Tensor
     commitment: torch.Tensor
+
+    def describe(self) -> dict[str, float]:
+        """The parts by name."""
+        return {name: float(loss.detach()) for name, loss in vars(self).items()}
 
 
 def weigh_text(text_ids: int, ids: TextIds) -> torch.Tensor:

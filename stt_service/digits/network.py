@@ -61,9 +61,9 @@ class JointModel(nn.Module):
         self.tell_state = nn.Linear(mimi.dimension, STATES)
         self.quantizing = False
 
-    def forward(self, audio: torch.Tensor, text_history: torch.Tensor) -> Prediction:
-        """audio: [batch, 1, samples]; text_history: [batch, frames]."""
-        latent = self.encode(audio)
+    def forward(self, spectrum: torch.Tensor, text_history: torch.Tensor) -> Prediction:
+        """spectrum: [batch, channels, steps], see tell_spectrum; text_history: [batch, frames]."""
+        latent = self.encode(spectrum)
         if self.quantizing:
             quantized = self.mimi.quantizer(latent, self.mimi.frame_rate)
             heard, commitment = quantized.x.transpose(1, 2), quantized.penalty
@@ -77,11 +77,17 @@ class JointModel(nn.Module):
             commitment=commitment,
         )
 
-    def encode(self, audio: torch.Tensor) -> torch.Tensor:
+    def tell_spectrum(self, audio: torch.Tensor) -> torch.Tensor:
+        """What Mimi's convolutions make of audio [batch, 1, samples]: [batch, channels, steps].
+
+        They are trained to tell its spectrum (`spectrum.measure_spectrum`), and not changed later.
+        """
+        return blocked.encode(self.mimi.encoder, audio)
+
+    def encode(self, spectrum: torch.Tensor) -> torch.Tensor:
         """Returns the latents before quantizing: [batch, dimension, frames]."""
         with no_compile():
-            encoded = blocked.encode(self.mimi.encoder, audio)
-            (latent,) = cast(nn.Module, self.mimi.encoder_transformer)(encoded)
+            (latent,) = cast(nn.Module, self.mimi.encoder_transformer)(spectrum)
             return self.mimi._to_framerate(latent)
 
     def listen(self, heard: torch.Tensor, text_history: torch.Tensor) -> torch.Tensor:
@@ -117,12 +123,12 @@ class JointModel(nn.Module):
         self.quantizing = True
 
     def get_trained_parameters(self) -> list[nn.Parameter]:
-        """Everything but Mimi's decoder, which nobody needs for speech to text."""
-        unused = ("mimi.decoder", "mimi.upsample")
+        """Everything behind Mimi's convolutions except its decoder, which is not used."""
+        others = ("mimi.encoder.", "mimi.decoder", "mimi.upsample")
         return [
             parameter
             for name, parameter in self.named_parameters()
-            if not name.startswith(unused) and parameter.requires_grad
+            if not name.startswith(others) and parameter.requires_grad
         ]
 
 
@@ -150,15 +156,6 @@ def build_model(design: Path, *, seed: int) -> JointModel:
     lm = info.get_moshi("cpu", dtype=torch.float32, load_weight=False)
     initialize_encoder(mimi)
     return JointModel(mimi, lm)
-
-
-def load_model(checkpoint: Path) -> JointModel:
-    """A trained model again as it was before the export, ready to be trained further."""
-    info = describe_checkpoint(checkpoint)
-    model = JointModel(info.get_mimi("cpu"), info.get_moshi("cpu", dtype=torch.float32))
-    model.hear.weight.data.copy_(unfold_tables(model))
-    model.quantizing = True
-    return model
 
 
 def describe_checkpoint(checkpoint: Path) -> loaders.CheckpointInfo:
@@ -211,13 +208,3 @@ def fold_tables(model: JointModel) -> None:
     """Write the language model's code tables: table[code] = hear · projection · codebook[code]."""
     for table, (codebook, projection) in zip(model.lm.emb, iterate_codebooks(model), strict=True):
         table.weight[: len(codebook)] = codebook @ projection.T @ model.hear.weight.T
-
-
-@torch.no_grad()
-def unfold_tables(model: JointModel) -> torch.Tensor:
-    """Recover `hear` [lm dimension, mimi dimension] from folded tables, by least squares."""
-    tables, heard = [], []
-    for table, (codebook, projection) in zip(model.lm.emb, iterate_codebooks(model), strict=True):
-        tables.append(table.weight[: len(codebook)])
-        heard.append(codebook @ projection.T)
-    return torch.linalg.lstsq(torch.cat(heard), torch.cat(tables), driver="gelsd").solution.T

@@ -10,7 +10,13 @@ from rich.progress import track
 from stt_service.digits.clips import Clip, ClipBank
 from stt_service.digits.recordings import list_recordings, read_recordings
 from stt_service.digits.vocabulary import DIGITS, invent_words, read_other_words
-from stt_service.digits.voices import EspeakVoice, Synthesizer, list_voices, speak_clips
+from stt_service.digits.voices import (
+    EspeakVoice,
+    Synthesizer,
+    list_accented_voices,
+    list_voices,
+    speak_clips,
+)
 
 TRAINING_BANK = "training.npz"
 EVALUATION_BANK = "evaluation.npz"
@@ -22,6 +28,7 @@ _INVENTED_WORDS_PER_ESPEAK_VOICE = 60
 _INVENTED_WORDS_PER_OTHER_VOICE = 400
 _DIGIT_TAKES_PER_ESPEAK_VOICE = 4
 _DIGIT_TAKES_PER_OTHER_VOICE = 20
+_DIGIT_TAKES_PER_ACCENTED_VOICE = 3
 
 
 @dataclass(frozen=True)
@@ -38,14 +45,20 @@ def prepare(recordings: Path, work_dir: Path, *, seed: int) -> None:
     voices_dir.mkdir(parents=True, exist_ok=True)
     training = list(read_recordings(list_recordings(recordings, held_out=False)))
     evaluation = list(read_recordings(list_recordings(recordings, held_out=True)))
-    voices = list_voices()
-    for index, voice in enumerate(track(voices, description="Synthetic voices")):
+    voices, accented = list_voices(), list_accented_voices()
+    for index, voice in enumerate(track([*voices, *accented], description="Synthetic voices")):
         rng = np.random.default_rng([seed, index])
-        script = _write_script(voice, index, len(voices), rng)
+        script = (
+            _write_script(voice, index, len(voices), rng)
+            if index < len(voices)
+            else Script([*DIGITS] * _DIGIT_TAKES_PER_ACCENTED_VOICE, [])
+        )
         for part, words, clips in (
             ("training", script.training, training),
             ("evaluation", script.evaluation, evaluation),
         ):
+            if not words:
+                continue
             path = voices_dir / f"{voice.voice}.{part}.npz"
             if not path.exists():
                 ClipBank(speak_clips(voice, words, rng)).save(path)

@@ -5,6 +5,7 @@
 # pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
 
 import io
+import itertools
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import soundfile as sf
 
+from stt_service.digits.accents import ACCENTS
 from stt_service.digits.clips import Clip, FloatArray, cut_clip
 
 ESPEAK_LANGUAGES = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
@@ -27,6 +29,7 @@ ESPEAK_VARIANTS = (
 FLITE_VOICES = ("kal16", "awb", "rms", "slt")
 FESTIVAL_VOICES = ("cmu_us_slt_arctic_hts", "kal_diphone")
 _DIALECTS_PER_VARIANT = 2
+_VOICES_PER_ACCENT = 8
 _SPEAK_TIMEOUT_SECONDS = 60
 
 
@@ -65,6 +68,25 @@ class EspeakVoice:
                 ]
             )
             yield word, *_read_wav(wav)
+
+
+@dataclass(frozen=True)
+class AccentedVoice:
+    """A formant voice that says English digits with the sounds of another language."""
+
+    spoken_by: EspeakVoice
+
+    @property
+    def voice(self) -> str:
+        return self.spoken_by.voice
+
+    def speak(
+        self, words: Sequence[str], rng: np.random.Generator
+    ) -> Iterator[tuple[str, FloatArray, int]]:
+        """Raises KeyError for a word that is no digit."""
+        spelled = [ACCENTS[self.spoken_by.language][word] for word in words]
+        for word, spoken in zip(words, self.spoken_by.speak(spelled, rng), strict=True):
+            yield word, *spoken[1:]
 
 
 @dataclass(frozen=True)
@@ -171,6 +193,16 @@ def list_voices() -> list[Synthesizer]:
     voices += [FestivalVoice(name) for name in FESTIVAL_VOICES]
     voices.append(PiperVoiceJoe())
     return voices
+
+
+def list_accented_voices() -> list[Synthesizer]:
+    """Voices that say the digits and nothing else, in a fixed order."""
+    variants = itertools.cycle(ESPEAK_VARIANTS)
+    return [
+        AccentedVoice(EspeakVoice(language, next(variants)))
+        for language in ACCENTS
+        for _ in range(_VOICES_PER_ACCENT)
+    ]
 
 
 def speak_clips(

@@ -5,8 +5,10 @@ from stt_service.digits.acoustics import (
     Acoustics,
     Conditions,
     lay_words,
+    mark_clips,
     mute_gaps,
     pass_through_mulaw,
+    shape,
 )
 from stt_service.digits.clips import ClipBank
 from stt_service.digits.composition import Composer, Spoken, Utterance
@@ -75,3 +77,28 @@ def test_muting_leaves_words_alone_and_makes_exact_zeros(bank: ClipBank) -> None
 def test_mulaw_keeps_levels_to_within_a_few_percent() -> None:
     sound = np.linspace(-1, 1, 1001, dtype=np.float32)
     np.testing.assert_allclose(pass_through_mulaw(sound), sound, atol=0.025)
+
+
+def test_a_shaped_noise_keeps_its_power_and_changes_its_spectrum() -> None:
+    rng = np.random.default_rng(5)
+    noise = rng.standard_normal(SAMPLE_RATE_HERTZ * 2).astype(np.float32)
+    shaped = shape(rng, noise, 40.0)
+    assert shaped.shape == noise.shape
+    assert np.sqrt(np.mean(shaped**2)) == pytest.approx(1.0, abs=1e-3)
+    powers = np.abs(np.fft.rfft(shaped)) ** 2
+    thirds = [part.mean() for part in np.array_split(powers[: len(powers) // 3], 10)]
+    assert max(thirds) > 10 * min(thirds)
+
+
+def test_clips_are_marked_from_their_first_sample_to_their_last(bank: ClipBank) -> None:
+    words = [Spoken(bank.clips[0], at_s, 1.1, 1.0) for at_s in (0.0, 1.0, 1.8)]
+    utterance = Utterance(2.0, words, 2.0)
+    sound, marks = lay_words(utterance), mark_clips(utterance)
+    assert marks.shape == sound.shape
+    assert set(np.unique(marks)) == {0.0, 1.0}
+    assert np.abs(sound[marks == 0]).max() < 1e-3
+    bounds = np.flatnonzero(np.diff(marks))[:2] / SAMPLE_RATE_HERTZ
+    clip = bank.clips[0]
+    first_end_s = (len(clip.samples) / SAMPLE_RATE_HERTZ - clip.onset_s) / 1.1
+    assert bounds[0] == pytest.approx(first_end_s, abs=0.002)
+    assert bounds[1] == pytest.approx(1.0 - clip.onset_s / 1.1, abs=0.002)

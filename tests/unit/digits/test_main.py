@@ -18,8 +18,9 @@ def test_help_needs_no_torch() -> None:
 def test_one_command_does_everything() -> None:
     arguments = make_parser().parse_args(["all", "--recordings", "in", "--work", "out"])
     assert arguments.run.__name__ == "run_all"
-    assert arguments.start_from is None
 
 
-def test_runs_without_a_speaker_end_before_the_noise() -> None:
-    assert make_parser().parse_args(["leave-out", "--work", "out"]).noise_steps == 0
+def test_runs_without_a_speaker_end_with_the_digits() -> None:
+    arguments = make_parser().parse_args(["leave-out", "--work", "out"])
+    assert (arguments.all_words_steps, arguments.noise_steps) == (0, 0)
+    assert arguments.digits_first_steps > 0

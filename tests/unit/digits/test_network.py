@@ -15,7 +15,7 @@ from stt_service.digits.network import (
     JointModel,
     build_model,
     describe_checkpoint,
-    load_model,
+    iterate_codebooks,
     read_text_ids,
 )
 from stt_service.digits.vocabulary import DIGITS, FRAME_SAMPLES
@@ -33,7 +33,22 @@ def without_compiling() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def trained() -> JointModel:
-    return load_model(DESIGN).eval()
+    """The shipped model as it was before the export."""
+    info = describe_checkpoint(DESIGN)
+    model = JointModel(info.get_mimi("cpu"), info.get_moshi("cpu", dtype=torch.float32))
+    model.hear.weight.data.copy_(unfold_tables(model))
+    model.quantizing = True
+    return model.eval()
+
+
+@torch.no_grad()
+def unfold_tables(model: JointModel) -> torch.Tensor:
+    """What fold_tables folded: `hear` [lm dimension, mimi dimension], by least squares."""
+    tables, heard = [], []
+    for table, (codebook, projection) in zip(model.lm.emb, iterate_codebooks(model), strict=True):
+        tables.append(table.weight[: len(codebook)])
+        heard.append(codebook @ projection.T)
+    return torch.linalg.lstsq(torch.cat(heard), torch.cat(tables), driver="gelsd").solution.T
 
 
 def make_audio(frames: int = FRAMES) -> torch.Tensor:
@@ -64,7 +79,7 @@ def assert_streams_alike(model: JointModel, checkpoint: Path) -> None:
     audio = make_audio()
     ids, heads = stream(checkpoint, audio)
     history = torch.tensor([[model.lm.text_initial_token_id, *ids[:-1]]])
-    prediction = model(audio, history)
+    prediction = model(model.tell_spectrum(audio), history)
     assert prediction.text_logits[0].argmax(dim=-1).tolist() == ids
     ours = prediction.pause_logits.softmax(dim=-1)[0, :, :, 0]
     torch.testing.assert_close(ours, heads, atol=1e-4, rtol=0)
@@ -76,8 +91,9 @@ def test_the_joint_model_predicts_what_moshi_streams(trained: JointModel) -> Non
 
 def test_a_new_model_streams_after_export_as_it_did_in_training(tmp_path: Path) -> None:
     model = build_model(DESIGN, seed=3)
-    latents = model.encode(make_audio(300)).transpose(0, 1).flatten(1)
-    model.start_quantizing(latents.detach())
+    with torch.no_grad():
+        latents = model.encode(model.tell_spectrum(make_audio(300)))
+    model.start_quantizing(latents.transpose(0, 1).flatten(1))
     export_checkpoint(model.eval(), DESIGN, tmp_path)
     assert_streams_alike(model, tmp_path)
 
@@ -90,20 +106,23 @@ def test_an_exported_checkpoint_is_small(tmp_path: Path, trained: JointModel) ->
 def test_the_encoder_hears_the_first_sound_with_a_new_model() -> None:
     model = build_model(DESIGN, seed=3)
     with torch.no_grad():
-        latent = model.encode(make_audio())[0]
+        latent = model.encode(model.tell_spectrum(make_audio()))[0]
     assert 0.05 < latent[:, 10:].std() < 50
 
 
 def test_gradients_reach_every_part_that_is_trained() -> None:
     model = build_model(DESIGN, seed=3)
     model.train()
-    prediction = model(make_audio(), torch.zeros(1, FRAMES, dtype=torch.int64))
+    prediction = model(
+        model.tell_spectrum(make_audio()).detach(), torch.zeros(1, FRAMES, dtype=torch.int64)
+    )
     outputs = (prediction.text_logits, prediction.pause_logits, prediction.state_logits)
     sum(output.square().mean() for output in outputs).backward()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     without = [names[id(p)] for p in model.get_trained_parameters() if p.grad is None]
     assert without == []
-    assert not any("decoder" in names[id(p)] for p in model.get_trained_parameters())
+    trained = {names[id(parameter)] for parameter in model.get_trained_parameters()}
+    assert not any("decoder" in name or name.startswith("mimi.encoder.") for name in trained)
 
 
 def test_every_digit_is_one_piece() -> None:
