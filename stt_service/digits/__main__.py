@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from stt_service.digits.plan import TrainingPlan
+from stt_service.digits.training.plan import TrainingPlan
 
 DESIGN = Path(__file__).parent / "checkpoint"
 CONFUSIONS_NAME = "confusions.png"
@@ -120,8 +120,8 @@ def run_all(arguments: argparse.Namespace) -> None:
 
 
 def run_prepare(arguments: argparse.Namespace) -> None:
-    from stt_service.digits.clips import ClipBank
-    from stt_service.digits.preparation import (
+    from stt_service.digits.sound.clips import ClipBank
+    from stt_service.digits.sound.preparation import (
         EVALUATION_BANK,
         SEED,
         TRAINING_BANK,
@@ -135,21 +135,21 @@ def run_prepare(arguments: argparse.Namespace) -> None:
 
 
 def run_pretrain(arguments: argparse.Namespace) -> None:
-    from stt_service.digits.pretraining import pretrain
+    from stt_service.digits.training.pretraining import pretrain
 
     pretrain(make_plan(arguments))
 
 
 def run_train(arguments: argparse.Namespace) -> None:
-    from stt_service.digits.training import train
+    from stt_service.digits.training.recognizer import train
 
     run_pretrain(arguments)
     train([make_plan(arguments)])
 
 
 def run_export(arguments: argparse.Namespace) -> None:
-    from stt_service.digits.export import export_checkpoint
-    from stt_service.digits.training import load_trained
+    from stt_service.digits.training.export import export_checkpoint
+    from stt_service.digits.training.recognizer import load_trained
 
     model = load_trained(DESIGN, TrainingPlan(DESIGN, arguments.work).run_dir)
     export_checkpoint(model, DESIGN, arguments.work / CHECKPOINT_NAME)
@@ -159,11 +159,11 @@ def run_export(arguments: argparse.Namespace) -> None:
 def run_evaluate(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from stt_service.digits.clips import ClipBank
-    from stt_service.digits.evaluation import evaluate
-    from stt_service.digits.pictures import draw_confusions
-    from stt_service.digits.preparation import EVALUATION_BANK
-    from stt_service.digits.report import list_figures, make_table, write_markdown
+    from stt_service.digits.evaluation.evaluator import evaluate
+    from stt_service.digits.evaluation.pictures import draw_confusions
+    from stt_service.digits.evaluation.report import list_figures, make_table, write_markdown
+    from stt_service.digits.sound.clips import ClipBank
+    from stt_service.digits.sound.preparation import EVALUATION_BANK
 
     checkpoint = arguments.checkpoint or arguments.work / CHECKPOINT_NAME
     evaluation = evaluate(checkpoint, ClipBank.load(arguments.work / EVALUATION_BANK))
@@ -178,9 +178,9 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
 def run_leave_out(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from stt_service.digits.clips import ClipBank
-    from stt_service.digits.crossvalidation import leave_speakers_out
-    from stt_service.digits.preparation import EVALUATION_BANK, TRAINING_BANK
+    from stt_service.digits.evaluation.crossvalidation import leave_speakers_out
+    from stt_service.digits.sound.clips import ClipBank
+    from stt_service.digits.sound.preparation import EVALUATION_BANK, TRAINING_BANK
 
     recordings = ClipBank(
         clip
@@ -194,7 +194,7 @@ def run_leave_out(arguments: argparse.Namespace) -> None:
 
 
 def run_benchmark(arguments: argparse.Namespace) -> None:
-    from stt_service.digits.benchmark import measure_step_costs
+    from stt_service.digits.evaluation.benchmark import measure_step_costs
 
     for slots in arguments.slots:
         for cost in measure_step_costs(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stt_service.digits.clips import Clip, ClipBank, cut_clip
+from stt_service.digits.sound.clips import Clip, ClipBank, cut_clip
 from stt_service.digits.vocabulary import DIGITS, SAMPLE_RATE_HERTZ
 
 

@@ -1,0 +1,48 @@
+"""Leave one speaker out: how the training recipe does for a voice that it never heard."""
+
+import json
+import statistics
+from dataclasses import replace
+
+from rich.console import Console
+from rich.progress import Progress
+
+from stt_service.digits.evaluation.evaluator import SEED, Evaluator
+from stt_service.digits.evaluation.measures import WordErrors, count_word_errors
+from stt_service.digits.evaluation.trials import make_digit_strings
+from stt_service.digits.sound.clips import ClipBank
+from stt_service.digits.training.export import export_checkpoint
+from stt_service.digits.training.plan import TrainingPlan
+from stt_service.digits.training.recognizer import load_trained, train
+
+RESULTS_NAME = "left_out.json"
+
+
+def leave_speakers_out(
+    plan: TrainingPlan, recordings: ClipBank, speakers: list[str], console: Console
+) -> dict[str, WordErrors]:
+    """Train once for each speaker without that speaker, and count the errors on that speaker.
+
+    All that the speaker recorded is heard once, those recordings too that other runs train on.
+    Each run has a folder of its own and can be resumed; the results so far are in RESULTS_NAME.
+    """
+    runs = {
+        speaker: replace(plan, run_name=f"left-out/{speaker}", left_out_voice=speaker)
+        for speaker in speakers
+    }
+    train(list(runs.values()))
+    results: dict[str, WordErrors] = {}
+    for speaker, run in runs.items():
+        checkpoint = run.run_dir / "checkpoint"
+        export_checkpoint(load_trained(run.design, run.run_dir), run.design, checkpoint)
+        bank = recordings.filter(lambda clip, name=speaker: clip.voice == name)
+        trials = make_digit_strings(bank, seed=SEED, takes=1)
+        with Progress(console=console) as progress:
+            heard = Evaluator(checkpoint, progress).listen(speaker, trials)
+        results[speaker] = count_word_errors(trials, heard)
+        console.print(f"{speaker}: {results[speaker].rate:.1%} of {results[speaker].said} words")
+        rates = {name: errors.rate for name, errors in results.items()}
+        (plan.work_dir / RESULTS_NAME).write_text(json.dumps(rates, indent=1))
+    mean_rate = statistics.fmean(errors.rate for errors in results.values())
+    console.print(f"mean: {mean_rate:.1%}")
+    return results

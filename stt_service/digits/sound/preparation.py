@@ -1,0 +1,96 @@
+"""Gather what the training hears: human recordings and synthetic voices, as two banks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from stt_service.digits.sound.clips import Clip, ClipBank
+from stt_service.digits.sound.recordings import list_recordings, read_recordings
+from stt_service.digits.sound.voices import (
+    EspeakVoice,
+    Synthesizer,
+    list_accented_voices,
+    list_voices,
+    speak_clips,
+)
+from stt_service.digits.vocabulary import DIGITS, invent_words, read_other_words
+
+TRAINING_BANK = "training.npz"
+EVALUATION_BANK = "evaluation.npz"
+SEED = 1
+"""Of the synthetic voices; the training has a seed of its own."""
+
+_OTHER_WORDS_PER_ESPEAK_VOICE = 50
+_INVENTED_WORDS_PER_ESPEAK_VOICE = 60
+_INVENTED_WORDS_PER_OTHER_VOICE = 400
+_DIGIT_TAKES_PER_ESPEAK_VOICE = 4
+_DIGIT_TAKES_PER_OTHER_VOICE = 20
+_DIGIT_TAKES_PER_ACCENTED_VOICE = 3
+
+
+@dataclass(frozen=True)
+class Script:
+    """What one voice is asked to say for the training and for the evaluation."""
+
+    training: list[str]
+    evaluation: list[str]
+
+
+def prepare(recordings: Path, work_dir: Path, *, seed: int) -> None:
+    """Write both banks into work_dir; a voice that is already there is not spoken again."""
+    voices_dir = work_dir / "voices"
+    voices_dir.mkdir(parents=True, exist_ok=True)
+    training = list(read_recordings(list_recordings(recordings, held_out=False)))
+    evaluation = list(read_recordings(list_recordings(recordings, held_out=True)))
+    voices, accented = list_voices(), list_accented_voices()
+    for index, voice in enumerate(track([*voices, *accented], description="Synthetic voices")):
+        rng = np.random.default_rng([seed, index])
+        script = (
+            _write_script(voice, index, len(voices), rng)
+            if index < len(voices)
+            else Script([*DIGITS] * _DIGIT_TAKES_PER_ACCENTED_VOICE, [])
+        )
+        for part, words, clips in (
+            ("training", script.training, training),
+            ("evaluation", script.evaluation, evaluation),
+        ):
+            if not words:
+                continue
+            path = voices_dir / f"{voice.voice}.{part}.npz"
+            if not path.exists():
+                ClipBank(speak_clips(voice, words, rng)).save(path)
+            clips.extend(ClipBank.load(path).clips)
+    ClipBank(training).save(work_dir / TRAINING_BANK)
+    ClipBank(evaluation).save(work_dir / EVALUATION_BANK)
+
+
+def describe(clips: Sequence[Clip]) -> Iterator[str]:
+    """Lines that say how much there is of what."""
+    for human in (True, False):
+        chosen = [clip for clip in clips if clip.human == human]
+        digits = sum(clip.word in DIGITS for clip in chosen)
+        yield (
+            f"{'human' if human else 'synthetic'}: {len({clip.voice for clip in chosen})} voices, "
+            f"{digits} digits, {len(chosen) - digits} other words"
+        )
+
+
+def _write_script(voice: Synthesizer, index: int, voices: int, rng: np.random.Generator) -> Script:
+    """Every voice says the digits; espeak's many voices share the other words, the rest say all.
+
+    No voice trains on the words that are held out for the evaluation.
+    """
+    other_words, held_out_words = read_other_words()
+    digits = list(DIGITS)
+    if isinstance(voice, EspeakVoice):
+        chosen = rng.choice(other_words, _OTHER_WORDS_PER_ESPEAK_VOICE, replace=False)
+        invented = invent_words(rng, _INVENTED_WORDS_PER_ESPEAK_VOICE)
+        return Script(
+            digits * _DIGIT_TAKES_PER_ESPEAK_VOICE + [str(word) for word in chosen] + invented,
+            held_out_words[index::voices],
+        )
+    invented = invent_words(rng, _INVENTED_WORDS_PER_OTHER_VOICE)
+    return Script(digits * _DIGIT_TAKES_PER_OTHER_VOICE + other_words + invented, held_out_words)

@@ -1,0 +1,1 @@
+"""From sounds to a checkpoint: what is learnt, in which order, by which network."""

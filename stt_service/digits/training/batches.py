@@ -1,0 +1,62 @@
+"""Batches for the recognizer: windows drawn at random, varied, with what the model said before."""
+
+# torch, moshi and scipy are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from stt_service.digits.training.spectrum import SpectrumVarier
+from stt_service.digits.training.targets import TextIds
+from stt_service.digits.training.windows import IntArray, Windows
+
+_FORGOTTEN_PIECES = 0.04
+_INVENTED_PIECES = 0.004
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors for one step of the training."""
+
+    spectra: torch.Tensor  # float32 [batch, channels, steps]
+    text_history: torch.Tensor  # int64 [batch, frames]: what the model is told that it said before
+    text: torch.Tensor  # int64 [batch, frames]
+    pauses: torch.Tensor  # int64 [batch, heads, frames]
+    states: torch.Tensor  # int64 [batch, frames]
+
+
+@dataclass(frozen=True)
+class BatchMaker:
+    """Makes batches; the same state of the generator makes the same batch."""
+
+    varier: SpectrumVarier
+    ids: TextIds
+    initial_text_id: int
+
+    def draw(self, rng: np.random.Generator, windows: Windows, size: int) -> Batch:
+        """That many windows, no window twice."""
+        rows = rng.choice(len(windows), size, replace=False)
+        spectra = torch.from_numpy(windows.spectra[rows].astype(np.float32))
+        text = windows.text[rows]
+        return Batch(
+            spectra=self.varier.vary(rng, spectra),
+            text_history=torch.from_numpy(self._tell_history(rng, text)),
+            text=torch.from_numpy(text),
+            pauses=torch.from_numpy(windows.pauses[rows]),
+            states=torch.from_numpy(windows.states[rows]),
+        )
+
+    def _tell_history(self, rng: np.random.Generator, text: IntArray) -> IntArray:
+        """Shift the text by one step, with the kind of mistakes that the model makes itself."""
+        told = text.copy()
+        spoken = (told != self.ids.padding) & (rng.random(told.shape) < _FORGOTTEN_PIECES)
+        told[spoken] = self.ids.padding
+        invented = rng.random(told.shape) < _INVENTED_PIECES
+        told[invented] = rng.choice(
+            [*self.ids.pieces.values(), self.ids.end_of_padding], int(invented.sum())
+        )
+        first = np.full((len(told), 1), self.initial_text_id)
+        return np.concatenate([first, told[:, :-1]], axis=1)

@@ -1,0 +1,89 @@
+"""Teach the encoder's convolutions the spectrum of sounds, before any word is known.
+
+They learn it from synthetic voices, noise and music, and are not changed afterwards: what a human
+voice is like never reaches them, so they treat a voice that they have not heard like any other.
+"""
+
+# torch, moshi and scipy are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stt_service.digits.sound.clips import ClipBank
+from stt_service.digits.sound.preparation import TRAINING_BANK
+from stt_service.digits.training.examples import ExampleMaker
+from stt_service.digits.training.network import JointModel, build_model, read_text_ids
+from stt_service.digits.training.plan import TrainingPlan
+from stt_service.digits.training.runs import (
+    STATE_NAME,
+    Run,
+    make_optimizer,
+    rise_and_fall,
+    run_workers,
+    update,
+)
+from stt_service.digits.training.spectrum import measure_spectrum
+from stt_service.digits.training.stages import PRETRAINING
+
+
+def pretrain(plan: TrainingPlan) -> None:
+    """Train the encoder's convolutions, or go on where plan.encoder_dir's saved state ends."""
+    run_workers(partial(_pretrain, plan), plan.workers)
+
+
+def load_encoder(model: JointModel, encoder_dir: Path) -> None:
+    """Give a model the convolutions that were pretrained."""
+    state = torch.load(encoder_dir / STATE_NAME, weights_only=True)
+    model.mimi.encoder.load_state_dict(state["encoder"])
+
+
+class EncoderRun(Run):
+    """Minimizes the squared error of the spectrum."""
+
+    def __init__(self, plan: TrainingPlan, rank: int) -> None:
+        super().__init__(plan, rank, folder=plan.encoder_dir, total_steps=plan.encoder_steps)
+        bank = ClipBank.load(plan.work_dir / TRAINING_BANK).filter(lambda clip: not clip.human)
+        self.examples = ExampleMaker(bank, read_text_ids(plan.design), PRETRAINING, seed=plan.seed)
+        self.model = build_model(plan.design, seed=plan.seed)
+        self.optimizer = make_optimizer(list(self.model.mimi.encoder.parameters()), 0.0)
+
+    def take_step(self) -> dict[str, float]:
+        plan = self.plan
+        examples = self.examples.make(
+            self.step * plan.workers + self.rank,
+            count=plan.batch // plan.workers,
+            frames=plan.frames,
+        )
+        audio = torch.stack([example.audio for example in examples])
+        spectrum = measure_spectrum(audio)
+        error = (self.model.tell_spectrum(audio) - spectrum).square().mean()
+        rate = rise_and_fall(
+            self.step,
+            steps=self.total_steps,
+            peak=plan.encoder_peak_learning_rate,
+            warmup_steps=plan.encoder_warmup_steps,
+            cooldown_steps=plan.encoder_cooldown_share * self.total_steps,
+        )
+        update(self.optimizer, error, learning_rate=rate, gradient_norm=plan.gradient_norm)
+        explained = 1 - error.item() / spectrum.var().item()
+        return {"error": error.item(), "explained": explained}
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "encoder": self.model.mimi.encoder.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.model.mimi.encoder.load_state_dict(state["encoder"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _pretrain(plan: TrainingPlan, rank: int) -> Iterable[tuple[int, int, str]]:
+    return EncoderRun(plan, rank).go_on()

@@ -1,0 +1,46 @@
+"""The stages of a training: what sounds are like, digits, all words, much that is no speech."""
+
+from dataclasses import dataclass, field
+
+from stt_service.digits.sound.acoustics import Conditions
+from stt_service.digits.sound.composition import Habits
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is heard for a part of the training."""
+
+    name: str
+    habits: Habits = field(default_factory=Habits)
+    conditions: Conditions = field(default_factory=Conditions)
+    noise_repeats: int = 1
+    """How many of each kind of noise; see make_noises."""
+
+
+PRETRAINING = Stage("pretraining", Habits(mostly_other_words_share=0.5, short_pause_share=0.5))
+"""What the encoder's convolutions learn the spectrum from."""
+
+DIGITS_FIRST = Stage(
+    "digits-first",
+    Habits(
+        human_share=0.6,
+        mostly_other_words_share=0.22,
+        other_words_among_mostly_others=0.7,
+        words_per_turn=(2, 10),
+        short_pause_share=0.35,
+        change_voice_share=0.5,
+    ),
+)
+"""Until the digits are told apart, many digits and few other words: a model that hears many of
+those says nothing."""
+
+ALL_WORDS = Stage("all-words")
+
+MUCH_NOISE = Stage(
+    "much-noise",
+    Habits(speechless_share=0.4),
+    Conditions(noise_floor_dbfs=(-85.0, -10.0)),
+    noise_repeats=4,
+)
+"""Music and murmur louder than in the stages before, and more of them than can be learnt by heart:
+what is left of words in wordless audio goes here."""

@@ -1,0 +1,84 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stt_service.digits.__main__ import DESIGN
+from stt_service.digits.sound.clips import ClipBank
+from stt_service.digits.sound.preparation import TRAINING_BANK
+from stt_service.digits.training.batches import BatchMaker
+from stt_service.digits.training.network import read_text_ids
+from stt_service.digits.training.plan import TrainingPlan
+from stt_service.digits.training.pretraining import EncoderRun
+from stt_service.digits.training.spectrum import SpectrumVarier, Variation
+from stt_service.digits.training.stages import ALL_WORDS
+from stt_service.digits.training.windows import Windows, record_windows
+
+COUNT = 48
+
+
+@pytest.fixture(scope="module")
+def plan(bank: ClipBank, tmp_path_factory: pytest.TempPathFactory) -> TrainingPlan:
+    """Three parts of sixteen windows have been recorded."""
+    work_dir = tmp_path_factory.mktemp("work")
+    bank.save(work_dir / TRAINING_BANK)
+    plan = TrainingPlan(
+        DESIGN, work_dir, workers=1, windows_per_part=16, frames=25, encoder_steps=0
+    )
+    run = EncoderRun(plan, rank=0)
+    list(run.go_on())
+    run.save()
+    record_windows(plan, ALL_WORDS, COUNT)
+    return plan
+
+
+def list_voices(plan: TrainingPlan) -> list[list[str]]:
+    voices: list[list[str]] = []
+    for path in sorted((plan.windows_dir / ALL_WORDS.name).glob("*.npz")):
+        with np.load(path) as part:
+            voices += json.loads(str(part["voices"]))
+    return voices
+
+
+def test_fewer_windows_are_the_first(plan: TrainingPlan) -> None:
+    whole, fewer = (Windows.load(plan, ALL_WORDS, count) for count in (COUNT, 32))
+    assert (len(whole), len(fewer)) == (COUNT, 32)
+    np.testing.assert_array_equal(whole.text[:32], fewer.text)
+
+
+def test_windows_with_a_voice_can_be_left_out(plan: TrainingPlan) -> None:
+    heard = sum("ada" in voices for voices in list_voices(plan))
+    assert heard > 0
+    left = Windows.load(replace(plan, left_out_voice="ada"), ALL_WORDS, COUNT)
+    assert len(left) == COUNT - heard
+
+
+def test_what_is_there_is_not_made_again(plan: TrainingPlan) -> None:
+    path = plan.windows_dir / ALL_WORDS.name / "0001.npz"
+    before = path.stat().st_mtime_ns
+    record_windows(plan, ALL_WORDS, COUNT)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_part_is_the_same_whoever_makes_it(plan: TrainingPlan, tmp_path: Path) -> None:
+    before = Windows.load(plan, ALL_WORDS, COUNT)
+    (plan.windows_dir / ALL_WORDS.name / "0001.npz").rename(tmp_path / "0001.npz")
+    record_windows(plan, ALL_WORDS, COUNT)
+    after = Windows.load(plan, ALL_WORDS, COUNT)
+    np.testing.assert_array_equal(after.spectra, before.spectra)
+    np.testing.assert_array_equal(after.states, before.states)
+
+
+def test_a_batch_is_told_what_was_said_a_step_ago(plan: TrainingPlan) -> None:
+    ids = read_text_ids(DESIGN)
+    windows = Windows.load(plan, ALL_WORDS, COUNT)
+    maker = BatchMaker(SpectrumVarier(Variation()), ids, initial_text_id=30)
+    batch = maker.draw(np.random.default_rng(1), windows, COUNT)
+    assert batch.spectra.shape == (COUNT, 128, 50)
+    assert batch.spectra.dtype == torch.float32
+    assert (batch.text_history[:, 0] == 30).all()
+    agree = (batch.text_history[:, 1:] == batch.text[:, :-1]).float().mean()
+    assert 0.95 < float(agree) < 1.0
