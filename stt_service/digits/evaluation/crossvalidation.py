@@ -3,6 +3,7 @@
 import json
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
@@ -12,7 +13,7 @@ from stt_service.digits.evaluation.measures import WordErrors, count_word_errors
 from stt_service.digits.evaluation.trials import make_digit_strings
 from stt_service.digits.sound.clips import ClipBank
 from stt_service.digits.training.export import export_checkpoint
-from stt_service.digits.training.plan import TrainingPlan
+from stt_service.digits.training.plan import PlanError, TrainingPlan
 from stt_service.digits.training.recognizer import load_trained, train
 
 RESULTS_NAME = "left_out.json"
@@ -24,8 +25,13 @@ def leave_speakers_out(
     """Train once for each speaker without that speaker, and count the errors on that speaker.
 
     All that the speaker recorded is heard once, those recordings too that other runs train on.
-    Each run has a folder of its own and can be resumed; the results so far are in RESULTS_NAME.
+    Each run has a folder of its own and can be resumed. When all are trained they are measured, and
+    the rates noted in RESULTS_NAME beside those of earlier calls.
+    Raises PlanError for a speaker who recorded nothing.
     """
+    unknown = set(speakers) - set(recordings.get_voices(human=True))
+    if unknown:
+        raise PlanError(f"nobody called {', '.join(sorted(unknown))} is among the recordings")
     runs = {
         speaker: replace(plan, run_name=f"left-out/{speaker}", left_out_voice=speaker)
         for speaker in speakers
@@ -41,8 +47,12 @@ def leave_speakers_out(
             heard = Evaluator(checkpoint, progress).listen(speaker, trials)
         results[speaker] = count_word_errors(trials, heard)
         console.print(f"{speaker}: {results[speaker].rate:.1%} of {results[speaker].said} words")
-        rates = {name: errors.rate for name, errors in results.items()}
-        (plan.work_dir / RESULTS_NAME).write_text(json.dumps(rates, indent=1))
+        _note(plan.work_dir / RESULTS_NAME, speaker, results[speaker].rate)
     mean_rate = statistics.fmean(errors.rate for errors in results.values())
     console.print(f"mean: {mean_rate:.1%}")
     return results
+
+
+def _note(path: Path, speaker: str, rate: float) -> None:
+    rates: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(rates | {speaker: rate}, indent=1))

@@ -10,6 +10,7 @@ from rich.progress import track
 from stt_service.digits.sound.clips import Clip, ClipBank
 from stt_service.digits.sound.recordings import list_recordings, read_recordings
 from stt_service.digits.sound.voices import (
+    AccentedVoice,
     EspeakVoice,
     Synthesizer,
     list_accented_voices,
@@ -48,11 +49,7 @@ def prepare(recordings: Path, work_dir: Path, *, seed: int) -> None:
     voices, accented = list_voices(), list_accented_voices()
     for index, voice in enumerate(track([*voices, *accented], description="Synthetic voices")):
         rng = np.random.default_rng([seed, index])
-        script = (
-            _write_script(voice, index, len(voices), rng)
-            if index < len(voices)
-            else Script([*DIGITS] * _DIGIT_TAKES_PER_ACCENTED_VOICE, [])
-        )
+        script = _write_script(voice, index, len(voices), rng)
         for part, words, clips in (
             ("training", script.training, training),
             ("evaluation", script.evaluation, evaluation),
@@ -81,10 +78,13 @@ def describe(clips: Sequence[Clip]) -> Iterator[str]:
 def _write_script(voice: Synthesizer, index: int, voices: int, rng: np.random.Generator) -> Script:
     """Every voice says the digits; espeak's many voices share the other words, the rest say all.
 
-    No voice trains on the words that are held out for the evaluation.
+    Accented voices say nothing but digits. No voice trains on the words that are held out for the
+    evaluation.
     """
     other_words, held_out_words = read_other_words()
-    digits = list(DIGITS)
+    digits: list[str] = list(DIGITS)
+    if isinstance(voice, AccentedVoice):
+        return Script(digits * _DIGIT_TAKES_PER_ACCENTED_VOICE, [])
     if isinstance(voice, EspeakVoice):
         chosen = rng.choice(other_words, _OTHER_WORDS_PER_ESPEAK_VOICE, replace=False)
         invented = invent_words(rng, _INVENTED_WORDS_PER_ESPEAK_VOICE)

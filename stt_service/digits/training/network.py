@@ -1,6 +1,7 @@
 """The model as it is trained: moshi's own modules, joined so that gradients reach the encoder.
 
-At inference the language model looks every audio code up in a table. Here it hears the quantized
+The encoder's convolutions are trained before, and apart; its transformer with the rest. At
+inference the language model looks every audio code up in a table. Here it hears the quantized
 latent through one linear map; `export` folds that map into the tables, which is exact.
 """
 

@@ -3,24 +3,33 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+LEFT_OUT_STEPS = 2_400
+"""Of a run without one speaker, which ends when the digits are learnt."""
+
+
+class PlanError(ValueError):
+    """What was asked for cannot be done; the message says what to ask for instead."""
+
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A training. The same plan on the same bank gives the same weights."""
+    """A training. The same plan on the same bank gives the same weights.
+
+    Raises PlanError when it cannot be carried out.
+    """
 
     design: Path
     """Folder whose configurations and tokenizer describe the model."""
     work_dir: Path
-    """Holds the bank of clips; encoder and windows are kept there and serve every run.
-
-    Windows are not made anew when the encoder is: a new encoder wants a new folder."""
+    """Holds the bank of clips; encoder and windows are kept there and serve every run."""
     run_name: str = "run"
     workers: int = 2
-    """Processes of one thread, one for each core."""
+    """Processes of one thread, one for each core: they teach the encoder together, make windows
+    and take runs side by side. A run has one thread."""
     seed: int = 1
 
     batch: int = 16
-    """Windows at each step; the workers that teach the encoder share them."""
+    """Windows at each step; the workers that teach the encoder have equal shares of them."""
     frames: int = 80
     """Length of a window."""
     save_every_steps: int = 250
@@ -48,6 +57,17 @@ class TrainingPlan:
     quantize_after_steps: int = 300
     latent_frames_for_codebooks: int = 24_000
     left_out_voice: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.batch % self.workers:
+            raise PlanError(f"--workers {self.workers} does not divide {self.batch} windows")
+        if self.encoder_steps < 1:
+            raise PlanError("the encoder wants one step at least")
+        if self.total_steps <= self.quantize_after_steps:
+            raise PlanError(
+                f"{self.total_steps} steps are too few: the codebooks are placed "
+                f"after {self.quantize_after_steps}"
+            )
 
     @property
     def encoder_dir(self) -> Path:

@@ -20,6 +20,7 @@ from stt_service.digits.sound.preparation import TRAINING_BANK
 from stt_service.digits.training.examples import ExampleMaker
 from stt_service.digits.training.network import JointModel, build_model, read_text_ids
 from stt_service.digits.training.plan import TrainingPlan
+from stt_service.digits.training.provenance import claim, fingerprint
 from stt_service.digits.training.runs import (
     STATE_NAME,
     Run,
@@ -33,7 +34,20 @@ from stt_service.digits.training.stages import PRETRAINING
 
 
 def pretrain(plan: TrainingPlan) -> None:
-    """Train the encoder's convolutions, or go on where plan.encoder_dir's saved state ends."""
+    """Train the encoder's convolutions, or go on where plan.encoder_dir's saved state ends.
+
+    Raises PlanError when that state is of another plan or bank.
+    """
+    claim(
+        plan.encoder_dir,
+        {
+            "bank": fingerprint(plan.work_dir / TRAINING_BANK),
+            "seed": plan.seed,
+            "--encoder-steps": plan.encoder_steps,
+            "batch": plan.batch,
+            "frames": plan.frames,
+        },
+    )
     run_workers(partial(_pretrain, plan), plan.workers)
 
 

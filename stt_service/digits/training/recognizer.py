@@ -4,9 +4,10 @@ and the language model."""
 # torch, moshi and scipy are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
-# pyright: reportUntypedFunctionDecorator=false
+# pyright: reportUntypedFunctionDecorator=false, reportPrivateUsage=false
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,15 @@ import torch
 
 from stt_service.digits.training.batches import Batch, BatchMaker
 from stt_service.digits.training.losses import Losses, measure_losses, weigh_text
-from stt_service.digits.training.network import JointModel, build_model, read_text_ids
-from stt_service.digits.training.plan import TrainingPlan
-from stt_service.digits.training.pretraining import load_encoder
+from stt_service.digits.training.network import (
+    JointModel,
+    build_model,
+    list_codebooks,
+    read_text_ids,
+)
+from stt_service.digits.training.plan import PlanError, TrainingPlan
+from stt_service.digits.training.pretraining import load_encoder, pretrain
+from stt_service.digits.training.provenance import claim
 from stt_service.digits.training.runs import (
     STATE_NAME,
     Run,
@@ -32,13 +39,19 @@ from stt_service.digits.training.stages import ALL_WORDS, DIGITS_FIRST, MUCH_NOI
 from stt_service.digits.training.windows import Windows, record_windows
 
 _STEPS_WITHOUT_END = 1_000_000
+"""More than any run has: seeds of one run are none of another's, batches for the codebooks none of
+a step's."""
 
 
 def train(plans: Sequence[TrainingPlan]) -> None:
     """Run plans, or go on with them where their last saved states end.
 
     They share encoder and windows. Each runs on one thread, as many side by side as the first says.
+    Raises PlanError when a saved state, or what it would be made of, is of another plan.
     """
+    for plan in plans:
+        claim(plan.run_dir, _describe(plan))
+    pretrain(plans[0])
     for stage, count in list_stages(plans[0]).items():
         record_windows(plans[0], stage, count)
     workers = min(plans[0].workers, len(plans))
@@ -98,6 +111,11 @@ class RecognizerRun(Run):
             SpectrumVarier(Variation()), ids, self.model.lm.text_initial_token_id
         )
         self.text_weights = weigh_text(self.model.lm.text_card, ids)
+        self._codebooks = [
+            codebook
+            for part in self.model.get_quantizer_parts()
+            for codebook in list_codebooks(part)
+        ]
         self._stage: Stage | None = None
         self._windows: Windows | None = None
 
@@ -123,12 +141,15 @@ class RecognizerRun(Run):
     def get_state(self) -> dict[str, Any]:
         return {
             "quantizing": self.model.quantizing,
+            "steps_to_check": [codebook._next_unused_check for codebook in self._codebooks],
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.model.quantizing = state["quantizing"]
+        for codebook, steps in zip(self._codebooks, state["steps_to_check"], strict=True):
+            codebook._next_unused_check = steps
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
@@ -140,7 +161,7 @@ class RecognizerRun(Run):
         """Those of the stage that the next step belongs to; one stage at a time is in memory."""
         stage = get_stage(self.plan, self.step)
         if self._windows is None or stage != self._stage:
-            self._stage = stage
+            self._stage, self._windows = stage, None
             count = list_stages(self.plan)[stage]
             self._windows = Windows.load(self.plan, stage, count)
         return self._windows
@@ -156,11 +177,23 @@ class RecognizerRun(Run):
 
 
 def load_trained(design: Path, run_dir: Path) -> JointModel:
-    """The model of a run's last saved state, for export."""
+    """The model of a run's last saved state, for export.
+
+    Raises PlanError when it has no codes yet.
+    """
+    state = torch.load(run_dir / STATE_NAME, weights_only=True)
+    if not state["quantizing"]:
+        raise PlanError(f"the run in {run_dir} was stopped before its codebooks were placed")
     model = build_model(design, seed=0)
-    model.load_state_dict(torch.load(run_dir / STATE_NAME, weights_only=True)["model"])
+    model.load_state_dict(state["model"])
     model.quantizing = True
     return model.eval()
+
+
+def _describe(plan: TrainingPlan) -> dict[str, object]:
+    """What decides the weights."""
+    others = {"design", "work_dir", "run_name", "workers", "save_every_steps", "log_every_steps"}
+    return {name: value for name, value in asdict(plan).items() if name not in others}
 
 
 def _train(

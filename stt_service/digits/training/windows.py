@@ -23,7 +23,8 @@ from stt_service.digits.training.examples import Example, ExampleMaker
 from stt_service.digits.training.network import JointModel, build_model, read_text_ids
 from stt_service.digits.training.plan import TrainingPlan
 from stt_service.digits.training.pretraining import load_encoder
-from stt_service.digits.training.runs import run_workers
+from stt_service.digits.training.provenance import claim, fingerprint
+from stt_service.digits.training.runs import STATE_NAME, run_workers
 from stt_service.digits.training.stages import Stage
 
 _WINDOWS_AT_ONCE = 8
@@ -33,8 +34,22 @@ HalfArray: TypeAlias = npt.NDArray[np.float16]
 
 
 def record_windows(plan: TrainingPlan, stage: Stage, count: int) -> None:
-    """Write that many windows of a stage, in parts; a part that is there already is kept."""
-    run_workers(partial(_record, plan, stage, count), plan.workers)
+    """Write that many windows of a stage, in parts; a part that is there already is kept.
+
+    Raises PlanError when those that are there are of another encoder, bank or stage.
+    """
+    claim(
+        plan.windows_dir / stage.name,
+        {
+            "bank": fingerprint(plan.work_dir / TRAINING_BANK),
+            "encoder": fingerprint(plan.encoder_dir / STATE_NAME),
+            "stage": stage,
+            "--seed": plan.seed,
+            "frames": plan.frames,
+            "windows in a part": plan.windows_per_part,
+        },
+    )
+    run_workers(partial(_record, plan, stage, count), plan.workers, together=False)
 
 
 @dataclass(frozen=True)
@@ -48,14 +63,17 @@ class Windows:
 
     @classmethod
     def load(cls, plan: TrainingPlan, stage: Stage, count: int) -> "Windows":
-        """So many windows, less those in which the voice that is left out is heard.
+        """The first so many windows, less those in which the voice that is left out is heard.
+
+        The others are as they were: no window is made in the place of one that is left out.
 
         Raises FileNotFoundError when they have not been recorded.
         """
         parts: list[Windows] = []
         for number in range(_count_parts(plan, count)):
             with np.load(_get_path(plan, stage, number)) as part:
-                voices = json.loads(str(part["voices"]))
+                first = number * plan.windows_per_part
+                voices = json.loads(str(part["voices"]))[: count - first]
                 kept = [n for n, heard in enumerate(voices) if plan.left_out_voice not in heard]
                 arrays = (part[name][kept] for name in ("spectra", "text", "pauses", "states"))
                 spectra, *targets = arrays

@@ -9,7 +9,7 @@ import torch
 from stt_service.digits.__main__ import DESIGN
 from stt_service.digits.sound.clips import ClipBank
 from stt_service.digits.sound.preparation import TRAINING_BANK
-from stt_service.digits.training.plan import TrainingPlan
+from stt_service.digits.training.plan import PlanError, TrainingPlan
 from stt_service.digits.training.pretraining import EncoderRun, pretrain
 from stt_service.digits.training.recognizer import (
     RecognizerRun,
@@ -47,7 +47,7 @@ def plan(bank: ClipBank, tmp_path_factory: pytest.TempPathFactory) -> TrainingPl
         latent_frames_for_codebooks=600,
         save_every_steps=3,
     )
-    take_steps(EncoderRun(plan, rank=0))
+    pretrain(plan)
     record_windows(plan, DIGITS_FIRST, plan.digits_first_windows)
     return plan
 
@@ -100,6 +100,43 @@ def test_teaching_the_encoder_goes_on_where_it_stopped(plan: TrainingPlan, tmp_p
     whole = torch.load(plan.encoder_dir / STATE_NAME, weights_only=True)["encoder"]
     for name, tensor in whole.items():
         torch.testing.assert_close(again[name], tensor, msg=name)
+
+
+def test_humans_do_not_teach_the_encoder(plan: TrainingPlan) -> None:
+    examples = EncoderRun(plan, rank=0).examples.make(0, count=40, frames=25)
+    assert frozenset[str]().union(*(example.voices for example in examples)) == {"robot"}
+
+
+def test_a_run_with_another_plan_is_refused(plan: TrainingPlan) -> None:
+    begun = replace(plan, run_name="begun")
+    train([begun])
+    with pytest.raises(PlanError, match="begun with another seed;"):
+        train([replace(begun, seed=2)])
+    with pytest.raises(PlanError, match="encoder was begun with another seed;"):
+        pretrain(replace(plan, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"workers": 0}, "--workers 0 does not divide"),
+        ({"workers": 3}, "--workers 3 does not divide"),
+        ({"encoder_steps": 0}, "one step at least"),
+        ({"digits_first_steps": 2}, "too few"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_says_why(
+    plan: TrainingPlan, changes: dict[str, int], message: str
+) -> None:
+    with pytest.raises(PlanError, match=message):
+        replace(plan, **changes)
+
+
+def test_a_run_without_codes_is_not_exported(plan: TrainingPlan) -> None:
+    early = replace(plan, run_name="early", save_every_steps=1)
+    go_until(RecognizerRun(early), 1)
+    with pytest.raises(PlanError, match="before its codebooks"):
+        load_trained(DESIGN, early.run_dir)
 
 
 def test_teaching_the_encoder_lowers_its_error(plan: TrainingPlan, tmp_path: Path) -> None:

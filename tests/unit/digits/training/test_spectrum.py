@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -89,3 +91,19 @@ def test_masks_put_a_mean_in_place_of_a_stretch() -> None:
     changed = (varier.vary(np.random.default_rng(0), spectra) - spectra).abs() > 1e-4
     bands = changed.transpose(1, 2).reshape(64, -1, BANDS).any(dim=1).sum(dim=1)
     assert 0 < int(bands.max()) <= 4
+
+
+@pytest.mark.parametrize("masks", [{"band_masks": 1}, {"moment_masks": 1}])
+def test_a_masked_stretch_holds_its_own_mean(masks: dict[str, int]) -> None:
+    varier = SpectrumVarier(replace(NOTHING_VARIES, **masks))
+    spectra = measure_spectrum(make_tone(700) + make_tone(2_000)).repeat(16, 1, 1)
+    varied = varier.vary(np.random.default_rng(0), spectra)
+    masked = 0
+    for before, after in zip(spectra, varied, strict=True):
+        changed = (after - before).abs() > 1e-4
+        if changed.any():
+            masked += 1
+            assert float(after[changed].std()) == pytest.approx(0, abs=1e-4)
+            mean = float(before[changed].mean())
+            assert float(after[changed].mean()) == pytest.approx(mean, abs=0.01)
+    assert masked > 4

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from stt_service.digits.__main__ import DESIGN
 from stt_service.digits.sound.clips import ClipBank
 from stt_service.digits.sound.preparation import TRAINING_BANK
 from stt_service.digits.training.batches import BatchMaker
+from stt_service.digits.training.examples import ExampleMaker
 from stt_service.digits.training.network import read_text_ids
-from stt_service.digits.training.plan import TrainingPlan
-from stt_service.digits.training.pretraining import EncoderRun
+from stt_service.digits.training.plan import PlanError, TrainingPlan
+from stt_service.digits.training.pretraining import pretrain
 from stt_service.digits.training.spectrum import SpectrumVarier, Variation
 from stt_service.digits.training.stages import ALL_WORDS
 from stt_service.digits.training.windows import Windows, record_windows
@@ -26,11 +28,9 @@ def plan(bank: ClipBank, tmp_path_factory: pytest.TempPathFactory) -> TrainingPl
     work_dir = tmp_path_factory.mktemp("work")
     bank.save(work_dir / TRAINING_BANK)
     plan = TrainingPlan(
-        DESIGN, work_dir, workers=1, windows_per_part=16, frames=25, encoder_steps=0
+        DESIGN, work_dir, workers=1, windows_per_part=16, batch=2, frames=25, encoder_steps=1
     )
-    run = EncoderRun(plan, rank=0)
-    list(run.go_on())
-    run.save()
+    pretrain(plan)
     record_windows(plan, ALL_WORDS, COUNT)
     return plan
 
@@ -44,9 +44,30 @@ def list_voices(plan: TrainingPlan) -> list[list[str]]:
 
 
 def test_fewer_windows_are_the_first(plan: TrainingPlan) -> None:
-    whole, fewer = (Windows.load(plan, ALL_WORDS, count) for count in (COUNT, 32))
-    assert (len(whole), len(fewer)) == (COUNT, 32)
-    np.testing.assert_array_equal(whole.text[:32], fewer.text)
+    whole, fewer = (Windows.load(plan, ALL_WORDS, count) for count in (COUNT, 20))
+    assert (len(whole), len(fewer)) == (COUNT, 20)
+    np.testing.assert_array_equal(whole.text[:20], fewer.text)
+
+
+def test_humans_are_not_heard_in_the_noise(bank: ClipBank) -> None:
+    """Windows without words sound the same whoever the humans are."""
+    silent = replace(ALL_WORDS, habits=replace(ALL_WORDS.habits, speechless_share=1.0))
+    fewer = bank.filter(lambda clip: clip.voice != "ada")
+    ids = read_text_ids(DESIGN)
+    these, those = (
+        ExampleMaker(one, ids, silent, seed=1).make(0, count=40, frames=25) for one in (bank, fewer)
+    )
+    for this, that in zip(these, those, strict=True):
+        assert torch.equal(this.audio, that.audio)
+
+
+def test_windows_of_another_encoder_are_refused(plan: TrainingPlan, tmp_path: Path) -> None:
+    shutil.copytree(plan.work_dir, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "encoder")
+    other = replace(plan, work_dir=tmp_path, encoder_steps=2)
+    pretrain(other)
+    with pytest.raises(PlanError, match="all-words was begun with another encoder;"):
+        record_windows(other, ALL_WORDS, COUNT)
 
 
 def test_windows_with_a_voice_can_be_left_out(plan: TrainingPlan) -> None:
@@ -54,6 +75,8 @@ def test_windows_with_a_voice_can_be_left_out(plan: TrainingPlan) -> None:
     assert heard > 0
     left = Windows.load(replace(plan, left_out_voice="ada"), ALL_WORDS, COUNT)
     assert len(left) == COUNT - heard
+    kept = ["ada" not in voices for voices in list_voices(plan)]
+    np.testing.assert_array_equal(left.spectra, Windows.load(plan, ALL_WORDS, COUNT).spectra[kept])
 
 
 def test_what_is_there_is_not_made_again(plan: TrainingPlan) -> None:
@@ -63,7 +86,7 @@ def test_what_is_there_is_not_made_again(plan: TrainingPlan) -> None:
     assert path.stat().st_mtime_ns == before
 
 
-def test_a_part_is_the_same_whoever_makes_it(plan: TrainingPlan, tmp_path: Path) -> None:
+def test_a_part_is_the_same_when_it_is_made_again(plan: TrainingPlan, tmp_path: Path) -> None:
     before = Windows.load(plan, ALL_WORDS, COUNT)
     (plan.windows_dir / ALL_WORDS.name / "0001.npz").rename(tmp_path / "0001.npz")
     record_windows(plan, ALL_WORDS, COUNT)
