@@ -142,10 +142,9 @@ def mark_clips(utterance: Utterance) -> FloatArray:
     """One where a clip lies and zero elsewhere: a recording brings its noise with it."""
     marks = np.zeros(round(utterance.seconds * SAMPLE_RATE_HERTZ), np.float32)
     for spoken in utterance.words:
-        start_s = spoken.start_s - spoken.clip.onset_s / spoken.speed
+        first = spoken.clip_start_s * SAMPLE_RATE_HERTZ
         samples = len(spoken.clip.samples) / spoken.speed
-        start = max(0, int(start_s * SAMPLE_RATE_HERTZ))
-        marks[start : int(start_s * SAMPLE_RATE_HERTZ + samples)] = 1
+        marks[max(0, int(first)) : int(first + samples)] = 1
     return marks
 
 
@@ -154,7 +153,7 @@ def lay_words(utterance: Utterance) -> FloatArray:
     sound = np.zeros(round(utterance.seconds * SAMPLE_RATE_HERTZ), np.float32)
     for spoken in utterance.words:
         samples = change_speed(spoken)
-        at = int((spoken.start_s - spoken.clip.onset_s / spoken.speed) * SAMPLE_RATE_HERTZ)
+        at = int(spoken.clip_start_s * SAMPLE_RATE_HERTZ)
         if at < 0:
             samples, at = samples[-at:], 0
         samples = samples[: len(sound) - at]

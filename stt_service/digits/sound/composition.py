@@ -22,6 +22,11 @@ class Spoken:
     gain: float
 
     @property
+    def clip_start_s(self) -> float:
+        """Where the first sample of the clip lies, a little before its sound."""
+        return self.start_s - self.clip.onset_s / self.speed
+
+    @property
     def end_s(self) -> float:
         return self.start_s + (self.clip.end_s - self.clip.onset_s) / self.speed
 

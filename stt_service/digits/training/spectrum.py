@@ -8,6 +8,7 @@ synthetic sounds alone, cannot learn the six throats of the recordings by heart.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
 
+import functools
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -121,6 +122,7 @@ def _list_edges_mel() -> npt.NDArray[np.float64]:
     return np.linspace(first, last, BANDS + 2)
 
 
+@functools.cache
 def _make_bands() -> FloatMatrix:
     """Triangles of area one: [frequencies, BANDS]."""
     edges_hertz = _to_hertz(_list_edges_mel())
