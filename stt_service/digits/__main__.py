@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from stt_service.digits.training.plan import LEFT_OUT_STEPS, PlanError, TrainingPlan
+from stt_service.digits.training.plan import PlanError, TrainingPlan
 
 DESIGN = Path(__file__).parent / "checkpoint"
 CONFUSIONS_NAME = "confusions.png"
@@ -57,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     pretrain = commands.add_parser("pretrain", help="teach the encoder what sounds are like")
     add_work(pretrain)
-    add_pretraining(pretrain)
+    add_encoder(pretrain)
     pretrain.set_defaults(run=run_pretrain)
 
     train = commands.add_parser("train", help="train; goes on where an earlier run stopped")
@@ -74,14 +74,14 @@ def make_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--checkpoint", type=Path, help="default: WORK/checkpoint")
     evaluate.set_defaults(run=run_evaluate)
 
-    left_out = commands.add_parser("leave-out", help="train without each speaker in turn")
-    add_work(left_out)
-    add_training(left_out)
-    left_out.add_argument("--speakers", nargs="+", help="default: all")
-    # What the later stages teach, to keep silent, is not measured here.
-    left_out.set_defaults(
-        run=run_leave_out, digits_first_steps=LEFT_OUT_STEPS, all_words_steps=0, noise_steps=0
+    left_out = commands.add_parser(
+        "leave-out", help="train a recognizer without each speaker in turn"
     )
+    add_work(left_out)
+    add_encoder(left_out)
+    add_recognizer(left_out)
+    left_out.add_argument("--speakers", nargs="+", help="default: all")
+    left_out.set_defaults(run=run_leave_out)
 
     benchmark = commands.add_parser("benchmark", help="time steps of checkpoints side by side")
     benchmark.add_argument("checkpoints", nargs="+", type=Path)
@@ -106,14 +106,18 @@ def add_recordings(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
-    add_pretraining(parser)
-    add_count(parser, "--digits-first-steps", TrainingPlan.digits_first_steps, "on mostly digits")
-    add_count(parser, "--all-words-steps", TrainingPlan.all_words_steps, "then, on many words")
-    add_count(parser, "--noise-steps", TrainingPlan.noise_steps, "at last, in noise and music")
+    add_encoder(parser)
+    add_recognizer(parser)
+    add_count(parser, "--all-words-steps", TrainingPlan.all_words.steps, "fine-tuning on all words")
+    add_count(parser, "--noise-steps", TrainingPlan.noise.steps, "at last, in noise and music")
 
 
-def add_pretraining(parser: argparse.ArgumentParser) -> None:
-    add_count(parser, "--encoder-steps", TrainingPlan.encoder_steps, "that teach the encoder")
+def add_recognizer(parser: argparse.ArgumentParser) -> None:
+    add_count(parser, "--recognizer-steps", TrainingPlan.recognizer.steps, "on mostly digits")
+
+
+def add_encoder(parser: argparse.ArgumentParser) -> None:
+    add_count(parser, "--encoder-steps", TrainingPlan.encoder.steps, "that teach the encoder")
     add_count(parser, "--workers", TrainingPlan.workers, "processes, one for each core")
     add_count(parser, "--seed", TrainingPlan.seed, "of all that is drawn at random")
 
@@ -148,20 +152,23 @@ def run_prepare(arguments: argparse.Namespace) -> None:
 def run_pretrain(arguments: argparse.Namespace) -> None:
     from stt_service.digits.training.pretraining import pretrain
 
-    pretrain(make_pretraining_plan(arguments))
+    pretrain(make_encoder_plan(arguments))
 
 
 def run_train(arguments: argparse.Namespace) -> None:
-    from stt_service.digits.training.recognizer import train
+    from stt_service.digits.training.finetuning import fine_tune
+    from stt_service.digits.training.recognizer import train_recognizers
 
-    train([make_plan(arguments)])
+    plan = make_plan(arguments)
+    train_recognizers([plan])
+    fine_tune(plan)
 
 
 def run_export(arguments: argparse.Namespace) -> None:
     from stt_service.digits.training.export import export_checkpoint
-    from stt_service.digits.training.recognizer import load_trained
+    from stt_service.digits.training.joint import load_trained
 
-    model = load_trained(DESIGN, TrainingPlan(DESIGN, arguments.work).run_dir)
+    model = load_trained(DESIGN, TrainingPlan(DESIGN, arguments.work).fine_tuned_dir)
     export_checkpoint(model, DESIGN, arguments.work / CHECKPOINT_NAME)
     print(f"wrote {arguments.work / CHECKPOINT_NAME}")
 
@@ -199,7 +206,7 @@ def run_leave_out(arguments: argparse.Namespace) -> None:
         if clip.human
     )
     speakers = arguments.speakers or recordings.get_voices(human=True)
-    leave_speakers_out(make_plan(arguments), recordings, speakers, Console())
+    leave_speakers_out(make_recognizer_plan(arguments), recordings, speakers, Console())
 
 
 def run_benchmark(arguments: argparse.Namespace) -> None:
@@ -215,22 +222,28 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
             )
 
 
-def make_pretraining_plan(arguments: argparse.Namespace) -> TrainingPlan:
+def make_encoder_plan(arguments: argparse.Namespace) -> TrainingPlan:
     return TrainingPlan(
         design=DESIGN,
         work_dir=arguments.work,
-        encoder_steps=arguments.encoder_steps,
+        encoder=replace(TrainingPlan.encoder, steps=arguments.encoder_steps),
         workers=arguments.workers,
         seed=arguments.seed,
     )
 
 
+def make_recognizer_plan(arguments: argparse.Namespace) -> TrainingPlan:
+    return replace(
+        make_encoder_plan(arguments),
+        recognizer=replace(TrainingPlan.recognizer, steps=arguments.recognizer_steps),
+    )
+
+
 def make_plan(arguments: argparse.Namespace) -> TrainingPlan:
     return replace(
-        make_pretraining_plan(arguments),
-        digits_first_steps=arguments.digits_first_steps,
-        all_words_steps=arguments.all_words_steps,
-        noise_steps=arguments.noise_steps,
+        make_recognizer_plan(arguments),
+        all_words=replace(TrainingPlan.all_words, steps=arguments.all_words_steps),
+        noise=replace(TrainingPlan.noise, steps=arguments.noise_steps),
     )
 
 

@@ -13,8 +13,9 @@ from stt_service.digits.evaluation.measures import WordErrors, count_word_errors
 from stt_service.digits.evaluation.trials import make_digit_strings
 from stt_service.digits.sound.clips import ClipBank
 from stt_service.digits.training.export import export_checkpoint
+from stt_service.digits.training.joint import load_trained
 from stt_service.digits.training.plan import PlanError, TrainingPlan
-from stt_service.digits.training.recognizer import load_trained, train
+from stt_service.digits.training.recognizer import train_recognizers
 
 RESULTS_NAME = "left_out.json"
 
@@ -22,7 +23,8 @@ RESULTS_NAME = "left_out.json"
 def leave_speakers_out(
     plan: TrainingPlan, recordings: ClipBank, speakers: list[str], console: Console
 ) -> dict[str, WordErrors]:
-    """Train once for each speaker without that speaker, and count the errors on that speaker.
+    """Train a recognizer for each speaker without that speaker, and count the errors on that
+    speaker.
 
     All that the speaker recorded is heard once, those recordings too that other runs train on.
     Each run has a folder of its own and can be resumed. When all are trained they are measured, and
@@ -33,14 +35,14 @@ def leave_speakers_out(
     if unknown:
         raise PlanError(f"nobody called {', '.join(sorted(unknown))} is among the recordings")
     runs = {
-        speaker: replace(plan, run_name=f"left-out/{speaker}", left_out_voice=speaker)
+        speaker: replace(plan, recognizer_name=f"left-out/{speaker}", left_out_voice=speaker)
         for speaker in speakers
     }
-    train(list(runs.values()))
+    train_recognizers(list(runs.values()))
     results: dict[str, WordErrors] = {}
     for speaker, run in runs.items():
-        checkpoint = run.run_dir / "checkpoint"
-        export_checkpoint(load_trained(run.design, run.run_dir), run.design, checkpoint)
+        checkpoint = run.recognizer_dir / "checkpoint"
+        export_checkpoint(load_trained(run.design, run.recognizer_dir), run.design, checkpoint)
         bank = recordings.filter(lambda clip, name=speaker: clip.voice == name)
         trials = make_digit_strings(bank, seed=SEED, takes=1)
         with Progress(console=console) as progress:

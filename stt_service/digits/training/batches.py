@@ -1,4 +1,4 @@
-"""Batches for the recognizer: windows drawn at random, varied, with what the model said before."""
+"""Batches: windows of sound, what the model should say, and what it is told that it said before."""
 
 # torch, moshi and scipy are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from stt_service.digits.training.spectrum import SpectrumVarier
-from stt_service.digits.training.targets import TextIds
-from stt_service.digits.training.windows import IntArray, Windows
+from stt_service.digits.training.targets import IntArray, Targets, TextIds
+from stt_service.digits.training.windows import Windows
 
 _FORGOTTEN_PIECES = 0.04
 _INVENTED_PIECES = 0.004
@@ -32,21 +32,25 @@ class Batch:
 class BatchMaker:
     """Makes batches; the same state of the generator makes the same batch."""
 
-    varier: SpectrumVarier
     ids: TextIds
     initial_text_id: int
 
-    def draw(self, rng: np.random.Generator, windows: Windows, size: int) -> Batch:
-        """That many windows, no window twice."""
+    def draw(
+        self, rng: np.random.Generator, windows: Windows, size: int, varier: SpectrumVarier
+    ) -> Batch:
+        """That many windows, no window twice, each varied."""
         rows = rng.choice(len(windows), size, replace=False)
         spectra = torch.from_numpy(windows.spectra[rows].astype(np.float32))
-        text = windows.text[rows]
+        return self.make(rng, varier.vary(rng, spectra), windows.targets.take(rows))
+
+    def make(self, rng: np.random.Generator, spectra: torch.Tensor, targets: Targets) -> Batch:
+        """Spectra with their targets."""
         return Batch(
-            spectra=self.varier.vary(rng, spectra),
-            text_history=torch.from_numpy(self._tell_history(rng, text)),
-            text=torch.from_numpy(text),
-            pauses=torch.from_numpy(windows.pauses[rows]),
-            states=torch.from_numpy(windows.states[rows]),
+            spectra=spectra,
+            text_history=torch.from_numpy(self._tell_history(rng, targets.text)),
+            text=torch.from_numpy(targets.text),
+            pauses=torch.from_numpy(targets.pauses),
+            states=torch.from_numpy(targets.states),
         )
 
     def _tell_history(self, rng: np.random.Generator, text: IntArray) -> IntArray:

@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,3 +53,8 @@ class ExampleMaker:
             )
             for utterance in utterances
         ]
+
+
+def stack_audio(examples: Sequence[Example]) -> torch.Tensor:
+    """The sound of windows of one length: float32 [batch, 1, samples]."""
+    return torch.stack([example.audio for example in examples])

@@ -13,7 +13,6 @@ from stt_service.digits.training.batches import Batch
 from stt_service.digits.training.network import Prediction
 from stt_service.digits.training.targets import SHORTER_GAP_CLASS, TextIds
 
-PADDING_WEIGHT = 1.0
 END_OF_PADDING_WEIGHT = 1.0
 WORD_WEIGHT = 2.0
 SHORTER_GAP_WEIGHT = 3.0
@@ -39,10 +38,10 @@ class Losses:
         return {name: float(loss.detach()) for name, loss in vars(self).items()}
 
 
-def weigh_text(text_ids: int, ids: TextIds) -> torch.Tensor:
+def weigh_text(text_ids: int, ids: TextIds, *, padding_weight: float) -> torch.Tensor:
     """Weights of the text classes: padding is frequent and easy, words are rare and matter."""
     weights = torch.full((text_ids,), WORD_WEIGHT)
-    weights[ids.padding] = PADDING_WEIGHT
+    weights[ids.padding] = padding_weight
     weights[ids.end_of_padding] = END_OF_PADDING_WEIGHT
     return weights
 

@@ -1,6 +1,6 @@
 """The model as it is trained: moshi's own modules, joined so that gradients reach the encoder.
 
-The encoder's convolutions are trained before, and apart; its transformer with the rest. At
+The encoder's convolutions are taught before, and apart, and only fine-tuned with the rest. At
 inference the language model looks every audio code up in a table. Here it hears the quantized
 latent through one linear map; `export` folds that map into the tables, which is exact.
 """
@@ -81,7 +81,7 @@ class JointModel(nn.Module):
     def tell_spectrum(self, audio: torch.Tensor) -> torch.Tensor:
         """What Mimi's convolutions make of audio [batch, 1, samples]: [batch, channels, steps].
 
-        They are trained to tell its spectrum (`spectrum.measure_spectrum`), and not changed later.
+        They have been taught to tell its spectrum (`spectrum.measure_spectrum`).
         """
         return blocked.encode(self.mimi.encoder, audio)
 
@@ -123,9 +123,12 @@ class JointModel(nn.Module):
                 residual = residual - codebook.decode(codebook.encode(residual))
         self.quantizing = True
 
-    def get_trained_parameters(self) -> list[nn.Parameter]:
-        """Everything behind Mimi's convolutions except its decoder, which is not used."""
-        others = ("mimi.encoder.", "mimi.decoder", "mimi.upsample")
+    def get_parameters(self, *, with_convolutions: bool) -> list[nn.Parameter]:
+        """All that is trained: everything but Mimi's decoder, which is not used; Mimi's
+        convolutions only when asked for."""
+        others = ("mimi.decoder", "mimi.upsample")
+        if not with_convolutions:
+            others += ("mimi.encoder.",)
         return [
             parameter
             for name, parameter in self.named_parameters()

@@ -1,7 +1,7 @@
 """Teach the encoder's convolutions the spectrum of sounds, before any word is known.
 
-They learn it from synthetic voices, noise and music, and are not changed afterwards: what a human
-voice is like never reaches them, so they treat a voice that they have not heard like any other.
+They learn it from synthetic voices, noise and music: what a human voice is like does not reach
+them until fine-tuning, so they treat a voice that they have not heard like any other.
 """
 
 # torch, moshi and scipy are typed in part only.
@@ -17,7 +17,7 @@ import torch
 
 from stt_service.digits.sound.clips import ClipBank
 from stt_service.digits.sound.preparation import TRAINING_BANK
-from stt_service.digits.training.examples import ExampleMaker
+from stt_service.digits.training.examples import ExampleMaker, stack_audio
 from stt_service.digits.training.network import JointModel, build_model, read_text_ids
 from stt_service.digits.training.plan import TrainingPlan
 from stt_service.digits.training.provenance import claim, fingerprint
@@ -25,7 +25,6 @@ from stt_service.digits.training.runs import (
     STATE_NAME,
     Run,
     make_optimizer,
-    rise_and_fall,
     run_workers,
     update,
 )
@@ -43,7 +42,7 @@ def pretrain(plan: TrainingPlan) -> None:
         {
             "bank": fingerprint(plan.work_dir / TRAINING_BANK),
             "seed": plan.seed,
-            "--encoder-steps": plan.encoder_steps,
+            "encoder": plan.encoder,
             "batch": plan.batch,
             "frames": plan.frames,
         },
@@ -61,7 +60,7 @@ class EncoderRun(Run):
     """Minimizes the squared error of the spectrum."""
 
     def __init__(self, plan: TrainingPlan, rank: int) -> None:
-        super().__init__(plan, rank, folder=plan.encoder_dir, total_steps=plan.encoder_steps)
+        super().__init__(plan, rank, folder=plan.encoder_dir, total_steps=plan.encoder.steps)
         bank = ClipBank.load(plan.work_dir / TRAINING_BANK).filter(lambda clip: not clip.human)
         self.examples = ExampleMaker(bank, read_text_ids(plan.design), PRETRAINING, seed=plan.seed)
         self.model = build_model(plan.design, seed=plan.seed)
@@ -71,20 +70,18 @@ class EncoderRun(Run):
         plan = self.plan
         examples = self.examples.make(
             self.step * plan.workers + self.rank,
-            count=plan.batch // plan.workers,
+            count=plan.batch_per_worker,
             frames=plan.frames,
         )
-        audio = torch.stack([example.audio for example in examples])
+        audio = stack_audio(examples)
         spectrum = measure_spectrum(audio)
         error = (self.model.tell_spectrum(audio) - spectrum).square().mean()
-        rate = rise_and_fall(
-            self.step,
-            steps=self.total_steps,
-            peak=plan.encoder_peak_learning_rate,
-            warmup_steps=plan.encoder_warmup_steps,
-            cooldown_steps=plan.encoder_cooldown_share * self.total_steps,
+        update(
+            self.optimizer,
+            error,
+            learning_rate=plan.encoder.get_rate(self.step),
+            gradient_norm=plan.gradient_norm,
         )
-        update(self.optimizer, error, learning_rate=rate, gradient_norm=plan.gradient_norm)
         explained = 1 - error.item() / spectrum.var().item()
         return {"error": error.item(), "explained": explained}
 

@@ -139,13 +139,6 @@ def make_optimizer(parameters: list[torch.nn.Parameter], weight_decay: float) ->
     return torch.optim.AdamW(groups, betas=(0.9, 0.98))
 
 
-def rise_and_fall(
-    step: int, *, steps: int, peak: float, warmup_steps: int, cooldown_steps: float
-) -> float:
-    """A learning rate that rises, stays at its peak, and falls to zero."""
-    return peak * min(1.0, (step + 1) / warmup_steps, (steps - step) / cooldown_steps)
-
-
 def average(tensors: list[torch.Tensor]) -> None:
     """Average over the workers in place, in one message."""
     if not dist.is_initialized() or dist.get_world_size() == 1:

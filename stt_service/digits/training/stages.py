@@ -10,18 +10,16 @@ from stt_service.digits.sound.composition import Habits
 class Stage:
     """What is heard for a part of the training."""
 
-    name: str
     habits: Habits = field(default_factory=Habits)
     conditions: Conditions = field(default_factory=Conditions)
     noise_repeats: int = 1
     """How many of each kind of noise; see make_noises."""
 
 
-PRETRAINING = Stage("pretraining", Habits(mostly_other_words_share=0.5, short_pause_share=0.5))
+PRETRAINING = Stage(Habits(mostly_other_words_share=0.5, short_pause_share=0.5))
 """What the encoder's convolutions learn the spectrum from."""
 
 DIGITS_FIRST = Stage(
-    "digits-first",
     Habits(
         human_share=0.6,
         mostly_other_words_share=0.22,
@@ -34,10 +32,9 @@ DIGITS_FIRST = Stage(
 """Until the digits are told apart, many digits and few other words: a model that hears many of
 those says nothing."""
 
-ALL_WORDS = Stage("all-words")
+ALL_WORDS = Stage()
 
 MUCH_NOISE = Stage(
-    "much-noise",
     Habits(speechless_share=0.4),
     Conditions(noise_floor_dbfs=(-85.0, -10.0)),
     noise_repeats=4,

@@ -1,6 +1,8 @@
 """What the model should say at every frame: text, pauses, and what sounds at the moment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,8 @@ from stt_service.digits.vocabulary import (
     FRAME_SECONDS,
     PAUSE_LENGTHS_SECONDS,
 )
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
 
 PAUSE_CLASS, SHORTER_GAP_CLASS, SPEECH_CLASS = 0, 1, 2
 """Classes of the voice activity heads; like Kyutai's, they have six, of which class 0 is read."""
@@ -32,11 +36,25 @@ class TextIds:
 
 @dataclass(frozen=True)
 class Targets:
-    """int64 arrays over the frames of one window."""
+    """Integers over the frames of one window, or of many windows: each array then has one axis
+    more in front."""
 
-    text: npt.NDArray[np.int64]  # [frames]
-    pauses: npt.NDArray[np.int64]  # [heads, frames]
-    states: npt.NDArray[np.int64]  # [frames]
+    text: IntArray  # [frames]
+    pauses: IntArray  # [heads, frames]
+    states: IntArray  # [frames]
+
+    @classmethod
+    def stack(cls, targets: Sequence["Targets"]) -> "Targets":
+        """Those of single windows as those of many."""
+        return cls(
+            text=np.stack([one.text for one in targets]),
+            pauses=np.stack([one.pauses for one in targets]),
+            states=np.stack([one.states for one in targets]),
+        )
+
+    def take(self, windows: IntArray) -> "Targets":
+        """Those of some of the windows, by number."""
+        return Targets(self.text[windows], self.pauses[windows], self.states[windows])
 
 
 def make_targets(utterance: Utterance, ids: TextIds) -> Targets:
@@ -49,7 +67,7 @@ def make_targets(utterance: Utterance, ids: TextIds) -> Targets:
     )
 
 
-def write_text(utterance: Utterance, ids: TextIds, frames: int) -> npt.NDArray[np.int64]:
+def write_text(utterance: Utterance, ids: TextIds, frames: int) -> IntArray:
     """End of padding at the step that a reader takes for the word's start, then the piece.
 
     A reader computes start = step * 0.08 s - delay; words that begin too close to each other are
@@ -69,7 +87,7 @@ def write_text(utterance: Utterance, ids: TextIds, frames: int) -> npt.NDArray[n
     return text
 
 
-def mark_pauses(utterance: Utterance, frames: int) -> npt.NDArray[np.int64]:
+def mark_pauses(utterance: Utterance, frames: int) -> IntArray:
     """For each head: does the gap that we are in at the end of a frame last this long in all?"""
     heard_until_s = (np.arange(frames) + 1) * FRAME_SECONDS
     pauses = np.full((len(PAUSE_LENGTHS_SECONDS), frames), SPEECH_CLASS, np.int64)
@@ -83,7 +101,7 @@ def mark_pauses(utterance: Utterance, frames: int) -> npt.NDArray[np.int64]:
     return pauses
 
 
-def mark_states(utterance: Utterance, frames: int) -> npt.NDArray[np.int64]:
+def mark_states(utterance: Utterance, frames: int) -> IntArray:
     """What sounded a moment before the end of each frame: silence, another word, or which digit."""
     moments_s = (np.arange(frames) + 1) * FRAME_SECONDS - _STATE_LOOKBACK_SECONDS
     states = np.full(frames, SILENCE_STATE, np.int64)

@@ -1,4 +1,4 @@
-"""Windows as the encoder tells them, on disk: rendered once, and heard by every run."""
+"""Windows as the encoder tells them, on disk: rendered once, and heard by every recognizer."""
 
 # torch, moshi and scipy are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -7,7 +7,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,125 +19,115 @@ import torch
 
 from stt_service.digits.sound.clips import ClipBank
 from stt_service.digits.sound.preparation import TRAINING_BANK
-from stt_service.digits.training.examples import Example, ExampleMaker
+from stt_service.digits.training.examples import Example, ExampleMaker, stack_audio
 from stt_service.digits.training.network import JointModel, build_model, read_text_ids
 from stt_service.digits.training.plan import TrainingPlan
 from stt_service.digits.training.pretraining import load_encoder
 from stt_service.digits.training.provenance import claim, fingerprint
 from stt_service.digits.training.runs import STATE_NAME, run_workers
-from stt_service.digits.training.stages import Stage
+from stt_service.digits.training.stages import DIGITS_FIRST
+from stt_service.digits.training.targets import Targets
 
 _WINDOWS_AT_ONCE = 8
+_ARRAYS = ("spectra", "text", "pauses", "states")
 
-IntArray: TypeAlias = npt.NDArray[np.int64]
 HalfArray: TypeAlias = npt.NDArray[np.float16]
 
 
-def record_windows(plan: TrainingPlan, stage: Stage, count: int) -> None:
-    """Write that many windows of a stage, in parts; a part that is there already is kept.
+def record_windows(plan: TrainingPlan) -> None:
+    """Write the windows of the first stage, in parts; a part that is there already is kept.
 
     Raises PlanError when those that are there are of another encoder, bank or stage.
     """
     claim(
-        plan.windows_dir / stage.name,
+        plan.windows_dir,
         {
             "bank": fingerprint(plan.work_dir / TRAINING_BANK),
             "encoder": fingerprint(plan.encoder_dir / STATE_NAME),
-            "stage": stage,
+            "stage": DIGITS_FIRST,
             "--seed": plan.seed,
             "frames": plan.frames,
             "windows in a part": plan.windows_per_part,
         },
     )
-    run_workers(partial(_record, plan, stage, count), plan.workers, together=False)
+    missing = [n for n in range(_count_parts(plan)) if not _get_path(plan, n).exists()]
+    if missing:
+        run_workers(partial(_record, plan, missing), plan.workers, together=False)
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of one stage, in memory."""
+    """Windows in memory."""
 
     spectra: HalfArray  # [windows, channels, steps]
-    text: IntArray  # [windows, frames]
-    pauses: IntArray  # [windows, heads, frames]
-    states: IntArray  # [windows, frames]
+    targets: Targets
 
     @classmethod
-    def load(cls, plan: TrainingPlan, stage: Stage, count: int) -> "Windows":
-        """The first so many windows, less those in which the voice that is left out is heard.
+    def load(cls, plan: TrainingPlan) -> "Windows":
+        """The plan's, less those in which the voice that is left out is heard.
 
         The others are as they were: no window is made in the place of one that is left out.
 
         Raises FileNotFoundError when they have not been recorded.
         """
-        parts: list[Windows] = []
-        for number in range(_count_parts(plan, count)):
-            with np.load(_get_path(plan, stage, number)) as part:
+        parts: list[tuple[npt.NDArray[np.generic], ...]] = []
+        for number in range(_count_parts(plan)):
+            with np.load(_get_path(plan, number)) as part:
                 first = number * plan.windows_per_part
-                voices = json.loads(str(part["voices"]))[: count - first]
+                voices = json.loads(str(part["voices"]))[: plan.recognizer_windows - first]
                 kept = [n for n, heard in enumerate(voices) if plan.left_out_voice not in heard]
-                arrays = (part[name][kept] for name in ("spectra", "text", "pauses", "states"))
-                spectra, *targets = arrays
-                parts.append(cls(spectra, *(target.astype(np.int64) for target in targets)))
-        return cls(
-            spectra=np.concatenate([part.spectra for part in parts]),
-            text=np.concatenate([part.text for part in parts]),
-            pauses=np.concatenate([part.pauses for part in parts]),
-            states=np.concatenate([part.states for part in parts]),
-        )
+                parts.append(tuple(part[name][kept] for name in _ARRAYS))
+        spectra, *targets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return cls(spectra, Targets(*(target.astype(np.int64) for target in targets)))
 
     def __len__(self) -> int:
-        return len(self.text)
+        return len(self.spectra)
 
 
-def _count_parts(plan: TrainingPlan, windows: int) -> int:
-    return math.ceil(windows / plan.windows_per_part)
+def _count_parts(plan: TrainingPlan) -> int:
+    return math.ceil(plan.recognizer_windows / plan.windows_per_part)
 
 
-def _get_path(plan: TrainingPlan, stage: Stage, part: int) -> Path:
-    return plan.windows_dir / stage.name / f"{part:04}.npz"
+def _get_path(plan: TrainingPlan, part: int) -> Path:
+    return plan.windows_dir / f"{part:04}.npz"
 
 
 def _record(
-    plan: TrainingPlan, stage: Stage, count: int, rank: int
+    plan: TrainingPlan, missing: Sequence[int], rank: int
 ) -> Iterable[tuple[int, int, str]]:
-    numbers = range(rank, _count_parts(plan, count), plan.workers)
-    paths = {number: _get_path(plan, stage, number) for number in numbers}
-    missing = {number: path for number, path in paths.items() if not path.exists()}
-    if not missing:
-        return
+    numbers = missing[rank :: plan.workers]
     model = build_model(plan.design, seed=plan.seed)
     load_encoder(model, plan.encoder_dir)
     bank = ClipBank.load(plan.work_dir / TRAINING_BANK)
-    maker = ExampleMaker(bank, read_text_ids(plan.design), stage, seed=plan.seed)
+    maker = ExampleMaker(bank, read_text_ids(plan.design), DIGITS_FIRST, seed=plan.seed)
     groups = plan.windows_per_part // _WINDOWS_AT_ONCE
-    for done, (number, path) in enumerate(missing.items()):
-        yield done, len(missing), f"Windows, {stage.name}"
+    for done, number in enumerate(numbers):
+        yield done, len(numbers), "Windows"
         examples: list[Example] = []
         spectra: list[HalfArray] = []
         for group in range(number * groups, (number + 1) * groups):
             made = maker.make(group, count=_WINDOWS_AT_ONCE, frames=plan.frames)
             spectra.append(_tell_spectra(model, made))
             examples += made
-        _write(path, np.concatenate(spectra), examples)
-    yield len(missing), len(missing), f"Windows, {stage.name}"
+        _write(_get_path(plan, number), np.concatenate(spectra), examples)
+    yield len(numbers), len(numbers), "Windows"
 
 
 @torch.no_grad()
 def _tell_spectra(model: JointModel, examples: list[Example]) -> HalfArray:
-    audio = torch.stack([example.audio for example in examples])
-    return model.tell_spectrum(audio).numpy().astype(np.float16)
+    return model.tell_spectrum(stack_audio(examples)).numpy().astype(np.float16)
 
 
 def _write(path: Path, spectra: HalfArray, examples: list[Example]) -> None:
     """A reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    targets = Targets.stack([example.targets for example in examples])
     unfinished = path.with_suffix(".partial.npz")
     np.savez(
         unfinished,
         spectra=spectra,
-        text=np.stack([example.targets.text for example in examples]).astype(np.int8),
-        pauses=np.stack([example.targets.pauses for example in examples]).astype(np.int8),
-        states=np.stack([example.targets.states for example in examples]).astype(np.int8),
+        text=targets.text.astype(np.int8),
+        pauses=targets.pauses.astype(np.int8),
+        states=targets.states.astype(np.int8),
         voices=np.array(json.dumps([sorted(example.voices) for example in examples])),
     )
     unfinished.replace(path)

@@ -3,8 +3,7 @@ import sys
 
 import pytest
 
-from stt_service.digits.__main__ import main, make_parser
-from stt_service.digits.training.plan import LEFT_OUT_STEPS
+from stt_service.digits.__main__ import main, make_parser, make_plan, make_recognizer_plan
 
 
 def test_help_needs_no_torch() -> None:
@@ -23,10 +22,12 @@ def test_one_command_does_everything() -> None:
     assert arguments.run.__name__ == "run_all"
 
 
-def test_runs_without_a_speaker_end_with_the_digits() -> None:
-    arguments = make_parser().parse_args(["leave-out", "--work", "out"])
-    assert (arguments.all_words_steps, arguments.noise_steps) == (0, 0)
-    assert arguments.digits_first_steps == LEFT_OUT_STEPS
+def test_a_speaker_is_left_out_of_the_recognizer_that_is_shipped() -> None:
+    parser = make_parser()
+    options = ["--work", "out", "--recognizer-steps", "1000"]
+    without = make_recognizer_plan(parser.parse_args(["leave-out", *options]))
+    assert without.recognizer.steps == 1_000
+    assert without == make_plan(parser.parse_args(["train", *options]))
 
 
 def test_what_cannot_be_done_is_said_in_a_line(

@@ -113,16 +113,17 @@ def test_the_encoder_hears_the_first_sound_with_a_new_model() -> None:
 def test_gradients_reach_every_part_that_is_trained() -> None:
     model = build_model(DESIGN, seed=3)
     model.train()
-    prediction = model(
-        model.tell_spectrum(make_audio()).detach(), torch.zeros(1, FRAMES, dtype=torch.int64)
-    )
+    history = torch.zeros(1, FRAMES, dtype=torch.int64)
+    prediction = model(model.tell_spectrum(make_audio()), history)
     outputs = (prediction.text_logits, prediction.pause_logits, prediction.state_logits)
     sum(output.square().mean() for output in outputs).backward()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    without = [names[id(p)] for p in model.get_trained_parameters() if p.grad is None]
-    assert without == []
-    trained = {names[id(parameter)] for parameter in model.get_trained_parameters()}
-    assert not any("decoder" in name or name.startswith("mimi.encoder.") for name in trained)
+    trained = model.get_parameters(with_convolutions=True)
+    assert [names[id(one)] for one in trained if one.grad is None] == []
+    assert not any("decoder" in names[id(one)] for one in trained)
+    behind = {names[id(one)] for one in model.get_parameters(with_convolutions=False)}
+    convolutions = {names[id(one)] for one in trained} - behind
+    assert convolutions == {name for name in names.values() if name.startswith("mimi.encoder.")}
 
 
 def test_every_digit_is_one_piece() -> None:

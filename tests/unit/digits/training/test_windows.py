@@ -16,7 +16,7 @@ from stt_service.digits.training.network import read_text_ids
 from stt_service.digits.training.plan import PlanError, TrainingPlan
 from stt_service.digits.training.pretraining import pretrain
 from stt_service.digits.training.spectrum import SpectrumVarier, Variation
-from stt_service.digits.training.stages import ALL_WORDS
+from stt_service.digits.training.stages import DIGITS_FIRST
 from stt_service.digits.training.windows import Windows, record_windows
 
 COUNT = 48
@@ -28,30 +28,37 @@ def plan(bank: ClipBank, tmp_path_factory: pytest.TempPathFactory) -> TrainingPl
     work_dir = tmp_path_factory.mktemp("work")
     bank.save(work_dir / TRAINING_BANK)
     plan = TrainingPlan(
-        DESIGN, work_dir, workers=1, windows_per_part=16, batch=2, frames=25, encoder_steps=1
+        DESIGN,
+        work_dir,
+        workers=1,
+        windows_per_part=16,
+        recognizer_windows=COUNT,
+        batch=2,
+        frames=25,
+        encoder=replace(TrainingPlan.encoder, steps=1),
     )
     pretrain(plan)
-    record_windows(plan, ALL_WORDS, COUNT)
+    record_windows(plan)
     return plan
 
 
 def list_voices(plan: TrainingPlan) -> list[list[str]]:
     voices: list[list[str]] = []
-    for path in sorted((plan.windows_dir / ALL_WORDS.name).glob("*.npz")):
+    for path in sorted(plan.windows_dir.glob("*.npz")):
         with np.load(path) as part:
             voices += json.loads(str(part["voices"]))
     return voices
 
 
 def test_fewer_windows_are_the_first(plan: TrainingPlan) -> None:
-    whole, fewer = (Windows.load(plan, ALL_WORDS, count) for count in (COUNT, 20))
+    whole, fewer = Windows.load(plan), Windows.load(replace(plan, recognizer_windows=20))
     assert (len(whole), len(fewer)) == (COUNT, 20)
-    np.testing.assert_array_equal(whole.text[:20], fewer.text)
+    np.testing.assert_array_equal(whole.targets.text[:20], fewer.targets.text)
 
 
 def test_humans_are_not_heard_in_the_noise(bank: ClipBank) -> None:
     """Windows without words sound the same whoever the humans are."""
-    silent = replace(ALL_WORDS, habits=replace(ALL_WORDS.habits, speechless_share=1.0))
+    silent = replace(DIGITS_FIRST, habits=replace(DIGITS_FIRST.habits, speechless_share=1.0))
     fewer = bank.filter(lambda clip: clip.voice != "ada")
     ids = read_text_ids(DESIGN)
     these, those = (
@@ -64,42 +71,43 @@ def test_humans_are_not_heard_in_the_noise(bank: ClipBank) -> None:
 def test_windows_of_another_encoder_are_refused(plan: TrainingPlan, tmp_path: Path) -> None:
     shutil.copytree(plan.work_dir, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "encoder")
-    other = replace(plan, work_dir=tmp_path, encoder_steps=2)
+    other = replace(plan, work_dir=tmp_path, encoder=replace(plan.encoder, steps=2))
     pretrain(other)
-    with pytest.raises(PlanError, match="all-words was begun with another encoder;"):
-        record_windows(other, ALL_WORDS, COUNT)
+    with pytest.raises(PlanError, match="windows was begun with another encoder;"):
+        record_windows(other)
 
 
 def test_windows_with_a_voice_can_be_left_out(plan: TrainingPlan) -> None:
     heard = sum("ada" in voices for voices in list_voices(plan))
     assert heard > 0
-    left = Windows.load(replace(plan, left_out_voice="ada"), ALL_WORDS, COUNT)
+    left = Windows.load(replace(plan, left_out_voice="ada"))
     assert len(left) == COUNT - heard
     kept = ["ada" not in voices for voices in list_voices(plan)]
-    np.testing.assert_array_equal(left.spectra, Windows.load(plan, ALL_WORDS, COUNT).spectra[kept])
+    np.testing.assert_array_equal(left.spectra, Windows.load(plan).spectra[kept])
 
 
 def test_what_is_there_is_not_made_again(plan: TrainingPlan) -> None:
-    path = plan.windows_dir / ALL_WORDS.name / "0001.npz"
+    path = plan.windows_dir / "0001.npz"
     before = path.stat().st_mtime_ns
-    record_windows(plan, ALL_WORDS, COUNT)
+    record_windows(plan)
     assert path.stat().st_mtime_ns == before
 
 
 def test_a_part_is_the_same_when_it_is_made_again(plan: TrainingPlan, tmp_path: Path) -> None:
-    before = Windows.load(plan, ALL_WORDS, COUNT)
-    (plan.windows_dir / ALL_WORDS.name / "0001.npz").rename(tmp_path / "0001.npz")
-    record_windows(plan, ALL_WORDS, COUNT)
-    after = Windows.load(plan, ALL_WORDS, COUNT)
+    before = Windows.load(plan)
+    (plan.windows_dir / "0001.npz").rename(tmp_path / "0001.npz")
+    record_windows(plan)
+    after = Windows.load(plan)
     np.testing.assert_array_equal(after.spectra, before.spectra)
-    np.testing.assert_array_equal(after.states, before.states)
+    np.testing.assert_array_equal(after.targets.states, before.targets.states)
 
 
 def test_a_batch_is_told_what_was_said_a_step_ago(plan: TrainingPlan) -> None:
     ids = read_text_ids(DESIGN)
-    windows = Windows.load(plan, ALL_WORDS, COUNT)
-    maker = BatchMaker(SpectrumVarier(Variation()), ids, initial_text_id=30)
-    batch = maker.draw(np.random.default_rng(1), windows, COUNT)
+    windows = Windows.load(plan)
+    maker = BatchMaker(ids, initial_text_id=30)
+    varier = SpectrumVarier(Variation())
+    batch = maker.draw(np.random.default_rng(1), windows, COUNT, varier)
     assert batch.spectra.shape == (COUNT, 128, 50)
     assert batch.spectra.dtype == torch.float32
     assert (batch.text_history[:, 0] == 30).all()

@@ -1,0 +1,111 @@
+"""Fine-tune the whole model, the encoder's convolutions included: on all words, then in noise."""
+
+# torch, moshi and scipy are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
+
+from collections.abc import Iterable
+from functools import partial
+
+import numpy as np
+
+from stt_service.digits.sound.clips import ClipBank
+from stt_service.digits.sound.preparation import TRAINING_BANK
+from stt_service.digits.training.examples import ExampleMaker, stack_audio
+from stt_service.digits.training.joint import STEPS_WITHOUT_END, JointRun, load_trained
+from stt_service.digits.training.network import read_text_ids
+from stt_service.digits.training.plan import TrainingPlan
+from stt_service.digits.training.provenance import claim, fingerprint
+from stt_service.digits.training.runs import STATE_NAME, run_workers
+from stt_service.digits.training.spectrum import measure_spectrum
+from stt_service.digits.training.stages import ALL_WORDS, MUCH_NOISE, Stage
+from stt_service.digits.training.targets import Targets
+
+_PADDING_WEIGHT = 1.0
+_SPECTRUM_SHARE = 0.2
+"""Of the loss: the encoder leaves the spectrum only where that pays."""
+
+
+def fine_tune(plan: TrainingPlan) -> None:
+    """Go on from the plan's recognizer, or where the last saved state of this ends.
+
+    Raises PlanError when that state is of another plan or recognizer.
+    """
+    claim(
+        plan.fine_tuned_dir,
+        {
+            "recognizer": fingerprint(plan.recognizer_dir / STATE_NAME),
+            "bank": fingerprint(plan.work_dir / TRAINING_BANK),
+            "steps on all words": plan.all_words,
+            "steps in noise": plan.noise,
+            "seed": plan.seed,
+            "batch": plan.batch,
+            "workers": plan.workers,
+            "frames": plan.frames,
+            "weight decay": plan.weight_decay,
+            "gradient norm": plan.gradient_norm,
+        },
+    )
+    run_workers(partial(_fine_tune, plan), plan.workers)
+
+
+def get_stage(plan: TrainingPlan, step: int) -> Stage:
+    """What is heard at a step."""
+    return ALL_WORDS if step < plan.all_words.steps else MUCH_NOISE
+
+
+def get_learning_rate(plan: TrainingPlan, step: int) -> float:
+    """Each stage has its own rise and fall."""
+    if step < plan.all_words.steps:
+        return plan.all_words.get_rate(step)
+    return plan.noise.get_rate(step - plan.all_words.steps)
+
+
+class FineTuningRun(JointRun):
+    """Hears windows that are made for each step; workers average their gradients, and moshi their
+    codebooks."""
+
+    def __init__(self, plan: TrainingPlan, rank: int) -> None:
+        model = load_trained(plan.design, plan.recognizer_dir)
+        super().__init__(
+            plan,
+            rank,
+            folder=plan.fine_tuned_dir,
+            total_steps=plan.fine_tuning_steps,
+            model=model,
+            parameters=model.get_parameters(with_convolutions=True),
+            padding_weight=_PADDING_WEIGHT,
+        )
+        self._bank = ClipBank.load(plan.work_dir / TRAINING_BANK)
+        self._stage: Stage | None = None
+        self._maker: ExampleMaker | None = None
+
+    def take_step(self) -> dict[str, float]:
+        self.seed_codes()
+        plan = self.plan
+        number = self.step * plan.workers + self.rank
+        examples = self._get_maker().make(number, count=plan.batch_per_worker, frames=plan.frames)
+        audio = stack_audio(examples)
+        told = self.model.tell_spectrum(audio)
+        targets = Targets.stack([example.targets for example in examples])
+        rng = np.random.default_rng([plan.seed, STEPS_WITHOUT_END + number])
+        batch = self.batches.make(rng, told, targets)
+        losses = self.measure(batch)
+        spectrum_error = (told - measure_spectrum(audio)).square().mean()
+        self.learn(
+            losses.total + _SPECTRUM_SHARE * spectrum_error, get_learning_rate(plan, self.step)
+        )
+        return losses.describe() | {"spectrum": spectrum_error.item()}
+
+    def _get_maker(self) -> ExampleMaker:
+        """Of the stage that the next step belongs to."""
+        stage = get_stage(self.plan, self.step)
+        if self._maker is None or stage != self._stage:
+            ids = read_text_ids(self.plan.design)
+            self._stage = stage
+            self._maker = ExampleMaker(self._bank, ids, stage, seed=self.plan.seed)
+        return self._maker
+
+
+def _fine_tune(plan: TrainingPlan, rank: int) -> Iterable[tuple[int, int, str]]:
+    return FineTuningRun(plan, rank).go_on()

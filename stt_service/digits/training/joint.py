@@ -1,0 +1,98 @@
+"""What all trainings of the joint model have in common."""
+
+# torch, moshi and scipy are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
+# pyright: reportPrivateUsage=false
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stt_service.digits.training.batches import Batch, BatchMaker
+from stt_service.digits.training.losses import Losses, measure_losses, weigh_text
+from stt_service.digits.training.network import (
+    JointModel,
+    build_model,
+    list_codebooks,
+    read_text_ids,
+)
+from stt_service.digits.training.plan import PlanError, TrainingPlan
+from stt_service.digits.training.runs import STATE_NAME, Run, make_optimizer, update
+
+STEPS_WITHOUT_END = 1_000_000
+"""More than any run has: seeds of one run are none of another's, batches for the codebooks none of
+a step's."""
+
+
+class JointRun(Run):
+    """One worker's share of a training of the joint model, or of a part of it."""
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        rank: int,
+        *,
+        folder: Path,
+        total_steps: int,
+        model: JointModel,
+        parameters: list[torch.nn.Parameter],
+        padding_weight: float,
+    ) -> None:
+        super().__init__(plan, rank, folder=folder, total_steps=total_steps)
+        ids = read_text_ids(plan.design)
+        self.model = model.train()
+        self.optimizer = make_optimizer(parameters, plan.weight_decay)
+        self.batches = BatchMaker(ids, model.lm.text_initial_token_id)
+        self._text_weights = weigh_text(model.lm.text_card, ids, padding_weight=padding_weight)
+        self._codebooks = [
+            codebook for part in model.get_quantizer_parts() for codebook in list_codebooks(part)
+        ]
+
+    def seed_codes(self) -> None:
+        """Codes are placed at random, so a run that was resumed must draw as one that was not."""
+        torch.manual_seed(self.plan.seed * STEPS_WITHOUT_END + self.step)
+
+    def measure(self, batch: Batch) -> Losses:
+        """One forward."""
+        prediction = self.model(batch.spectra, batch.text_history)
+        return measure_losses(prediction, batch, self._text_weights)
+
+    def learn(self, loss: torch.Tensor, learning_rate: float) -> None:
+        """One backward, one update."""
+        update(
+            self.optimizer,
+            loss,
+            learning_rate=learning_rate,
+            gradient_norm=self.plan.gradient_norm,
+        )
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "quantizing": self.model.quantizing,
+            "steps_to_check": [codebook._next_unused_check for codebook in self._codebooks],
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.model.quantizing = state["quantizing"]
+        for codebook, steps in zip(self._codebooks, state["steps_to_check"], strict=True):
+            codebook._next_unused_check = steps
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def load_trained(design: Path, folder: Path) -> JointModel:
+    """The model of a run's last saved state.
+
+    Raises PlanError when it has no codes yet.
+    """
+    state = torch.load(folder / STATE_NAME, weights_only=True)
+    if not state["quantizing"]:
+        raise PlanError(f"the run in {folder} was stopped before its codebooks were placed")
+    model = build_model(design, seed=0)
+    model.load_state_dict(state["model"])
+    model.quantizing = True
+    return model.eval()
