@@ -21,7 +21,6 @@ from stt_service.digits.training.spectrum import measure_spectrum
 from stt_service.digits.training.stages import ALL_WORDS, MUCH_NOISE, Stage
 from stt_service.digits.training.targets import Targets
 
-_PADDING_WEIGHT = 1.0
 _SPECTRUM_SHARE = 0.2
 """Of the loss: the encoder leaves the spectrum only where that pays."""
 
@@ -40,7 +39,6 @@ def fine_tune(plan: TrainingPlan) -> None:
             "steps in noise": plan.noise,
             "seed": plan.seed,
             "batch": plan.batch,
-            "workers": plan.workers,
             "frames": plan.frames,
             "weight decay": plan.weight_decay,
             "gradient norm": plan.gradient_norm,
@@ -74,7 +72,6 @@ class FineTuningRun(JointRun):
             total_steps=plan.fine_tuning_steps,
             model=model,
             parameters=model.get_parameters(with_convolutions=True),
-            padding_weight=_PADDING_WEIGHT,
         )
         self._bank = ClipBank.load(plan.work_dir / TRAINING_BANK)
         self._stage: Stage | None = None
@@ -90,7 +87,7 @@ class FineTuningRun(JointRun):
         targets = Targets.stack([example.targets for example in examples])
         rng = np.random.default_rng([plan.seed, STEPS_WITHOUT_END + number])
         batch = self.batches.make(rng, told, targets)
-        losses = self.measure(batch)
+        losses = self.measure(batch, get_stage(plan, self.step))
         spectrum_error = (told - measure_spectrum(audio)).square().mean()
         self.learn(
             losses.total + _SPECTRUM_SHARE * spectrum_error, get_learning_rate(plan, self.step)

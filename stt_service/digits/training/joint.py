@@ -20,6 +20,7 @@ from stt_service.digits.training.network import (
 )
 from stt_service.digits.training.plan import PlanError, TrainingPlan
 from stt_service.digits.training.runs import STATE_NAME, Run, make_optimizer, update
+from stt_service.digits.training.stages import Stage
 
 STEPS_WITHOUT_END = 1_000_000
 """More than any run has: seeds of one run are none of another's, batches for the codebooks none of
@@ -38,14 +39,12 @@ class JointRun(Run):
         total_steps: int,
         model: JointModel,
         parameters: list[torch.nn.Parameter],
-        padding_weight: float,
     ) -> None:
         super().__init__(plan, rank, folder=folder, total_steps=total_steps)
         ids = read_text_ids(plan.design)
         self.model = model.train()
         self.optimizer = make_optimizer(parameters, plan.weight_decay)
         self.batches = BatchMaker(ids, model.lm.text_initial_token_id)
-        self._text_weights = weigh_text(model.lm.text_card, ids, padding_weight=padding_weight)
         self._codebooks = [
             codebook for part in model.get_quantizer_parts() for codebook in list_codebooks(part)
         ]
@@ -54,10 +53,13 @@ class JointRun(Run):
         """Codes are placed at random, so a run that was resumed must draw as one that was not."""
         torch.manual_seed(self.plan.seed * STEPS_WITHOUT_END + self.step)
 
-    def measure(self, batch: Batch) -> Losses:
+    def measure(self, batch: Batch, stage: Stage) -> Losses:
         """One forward."""
+        text_weights = weigh_text(
+            self.model.lm.text_card, self.batches.ids, padding_weight=stage.padding_weight
+        )
         prediction = self.model(batch.spectra, batch.text_history)
-        return measure_losses(prediction, batch, self._text_weights)
+        return measure_losses(prediction, batch, text_weights)
 
     def learn(self, loss: torch.Tensor, learning_rate: float) -> None:
         """One backward, one update."""

@@ -20,10 +20,8 @@ from stt_service.digits.training.pretraining import load_encoder, pretrain
 from stt_service.digits.training.provenance import claim, fingerprint
 from stt_service.digits.training.runs import STATE_NAME, run_workers
 from stt_service.digits.training.spectrum import SpectrumVarier, Variation
+from stt_service.digits.training.stages import DIGITS_FIRST
 from stt_service.digits.training.windows import Windows, record_windows
-
-_PADDING_WEIGHT = 0.5
-"""Until the digits are told apart, a wrong digit teaches more than no digit."""
 
 
 def train_recognizers(plans: Sequence[TrainingPlan]) -> None:
@@ -36,8 +34,7 @@ def train_recognizers(plans: Sequence[TrainingPlan]) -> None:
     record_windows(plans[0])
     for plan in plans:
         claim(plan.recognizer_dir, _describe(plan))
-    workers = min(plans[0].workers, len(plans))
-    run_workers(partial(_train, plans, workers), workers, together=False)
+    run_workers(partial(_train, plans), plans[0].workers, together=False)
 
 
 class RecognizerRun(JointRun):
@@ -53,7 +50,6 @@ class RecognizerRun(JointRun):
             total_steps=plan.recognizer.steps,
             model=model,
             parameters=model.get_parameters(with_convolutions=False),
-            padding_weight=_PADDING_WEIGHT,
         )
         self.varier = SpectrumVarier(Variation())
         self.windows = Windows.load(plan)
@@ -62,7 +58,7 @@ class RecognizerRun(JointRun):
         self.seed_codes()
         if not self.model.quantizing and self.step >= self.plan.quantize_after_steps:
             self.model.start_quantizing(self._collect_latents())
-        losses = self.measure(self._draw_batch(self.step))
+        losses = self.measure(self._draw_batch(self.step), DIGITS_FIRST)
         self.learn(losses.total, self.plan.recognizer.get_rate(self.step))
         return losses.describe()
 
@@ -96,9 +92,7 @@ def _describe(plan: TrainingPlan) -> dict[str, object]:
     }
 
 
-def _train(
-    plans: Sequence[TrainingPlan], workers: int, rank: int
-) -> Iterable[tuple[int, int, str]]:
-    for plan in plans[rank::workers]:
+def _train(plans: Sequence[TrainingPlan], rank: int) -> Iterable[tuple[int, int, str]]:
+    for plan in plans[rank :: plans[0].workers]:
         for done, total, shown in RecognizerRun(plan).go_on():
             yield done, total, f"{plan.recognizer_name}  {shown}"

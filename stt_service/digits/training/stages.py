@@ -14,6 +14,8 @@ class Stage:
     conditions: Conditions = field(default_factory=Conditions)
     noise_repeats: int = 1
     """How many of each kind of noise; see make_noises."""
+    padding_weight: float = 1.0
+    """Of frames in which no text begins, in the loss; less makes the model bolder."""
 
 
 PRETRAINING = Stage(Habits(mostly_other_words_share=0.5, short_pause_share=0.5))
@@ -28,16 +30,18 @@ DIGITS_FIRST = Stage(
         short_pause_share=0.35,
         change_voice_share=0.5,
     ),
+    padding_weight=0.5,
 )
-"""Until the digits are told apart, many digits and few other words: a model that hears many of
-those says nothing."""
+"""Until the digits are told apart, many digits and few other words, and no fear of mistakes: a
+model that hears many other words says nothing."""
 
 ALL_WORDS = Stage()
 
 MUCH_NOISE = Stage(
-    Habits(speechless_share=0.4),
-    Conditions(noise_floor_dbfs=(-85.0, -10.0)),
+    Habits(speechless_share=0.25, mostly_other_words_share=0.5),
+    Conditions(noise_snr_db=(0.0, 25.0), noise_floor_dbfs=(-85.0, -10.0)),
     noise_repeats=4,
+    padding_weight=1.5,
 )
-"""Music and murmur louder than in the stages before, and more of them than can be learnt by heart:
-what is left of words in wordless audio goes here."""
+"""Noise, music and murmur louder than in the stages before, and more of them than can be learnt by
+heart, and half of the words no digits: what is left of digits that nobody said goes here."""

@@ -48,7 +48,7 @@ def test_stopping_it_gives_the_same_weights(begun: TrainingPlan) -> None:
 
 
 def test_it_keeps_the_spectrum(begun: TrainingPlan) -> None:
-    """Steps that follow nothing but the spectrum's error make it smaller."""
+    """Though it is a small part of the loss, the error of the spectrum falls."""
     steps = Schedule(30, peak=3e-3, warmup_steps=1, cooldown_share=0.7)
     run = FineTuningRun(replace(begun, all_words=steps, batch=8), rank=0)
     errors: list[float] = []

@@ -12,6 +12,7 @@ from stt_service.digits.training.plan import PlanError, Schedule, TrainingPlan
 from stt_service.digits.training.pretraining import pretrain
 from stt_service.digits.training.recognizer import RecognizerRun, train_recognizers
 from stt_service.digits.training.runs import LOG_NAME, STATE_NAME
+from stt_service.digits.training.stages import DIGITS_FIRST
 from tests.unit.digits.training.steps import go_until, take_steps
 
 
@@ -60,7 +61,7 @@ def test_steps_lower_the_loss_on_a_batch(plan: TrainingPlan) -> None:
     batch = run.batches.draw(np.random.default_rng(0), run.windows, 2, run.varier)
     totals: list[float] = []
     for run.step in range(5):
-        losses = run.measure(batch)
+        losses = run.measure(batch, DIGITS_FIRST)
         run.learn(losses.total, steps.get_rate(run.step))
         totals.append(losses.describe()["total"])
     assert totals[-1] < 0.9 * totals[0]

@@ -9,7 +9,6 @@ import torch
 
 from stt_service.digits.__main__ import DESIGN
 from stt_service.digits.sound.clips import ClipBank
-from stt_service.digits.sound.preparation import TRAINING_BANK
 from stt_service.digits.training.batches import BatchMaker
 from stt_service.digits.training.examples import ExampleMaker
 from stt_service.digits.training.network import read_text_ids
@@ -18,28 +17,6 @@ from stt_service.digits.training.pretraining import pretrain
 from stt_service.digits.training.spectrum import SpectrumVarier, Variation
 from stt_service.digits.training.stages import DIGITS_FIRST
 from stt_service.digits.training.windows import Windows, record_windows
-
-COUNT = 48
-
-
-@pytest.fixture(scope="module")
-def plan(bank: ClipBank, tmp_path_factory: pytest.TempPathFactory) -> TrainingPlan:
-    """Three parts of sixteen windows have been recorded."""
-    work_dir = tmp_path_factory.mktemp("work")
-    bank.save(work_dir / TRAINING_BANK)
-    plan = TrainingPlan(
-        DESIGN,
-        work_dir,
-        workers=1,
-        windows_per_part=16,
-        recognizer_windows=COUNT,
-        batch=2,
-        frames=25,
-        encoder=replace(TrainingPlan.encoder, steps=1),
-    )
-    pretrain(plan)
-    record_windows(plan)
-    return plan
 
 
 def list_voices(plan: TrainingPlan) -> list[list[str]]:
@@ -52,7 +29,7 @@ def list_voices(plan: TrainingPlan) -> list[list[str]]:
 
 def test_fewer_windows_are_the_first(plan: TrainingPlan) -> None:
     whole, fewer = Windows.load(plan), Windows.load(replace(plan, recognizer_windows=20))
-    assert (len(whole), len(fewer)) == (COUNT, 20)
+    assert (len(whole), len(fewer)) == (plan.recognizer_windows, 20)
     np.testing.assert_array_equal(whole.targets.text[:20], fewer.targets.text)
 
 
@@ -81,7 +58,7 @@ def test_windows_with_a_voice_can_be_left_out(plan: TrainingPlan) -> None:
     heard = sum("ada" in voices for voices in list_voices(plan))
     assert heard > 0
     left = Windows.load(replace(plan, left_out_voice="ada"))
-    assert len(left) == COUNT - heard
+    assert len(left) == plan.recognizer_windows - heard
     kept = ["ada" not in voices for voices in list_voices(plan)]
     np.testing.assert_array_equal(left.spectra, Windows.load(plan).spectra[kept])
 
@@ -107,8 +84,8 @@ def test_a_batch_is_told_what_was_said_a_step_ago(plan: TrainingPlan) -> None:
     windows = Windows.load(plan)
     maker = BatchMaker(ids, initial_text_id=30)
     varier = SpectrumVarier(Variation())
-    batch = maker.draw(np.random.default_rng(1), windows, COUNT, varier)
-    assert batch.spectra.shape == (COUNT, 128, 50)
+    batch = maker.draw(np.random.default_rng(1), windows, len(windows), varier)
+    assert batch.spectra.shape == (len(windows), 128, 50)
     assert batch.spectra.dtype == torch.float32
     assert (batch.text_history[:, 0] == 30).all()
     agree = (batch.text_history[:, 1:] == batch.text[:, :-1]).float().mean()
