@@ -5,7 +5,7 @@
 # pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
 
 from collections.abc import Iterable
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -35,8 +35,8 @@ def fine_tune(plan: TrainingPlan) -> None:
         {
             "recognizer": fingerprint(plan.recognizer_dir / STATE_NAME),
             "bank": fingerprint(plan.work_dir / TRAINING_BANK),
-            "steps on all words": plan.all_words,
-            "steps in noise": plan.noise,
+            "all words": (plan.all_words, ALL_WORDS),
+            "noise": (plan.noise, MUCH_NOISE),
             "seed": plan.seed,
             "batch": plan.batch,
             "frames": plan.frames,
@@ -60,8 +60,7 @@ def get_learning_rate(plan: TrainingPlan, step: int) -> float:
 
 
 class FineTuningRun(JointRun):
-    """Hears windows that are made for each step; workers average their gradients, and moshi their
-    codebooks."""
+    """Hears windows that are made for each step; workers average gradients and codebooks."""
 
     def __init__(self, plan: TrainingPlan, rank: int) -> None:
         model = load_trained(plan.design, plan.recognizer_dir)
@@ -73,35 +72,28 @@ class FineTuningRun(JointRun):
             model=model,
             parameters=model.get_parameters(with_convolutions=True),
         )
-        self._bank = ClipBank.load(plan.work_dir / TRAINING_BANK)
-        self._stage: Stage | None = None
-        self._maker: ExampleMaker | None = None
+        bank = ClipBank.load(plan.work_dir / TRAINING_BANK)
+        ids = read_text_ids(plan.design)
+        self._make_maker = lru_cache(maxsize=1)(partial(ExampleMaker, bank, ids, seed=plan.seed))
 
     def take_step(self) -> dict[str, float]:
         self.seed_codes()
         plan = self.plan
         number = self.step * plan.workers + self.rank
-        examples = self._get_maker().make(number, count=plan.batch_per_worker, frames=plan.frames)
+        stage = get_stage(plan, self.step)
+        maker = self._make_maker(stage)
+        examples = maker.make(number, count=plan.batch_per_worker, frames=plan.frames)
         audio = stack_audio(examples)
         told = self.model.tell_spectrum(audio)
         targets = Targets.stack([example.targets for example in examples])
         rng = np.random.default_rng([plan.seed, STEPS_WITHOUT_END + number])
         batch = self.batches.make(rng, told, targets)
-        losses = self.measure(batch, get_stage(plan, self.step))
+        losses = self.measure(batch, stage)
         spectrum_error = (told - measure_spectrum(audio)).square().mean()
         self.learn(
             losses.total + _SPECTRUM_SHARE * spectrum_error, get_learning_rate(plan, self.step)
         )
         return losses.describe() | {"spectrum": spectrum_error.item()}
-
-    def _get_maker(self) -> ExampleMaker:
-        """Of the stage that the next step belongs to."""
-        stage = get_stage(self.plan, self.step)
-        if self._maker is None or stage != self._stage:
-            ids = read_text_ids(self.plan.design)
-            self._stage = stage
-            self._maker = ExampleMaker(self._bank, ids, stage, seed=self.plan.seed)
-        return self._maker
 
 
 def _fine_tune(plan: TrainingPlan, rank: int) -> Iterable[tuple[int, int, str]]:

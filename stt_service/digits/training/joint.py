@@ -5,10 +5,13 @@
 # pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
 # pyright: reportPrivateUsage=false
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from moshi.quantization import core_vq
 
 from stt_service.digits.training.batches import Batch, BatchMaker
 from stt_service.digits.training.losses import Losses, measure_losses, weigh_text
@@ -58,16 +61,22 @@ class JointRun(Run):
         text_weights = weigh_text(
             self.model.lm.text_card, self.batches.ids, padding_weight=stage.padding_weight
         )
-        prediction = self.model(batch.spectra, batch.text_history)
+        with leave_averaging_to_update():
+            prediction = self.model(batch.spectra, batch.text_history)
         return measure_losses(prediction, batch, text_weights)
 
     def learn(self, loss: torch.Tensor, learning_rate: float) -> None:
-        """One backward, one update."""
+        """One backward, one update of the parameters and of the codebooks."""
         update(
             self.optimizer,
             loss,
             learning_rate=learning_rate,
             gradient_norm=self.plan.gradient_norm,
+            buffers=[
+                buffer
+                for codebook in self._codebooks
+                for buffer in (codebook.cluster_usage, codebook.embedding_sum)
+            ],
         )
 
     def get_state(self) -> dict[str, Any]:
@@ -84,6 +93,20 @@ class JointRun(Run):
             codebook._next_unused_check = steps
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+@contextmanager
+def leave_averaging_to_update() -> Generator[None]:
+    """Keep moshi from averaging the codebooks over the workers.
+
+    It would average its growing list of them, 1 + 2 + ... + 7 times at each forward.
+    """
+    averaging = core_vq._average_tensors
+    core_vq._average_tensors = lambda tensors: None
+    try:
+        yield
+    finally:
+        core_vq._average_tensors = averaging
 
 
 def load_trained(design: Path, folder: Path) -> JointModel:

@@ -80,7 +80,7 @@ def _describe(plan: TrainingPlan) -> dict[str, object]:
     """What decides the weights."""
     return {
         "encoder": fingerprint(plan.encoder_dir / STATE_NAME),
-        "recognizer": plan.recognizer,
+        "recognizer": (plan.recognizer, DIGITS_FIRST),
         "left out": plan.left_out_voice,
         "seed": plan.seed,
         "batch": plan.batch,

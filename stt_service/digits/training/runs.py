@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -115,15 +115,17 @@ def update(
     *,
     learning_rate: float,
     gradient_norm: float,
+    buffers: Sequence[torch.Tensor] = (),
 ) -> None:
-    """Follow the workers' mean gradient of a loss, cut to a norm."""
+    """Follow the workers' mean gradient of a loss, cut to a norm; buffers become their mean too."""
     parameters: list[torch.nn.Parameter] = []
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
         parameters += group["params"]
     optimizer.zero_grad(set_to_none=False)
     loss.backward()
-    average([parameter.grad for parameter in parameters if parameter.grad is not None])
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    average([*gradients, *buffers])
     torch.nn.utils.clip_grad_norm_(parameters, gradient_norm)
     optimizer.step()
 

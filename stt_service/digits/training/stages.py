@@ -41,7 +41,7 @@ MUCH_NOISE = Stage(
     Habits(speechless_share=0.25, mostly_other_words_share=0.5),
     Conditions(noise_snr_db=(0.0, 25.0), noise_floor_dbfs=(-85.0, -10.0)),
     noise_repeats=4,
-    padding_weight=1.5,
+    padding_weight=1.2,
 )
 """Noise, music and murmur louder than in the stages before, and more of them than can be learnt by
 heart, and half of the words no digits: what is left of digits that nobody said goes here."""

@@ -44,7 +44,9 @@ def record_windows(plan: TrainingPlan) -> None:
         {
             "bank": fingerprint(plan.work_dir / TRAINING_BANK),
             "encoder": fingerprint(plan.encoder_dir / STATE_NAME),
-            "stage": DIGITS_FIRST,
+            "habits": DIGITS_FIRST.habits,
+            "conditions": DIGITS_FIRST.conditions,
+            "noise repeats": DIGITS_FIRST.noise_repeats,
             "--seed": plan.seed,
             "frames": plan.frames,
             "windows in a part": plan.windows_per_part,

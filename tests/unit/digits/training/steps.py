@@ -1,7 +1,12 @@
 """Taking the steps of a run by hand."""
 
+from collections.abc import Iterable
 from typing import Any
 
+import torch
+
+from stt_service.digits.training.finetuning import FineTuningRun
+from stt_service.digits.training.plan import TrainingPlan
 from stt_service.digits.training.runs import Run
 
 
@@ -17,3 +22,10 @@ def go_until(run: Run, step: int) -> None:
     steps = iter(run.go_on())
     while run.step < step:
         next(steps)
+
+
+def fine_tune_and_keep(plan: TrainingPlan, rank: int) -> Iterable[tuple[int, int, str]]:
+    """One worker's share of a fine-tuning; each writes the model it ends with, as rank-N.pt."""
+    run = FineTuningRun(plan, rank)
+    yield from run.go_on()
+    torch.save(run.get_state()["model"], plan.work_dir / f"rank-{rank}.pt")

@@ -1,5 +1,6 @@
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ from stt_service.digits.training.finetuning import (
 )
 from stt_service.digits.training.joint import load_trained
 from stt_service.digits.training.plan import PlanError, Schedule, TrainingPlan
-from stt_service.digits.training.runs import LOG_NAME, STATE_NAME
+from stt_service.digits.training.runs import LOG_NAME, STATE_NAME, run_workers
 from stt_service.digits.training.stages import ALL_WORDS, MUCH_NOISE
-from tests.unit.digits.training.steps import go_until, take_steps
+from tests.unit.digits.training.steps import fine_tune_and_keep, go_until, take_steps
 
 
 @pytest.fixture
@@ -71,6 +72,17 @@ def test_two_workers_share_it(begun: TrainingPlan) -> None:
     fine_tune(replace(begun, workers=2, log_every_steps=1))
     assert load_trained(DESIGN, begun.fine_tuned_dir).quantizing
     assert len((begun.fine_tuned_dir / LOG_NAME).read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_two_workers_end_with_one_model(begun: TrainingPlan) -> None:
+    """Though each hears other windows: gradients and codebooks are averaged at each step."""
+    run_workers(partial(fine_tune_and_keep, replace(begun, workers=2)), 2)
+    first, second = (torch.load(begun.work_dir / f"rank-{rank}.pt") for rank in (0, 1))
+    before = load_trained(DESIGN, begun.recognizer_dir).state_dict()
+    changed = {name for name, tensor in before.items() if not torch.equal(tensor, first[name])}
+    assert any(name.endswith("_codebook.embedding_sum") for name in changed)
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
 def test_the_noise_comes_last_with_a_rise_and_fall_of_its_own(plan: TrainingPlan) -> None:
