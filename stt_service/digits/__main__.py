@@ -4,7 +4,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from stt_service.digits.training.plan import PlanError, TrainingPlan
+from stt_service.digits.errors import PlanError
+from stt_service.digits.training.plan import TrainingPlan
 
 DESIGN = Path(__file__).parent / "checkpoint"
 CONFUSIONS_NAME = "confusions.png"
@@ -30,12 +31,12 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)
-    except PlanError as error:
+    except (PlanError, NotADirectoryError, PermissionError) as error:
         parser.error(str(error))
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """One sub-command for each stage, and `all`."""
+    """Sub-commands for the steps of the work, and `all`."""
     parser = argparse.ArgumentParser(
         prog="python -m stt_service.digits",
         description=__doc__,
@@ -119,7 +120,7 @@ def add_recognizer(parser: argparse.ArgumentParser) -> None:
 def add_encoder(parser: argparse.ArgumentParser) -> None:
     add_count(parser, "--encoder-steps", TrainingPlan.encoder.steps, "that teach the encoder")
     add_count(parser, "--workers", TrainingPlan.workers, "processes, one for each core")
-    add_count(parser, "--seed", TrainingPlan.seed, "of all that is drawn at random")
+    add_count(parser, "--seed", TrainingPlan.seed, "of what the training draws at random")
 
 
 def add_count(parser: argparse.ArgumentParser, name: str, default: int, meaning: str) -> None:
@@ -167,10 +168,14 @@ def run_train(arguments: argparse.Namespace) -> None:
 def run_export(arguments: argparse.Namespace) -> None:
     from stt_service.digits.training.export import export_checkpoint
     from stt_service.digits.training.joint import load_trained
+    from stt_service.digits.training.runs import read_progress
 
-    model = load_trained(DESIGN, TrainingPlan(DESIGN, arguments.work).fine_tuned_dir)
-    export_checkpoint(model, DESIGN, arguments.work / CHECKPOINT_NAME)
-    print(f"wrote {arguments.work / CHECKPOINT_NAME}")
+    trained = TrainingPlan(DESIGN, arguments.work).fine_tuned_dir
+    export_checkpoint(load_trained(DESIGN, trained), DESIGN, arguments.work / CHECKPOINT_NAME)
+    steps, total_steps = read_progress(trained)
+    print(
+        f"wrote {arguments.work / CHECKPOINT_NAME}, trained for {steps:,} of {total_steps:,} steps"
+    )
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from stt_service.digits.errors import PlanError
 from stt_service.digits.evaluation.evaluator import SEED, Evaluator
 from stt_service.digits.evaluation.measures import WordErrors, count_word_errors
 from stt_service.digits.evaluation.trials import make_digit_strings
 from stt_service.digits.sound.clips import ClipBank
 from stt_service.digits.training.export import export_checkpoint
 from stt_service.digits.training.joint import load_trained
-from stt_service.digits.training.plan import PlanError, TrainingPlan
+from stt_service.digits.training.plan import TrainingPlan
 from stt_service.digits.training.recognizer import train_recognizers
 
 RESULTS_NAME = "left_out.json"
@@ -22,13 +23,13 @@ RESULTS_NAME = "left_out.json"
 
 def leave_speakers_out(
     plan: TrainingPlan, recordings: ClipBank, speakers: list[str], console: Console
-) -> dict[str, WordErrors]:
+) -> None:
     """Train a recognizer for each speaker without that speaker, and count the errors on that
     speaker.
 
-    All that the speaker recorded is heard once, those recordings too that other runs train on.
-    Each run has a folder of its own and can be resumed. When all are trained they are measured, and
-    the rates noted in RESULTS_NAME beside those of earlier calls.
+    All that the speaker recorded is heard once, in strings of six, those recordings too that other
+    runs train on. Each run has a folder of its own and can be resumed. When all are trained they
+    are measured, and the rates noted in RESULTS_NAME beside those of earlier calls.
     Raises PlanError for a speaker who recorded nothing.
     """
     unknown = set(speakers) - set(recordings.get_voices(human=True))
@@ -52,7 +53,6 @@ def leave_speakers_out(
         _note(plan.work_dir / RESULTS_NAME, speaker, results[speaker].rate)
     mean_rate = statistics.fmean(errors.rate for errors in results.values())
     console.print(f"mean: {mean_rate:.1%}")
-    return results
 
 
 def _note(path: Path, speaker: str, rate: float) -> None:

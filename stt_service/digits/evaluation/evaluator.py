@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -176,7 +177,9 @@ def count_by_speaker(trials: Sequence[Trial], heard: Sequence[Heard]) -> dict[st
 
 
 def summarize_times(errors_s: npt.NDArray[np.float64]) -> TimeFigures:
-    """Figures of the errors of the words' starts."""
+    """Figures of the errors of the words' starts; not a number when no word was understood."""
+    if not len(errors_s):
+        return TimeFigures(0, math.nan, math.nan, math.nan)
     return TimeFigures(
         words=len(errors_s),
         share_within_tolerance=float((np.abs(errors_s) <= TIME_TOLERANCE_SECONDS).mean()),

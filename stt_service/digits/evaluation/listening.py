@@ -9,12 +9,11 @@ import numpy as np
 
 from stt_service.digits.evaluation.trials import Trial
 from stt_service.digits.sound.clips import FloatArray
+from stt_service.digits.vocabulary import FRAME_SAMPLES
 from stt_service.engine.engine import Engine, StepReport
 from stt_service.engine.events import Pause, Word
 from stt_service.engine.model import BatchedModel
 from stt_service.engine.session import Session, SessionOptions
-
-_MESSAGE_SAMPLES = 1_920
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,8 @@ async def _listen(engine: Engine, trial: Trial) -> Heard:
 
 
 async def _send(session: Session, audio: FloatArray) -> None:
-    for start in range(0, len(audio), _MESSAGE_SAMPLES):
-        await session.push_audio(audio[start : start + _MESSAGE_SAMPLES].tobytes())
+    for start in range(0, len(audio), FRAME_SAMPLES):
+        await session.push_audio(audio[start : start + FRAME_SAMPLES].tobytes())
     session.finish()
 
 

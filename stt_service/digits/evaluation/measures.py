@@ -12,8 +12,8 @@ from stt_service.digits.evaluation.listening import Heard
 from stt_service.digits.evaluation.trials import GAP_IN_TALK_S, Trial, TrueWord
 from stt_service.digits.vocabulary import DIGITS, FRAME_SECONDS, PAUSE_LENGTHS_SECONDS
 from stt_service.engine.events import Word
+from stt_service.engine.pauses import DEFAULT_THRESHOLD
 
-THRESHOLD = 0.5
 TIME_TOLERANCE_SECONDS = 0.12
 NOTHING = len(DIGITS)
 """Row and column of the confusion matrix for words that were not said or not heard."""
@@ -122,7 +122,7 @@ def measure_pauses(trials: Sequence[Trial], heard: Sequence[Heard], head: int) -
     gap_steps: list[npt.NDArray[np.bool_]] = []
     for trial, result in zip(trials, heard, strict=True):
         assert result.heads is not None, "listen with one slot to get the heads"
-        fired = result.heads[:, head] > THRESHOLD
+        fired = result.heads[:, head] > DEFAULT_THRESHOLD
         next_starts_s = [turn[0].start_s for turn in trial.turns[1:]] + [np.inf]
         for turn, next_start_s in zip(trial.turns, next_starts_s, strict=True):
             after = [at for at in result.pauses_s if turn[-1].end_s <= at <= next_start_s]
@@ -164,7 +164,7 @@ def measure_head(trials: Sequence[Trial], heard: Sequence[Heard], head: int) -> 
     outcomes: list[tuple[bool, bool]] = []
     for trial, result in zip(trials, heard, strict=True):
         assert result.heads is not None, "listen with one slot to get the heads"
-        fired = result.heads[:, head] > THRESHOLD
+        fired = result.heads[:, head] > DEFAULT_THRESHOLD
         for before, after in pairwise(trial.words):
             gap_s = after.start_s - before.end_s
             seen_s = min(gap_s, length_s)

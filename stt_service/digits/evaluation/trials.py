@@ -62,7 +62,9 @@ def make_digit_strings(
     snr_db: float | None = None,
     noise_exponents: tuple[float, float] = (0, 1),
 ) -> list[Trial]:
-    """Strings of six digits by one human each; every recording of the bank is heard `takes` times.
+    """Strings of six digits by one human each; recordings are heard `takes` times.
+
+    What is left of a voice's last string is not heard.
 
     Between the words is exact silence, unless a level or a ratio of noise is given. Half of the
     noises are of one colour, half of the other; see make_coloured.
@@ -123,7 +125,7 @@ def make_other_words(bank: ClipBank, *, seed: int, count: int) -> list[Trial]:
 
 
 def make_wordless(bank: ClipBank, *, seed: int) -> list[Trial]:
-    """Thirty minutes: ten of silence and faint noise, ten of noise, ten of music."""
+    """Thirty minutes: ten of silence and faint noise, ten of noise of all kinds, ten of music."""
     rng = np.random.default_rng(seed)
     samples = int(WORDLESS_SECONDS * SAMPLE_RATE_HERTZ)
     noises = make_noises(rng, bank)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from stt_service.digits.errors import PlanError
 from stt_service.digits.vocabulary import SAMPLE_RATE_HERTZ
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -26,7 +27,7 @@ _INT16_SCALE = 32_767
 
 @dataclass(frozen=True)
 class Clip:
-    """A word in 24 kHz mono, peak 0.5; the sound of it lies in [onset_s, end_s]."""
+    """A word in 24 kHz mono, peak 0.5 or less; the sound of it lies in [onset_s, end_s]."""
 
     word: str
     voice: str
@@ -121,7 +122,12 @@ class ClipBank:
 
     @classmethod
     def load(cls, path: Path) -> "ClipBank":
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises PlanError when it is not there.
+        """
+        if not path.exists():
+            raise PlanError(f"{path} is missing; run `prepare` first")
         with np.load(path) as stored:
             labels = json.loads(str(stored["labels"]))
             bounds = np.cumsum(stored["lengths"])[:-1]

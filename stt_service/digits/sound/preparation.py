@@ -1,5 +1,6 @@
 """Gather what the training hears: human recordings and synthetic voices, as two banks."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from stt_service.digits.provenance import claim
+from stt_service.digits.sound.accents import ACCENTS
 from stt_service.digits.sound.clips import Clip, ClipBank
 from stt_service.digits.sound.recordings import list_recordings, read_recordings
 from stt_service.digits.sound.voices import (
@@ -41,27 +44,47 @@ class Script:
 
 
 def prepare(recordings: Path, work_dir: Path, *, seed: int) -> None:
-    """Write both banks into work_dir; a voice that is already there is not spoken again."""
-    voices_dir = work_dir / "voices"
-    voices_dir.mkdir(parents=True, exist_ok=True)
-    training = list(read_recordings(list_recordings(recordings, held_out=False)))
-    evaluation = list(read_recordings(list_recordings(recordings, held_out=True)))
+    """Write both banks into work_dir; a voice that is already there is not spoken again.
+
+    Raises PlanError when recordings or programs are missing, or when the voices that are there
+    were asked to say something else.
+    """
+    recorded = [list_recordings(recordings, held_out=held_out) for held_out in (False, True)]
     voices, accented = list_voices(), list_accented_voices()
-    for index, voice in enumerate(track([*voices, *accented], description="Synthetic voices")):
-        rng = np.random.default_rng([seed, index])
-        script = _write_script(voice, index, len(voices), rng)
-        for part, words, clips in (
-            ("training", script.training, training),
-            ("evaluation", script.evaluation, evaluation),
-        ):
-            if not words:
-                continue
-            path = voices_dir / f"{voice.voice}.{part}.npz"
-            if not path.exists():
-                ClipBank(speak_clips(voice, words, rng)).save(path)
-            clips.extend(ClipBank.load(path).clips)
+    everybody = [*voices, *accented]
+    rngs = [np.random.default_rng([seed, index]) for index in range(len(everybody))]
+    scripts = [
+        _write_script(voice, index, len(voices), rngs[index])
+        for index, voice in enumerate(everybody)
+    ]
+    voices_dir = work_dir / "voices"
+    said = hashlib.sha256(repr(scripts).encode()).hexdigest()
+    claim(voices_dir, {"words": said, "accents": ACCENTS, "seed": seed})
+    training, evaluation = (list(read_recordings(paths)) for paths in recorded)
+    for voice, script, rng in track(
+        list(zip(everybody, scripts, rngs, strict=True)), description="Synthetic voices"
+    ):
+        spoken = speak_script(voice, script, rng, voices_dir)
+        training.extend(spoken[0])
+        evaluation.extend(spoken[1])
     ClipBank(training).save(work_dir / TRAINING_BANK)
     ClipBank(evaluation).save(work_dir / EVALUATION_BANK)
+
+
+def speak_script(
+    voice: Synthesizer, script: Script, rng: np.random.Generator, folder: Path
+) -> tuple[list[Clip], list[Clip]]:
+    """The clips of training and evaluation, from disk when both are there.
+
+    The evaluation's are drawn behind the training's, so neither is spoken without the other.
+    """
+    parts = {"training": script.training, "evaluation": script.evaluation}
+    paths = {part: folder / f"{voice.voice}.{part}.npz" for part, words in parts.items() if words}
+    if not all(path.exists() for path in paths.values()):
+        for part, path in paths.items():
+            ClipBank(speak_clips(voice, parts[part], rng)).save(path)
+    clips = {part: ClipBank.load(path).clips for part, path in paths.items()}
+    return clips["training"], clips.get("evaluation", [])
 
 
 def describe(clips: Sequence[Clip]) -> Iterator[str]:

@@ -7,27 +7,36 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
+from stt_service.digits.errors import PlanError
 from stt_service.digits.sound.clips import Clip, cut_clip
 from stt_service.digits.vocabulary import DIGITS
 
 HELD_OUT_INDICES = frozenset(range(5))
 """These recordings of every speaker and digit are kept for the evaluation."""
 
-_FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)")
+_FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)")
 
 
 def list_recordings(directory: Path, *, held_out: bool) -> list[Path]:
     """The recordings of the evaluation, or those of the training, sorted by name.
 
-    Raises FileNotFoundError when the directory holds none.
+    Raises PlanError when the directory holds none, or none of these.
     """
     found = [path for path in sorted(directory.glob("*.wav")) if _FILE_NAME.fullmatch(path.stem)]
     if not found:
-        raise FileNotFoundError(
+        raise PlanError(
             f"{directory} holds no recordings named like 7_jackson_32.wav; "
             "clone https://github.com/Jakobovski/free-spoken-digit-dataset and give its recordings/"
         )
-    return [path for path in found if (_get_index(path) in HELD_OUT_INDICES) == held_out]
+    chosen = [path for path in found if (_get_index(path) in HELD_OUT_INDICES) == held_out]
+    if not chosen:
+        numbers = f"{min(HELD_OUT_INDICES)} to {max(HELD_OUT_INDICES)}"
+        raise PlanError(
+            f"{directory} holds no recordings numbered {numbers}, which the evaluation hears"
+            if held_out
+            else f"{directory} holds recordings numbered {numbers} only, which no training hears"
+        )
+    return chosen
 
 
 def read_recordings(paths: list[Path]) -> Iterator[Clip]:

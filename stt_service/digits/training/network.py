@@ -136,16 +136,14 @@ class JointModel(nn.Module):
         ]
 
 
-def read_config(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The two configurations of a checkpoint folder: (config.json, mimi_config.json)."""
-    config = json.loads((checkpoint / CONFIG_NAME).read_text())
-    mimi_config = json.loads((checkpoint / MIMI_CONFIG_NAME).read_text())
-    return config, mimi_config
+def read_config(checkpoint: Path) -> dict[str, Any]:
+    """The language model's configuration."""
+    return json.loads((checkpoint / CONFIG_NAME).read_text())
 
 
 def read_text_ids(checkpoint: Path) -> TextIds:
     """The ids of the checkpoint's tokenizer; every digit must be one piece."""
-    config, _ = read_config(checkpoint)
+    config = read_config(checkpoint)
     tokenizer = sentencepiece.SentencePieceProcessor(str(checkpoint / TOKENIZER_NAME))
     pieces = {word: tokenizer.piece_to_id(f"▁{word}") for word in DIGITS}
     return TextIds(padding=config["existing_text_padding_id"], end_of_padding=0, pieces=pieces)
@@ -155,7 +153,7 @@ def build_model(design: Path, *, seed: int) -> JointModel:
     """A new model of the shape that the configuration in the folder `design` describes."""
     torch.manual_seed(seed)
     info = describe_checkpoint(design)
-    config, _ = read_config(design)
+    config = read_config(design)
     mimi = loaders.get_mimi(None, info.mimi_config, num_codebooks=config["n_q"])
     lm = info.get_moshi("cpu", dtype=torch.float32, load_weight=False)
     initialize_encoder(mimi)

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-
-class PlanError(ValueError):
-    """What was asked for cannot be done; the message says what to ask for instead."""
+from stt_service.digits.errors import PlanError
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,8 @@ class TrainingPlan:
     noise: Schedule = Schedule(1_500, peak=4e-4, warmup_steps=150, cooldown_share=1.0)
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise PlanError(f"--seed {self.seed} is below zero")
         if self.workers < 1 or self.batch % self.workers:
             raise PlanError(f"--workers {self.workers} does not divide {self.batch} windows")
         if self.encoder.steps < 1:

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
+from stt_service.digits.provenance import claim, fingerprint
 from stt_service.digits.sound.clips import ClipBank
 from stt_service.digits.sound.preparation import TRAINING_BANK
 from stt_service.digits.training.examples import ExampleMaker, stack_audio
 from stt_service.digits.training.network import JointModel, build_model, read_text_ids
 from stt_service.digits.training.plan import TrainingPlan
-from stt_service.digits.training.provenance import claim, fingerprint
 from stt_service.digits.training.runs import (
     STATE_NAME,
     Run,
@@ -41,10 +41,13 @@ def pretrain(plan: TrainingPlan) -> None:
         plan.encoder_dir,
         {
             "bank": fingerprint(plan.work_dir / TRAINING_BANK),
-            "seed": plan.seed,
-            "encoder": plan.encoder,
+            "stage": PRETRAINING,
+            "schedule (--encoder-steps)": plan.encoder,
+            "--seed": plan.seed,
+            "--workers": plan.workers,
             "batch": plan.batch,
             "frames": plan.frames,
+            "gradient norm": plan.gradient_norm,
         },
     )
     run_workers(partial(_pretrain, plan), plan.workers)

@@ -12,13 +12,13 @@ from functools import partial
 import numpy as np
 import torch
 
+from stt_service.digits.provenance import PROVENANCE_NAME, claim, fingerprint
 from stt_service.digits.training.batches import Batch
 from stt_service.digits.training.joint import STEPS_WITHOUT_END, JointRun
 from stt_service.digits.training.network import build_model
 from stt_service.digits.training.plan import TrainingPlan
 from stt_service.digits.training.pretraining import load_encoder, pretrain
-from stt_service.digits.training.provenance import claim, fingerprint
-from stt_service.digits.training.runs import STATE_NAME, run_workers
+from stt_service.digits.training.runs import run_workers
 from stt_service.digits.training.spectrum import SpectrumVarier, Variation
 from stt_service.digits.training.stages import DIGITS_FIRST
 from stt_service.digits.training.windows import Windows, record_windows
@@ -77,14 +77,15 @@ class RecognizerRun(JointRun):
 
 
 def _describe(plan: TrainingPlan) -> dict[str, object]:
-    """What decides the weights."""
+    """What decides the weights, beside the code."""
     return {
-        "encoder": fingerprint(plan.encoder_dir / STATE_NAME),
-        "recognizer": (plan.recognizer, DIGITS_FIRST),
-        "left out": plan.left_out_voice,
-        "seed": plan.seed,
+        "windows": fingerprint(plan.windows_dir / PROVENANCE_NAME),
+        "number of windows": plan.recognizer_windows,
+        "padding weight": DIGITS_FIRST.padding_weight,
+        "schedule (--recognizer-steps)": plan.recognizer,
+        "voice that is left out": plan.left_out_voice,
+        "--seed": plan.seed,
         "batch": plan.batch,
-        "windows": plan.recognizer_windows,
         "weight decay": plan.weight_decay,
         "gradient norm": plan.gradient_norm,
         "quantize after": plan.quantize_after_steps,

@@ -96,7 +96,8 @@ class Run(ABC):
     def save(self) -> None:
         """Replace the saved state in one move."""
         partial = (self.folder / STATE_NAME).with_suffix(".partial")
-        torch.save({"step": self.step, **self.get_state()}, partial)
+        progress = {"step": self.step, "total_steps": self.total_steps}
+        torch.save(progress | self.get_state(), partial)
         partial.replace(self.folder / STATE_NAME)
 
     def _resume(self) -> None:
@@ -105,8 +106,14 @@ class Run(ABC):
         path = self.folder / STATE_NAME
         if path.exists():
             state = torch.load(path, weights_only=True)
-            self.step = state.pop("step")
+            self.step = state["step"]
             self.set_state(state)
+
+
+def read_progress(folder: Path) -> tuple[int, int]:
+    """Of a run's last saved state: the steps that were taken, and all that were wanted."""
+    state = torch.load(folder / STATE_NAME, weights_only=True)
+    return state["step"], state["total_steps"]
 
 
 def update(

@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from stt_service.digits.provenance import claim, fingerprint
 from stt_service.digits.sound.clips import ClipBank
 from stt_service.digits.sound.preparation import TRAINING_BANK
 from stt_service.digits.training.examples import Example, ExampleMaker, stack_audio
 from stt_service.digits.training.network import JointModel, build_model, read_text_ids
 from stt_service.digits.training.plan import TrainingPlan
 from stt_service.digits.training.pretraining import load_encoder
-from stt_service.digits.training.provenance import claim, fingerprint
 from stt_service.digits.training.runs import STATE_NAME, run_workers
 from stt_service.digits.training.stages import DIGITS_FIRST
 from stt_service.digits.training.targets import Targets
@@ -35,7 +35,7 @@ HalfArray: TypeAlias = npt.NDArray[np.float16]
 
 
 def record_windows(plan: TrainingPlan) -> None:
-    """Write the windows of the first stage, in parts; a part that is there already is kept.
+    """Write the windows that recognizers hear, in parts; a part that is there already is kept.
 
     Raises PlanError when those that are there are of another encoder, bank or stage.
     """

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from stt_service.digits.errors import PlanError
 from stt_service.digits.sound.recordings import list_recordings, read_recordings
 
 
@@ -22,11 +23,20 @@ def test_the_first_five_of_each_are_held_out(tmp_path: Path) -> None:
 
 
 def test_the_name_says_word_and_voice(tmp_path: Path) -> None:
-    write_recordings(tmp_path, "7_ada_9.wav")
+    write_recordings(tmp_path, "7_Ada2_9.wav")
     (clip,) = read_recordings(list_recordings(tmp_path, held_out=False))
-    assert (clip.word, clip.voice, clip.human) == ("seven", "ada", True)
+    assert (clip.word, clip.voice, clip.human) == ("seven", "Ada2", True)
 
 
 def test_a_folder_without_recordings_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="free-spoken-digit-dataset"):
+    with pytest.raises(PlanError, match="free-spoken-digit-dataset"):
         list_recordings(tmp_path, held_out=False)
+
+
+def test_both_training_and_evaluation_want_recordings(tmp_path: Path) -> None:
+    write_recordings(tmp_path, "7_ada_4.wav")
+    with pytest.raises(PlanError, match="which no training hears"):
+        list_recordings(tmp_path, held_out=False)
+    (tmp_path / "7_ada_4.wav").rename(tmp_path / "7_ada_5.wav")
+    with pytest.raises(PlanError, match="which the evaluation hears"):
+        list_recordings(tmp_path, held_out=True)

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from stt_service.digits.training.plan import PlanError, Schedule, TrainingPlan
+from stt_service.digits.errors import PlanError
+from stt_service.digits.training.plan import Schedule, TrainingPlan
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_nothing() -> None:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from stt_service.digits.errors import PlanError
 from stt_service.digits.sound.preparation import TRAINING_BANK
-from stt_service.digits.training.plan import PlanError, Schedule, TrainingPlan
+from stt_service.digits.training.plan import Schedule, TrainingPlan
 from stt_service.digits.training.pretraining import EncoderRun, pretrain
 from stt_service.digits.training.runs import STATE_NAME
 from tests.unit.digits.training.steps import go_until, take_steps
@@ -28,8 +29,10 @@ def test_humans_do_not_teach_the_encoder(plan: TrainingPlan) -> None:
 
 
 def test_an_encoder_of_another_plan_is_refused(plan: TrainingPlan) -> None:
-    with pytest.raises(PlanError, match="encoder was begun with another seed;"):
+    with pytest.raises(PlanError, match="encoder was begun with another --seed;"):
         pretrain(replace(plan, seed=2))
+    with pytest.raises(PlanError, match="encoder was begun with another --workers;"):
+        pretrain(replace(plan, workers=2))
 
 
 def test_teaching_the_encoder_lowers_its_error(plan: TrainingPlan, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from stt_service.digits.__main__ import DESIGN
+from stt_service.digits.errors import PlanError
 from stt_service.digits.sound.preparation import TRAINING_BANK
 from stt_service.digits.training.joint import load_trained
-from stt_service.digits.training.plan import PlanError, Schedule, TrainingPlan
+from stt_service.digits.training.plan import Schedule, TrainingPlan
 from stt_service.digits.training.pretraining import pretrain
 from stt_service.digits.training.recognizer import RecognizerRun, train_recognizers
 from stt_service.digits.training.runs import LOG_NAME, STATE_NAME
@@ -44,7 +45,7 @@ def test_training_leaves_the_encoder_as_it_was_taught(plan: TrainingPlan) -> Non
 
 def test_a_run_of_another_plan_is_refused(plan: TrainingPlan) -> None:
     other = replace(plan, recognizer=replace(plan.recognizer, steps=5))
-    with pytest.raises(PlanError, match="recognizer was begun with another recognizer;"):
+    with pytest.raises(PlanError, match="recognizer was begun with another schedule"):
         train_recognizers([other])
 
 

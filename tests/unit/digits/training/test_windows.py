@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from stt_service.digits.__main__ import DESIGN
+from stt_service.digits.errors import PlanError
 from stt_service.digits.sound.clips import ClipBank
 from stt_service.digits.training.batches import BatchMaker
 from stt_service.digits.training.examples import ExampleMaker
 from stt_service.digits.training.network import read_text_ids
-from stt_service.digits.training.plan import PlanError, TrainingPlan
+from stt_service.digits.training.plan import TrainingPlan
 from stt_service.digits.training.pretraining import pretrain
 from stt_service.digits.training.spectrum import SpectrumVarier, Variation
 from stt_service.digits.training.stages import DIGITS_FIRST
