@@ -15,7 +15,7 @@ from moshi.quantization import core_vq
 
 from stt_service.digits.errors import PlanError
 from stt_service.digits.training.batches import Batch, BatchMaker
-from stt_service.digits.training.losses import Losses, measure_losses, weigh_text
+from stt_service.digits.training.losses import Losses, measure_losses, weigh_pauses, weigh_text
 from stt_service.digits.training.network import (
     JointModel,
     build_model,
@@ -63,7 +63,12 @@ class JointRun(Run):
         )
         with leave_averaging_to_update():
             prediction = self.model(batch.spectra, batch.text_history)
-        return measure_losses(prediction, batch, text_weights)
+        pause_weights = weigh_pauses(
+            prediction.pause_logits.shape[-1], speech_weight=stage.speech_weight
+        )
+        return measure_losses(
+            prediction, batch, text_weights=text_weights, pause_weights=pause_weights
+        )
 
     def learn(self, loss: torch.Tensor, learning_rate: float) -> None:
         """One backward, one update of the parameters and of the codebooks."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from stt_service.digits.training.batches import Batch
 from stt_service.digits.training.network import Prediction
-from stt_service.digits.training.targets import SHORTER_GAP_CLASS, TextIds
+from stt_service.digits.training.targets import SHORTER_GAP_CLASS, SPEECH_CLASS, TextIds
 
 END_OF_PADDING_WEIGHT = 1.0
 WORD_WEIGHT = 2.0
@@ -46,13 +46,25 @@ def weigh_text(text_ids: int, ids: TextIds, *, padding_weight: float) -> torch.T
     return weights
 
 
-def measure_losses(prediction: Prediction, batch: Batch, text_weights: torch.Tensor) -> Losses:
+def weigh_pauses(classes: int, *, speech_weight: float) -> torch.Tensor:
+    """Weights of the heads' classes."""
+    weights = torch.ones(classes)
+    weights[SHORTER_GAP_CLASS] = SHORTER_GAP_WEIGHT
+    weights[SPEECH_CLASS] = speech_weight
+    return weights
+
+
+def measure_losses(
+    prediction: Prediction,
+    batch: Batch,
+    *,
+    text_weights: torch.Tensor,
+    pause_weights: torch.Tensor,
+) -> Losses:
     """Compare a prediction with its batch."""
     text = F.cross_entropy(prediction.text_logits.transpose(1, 2), batch.text, weight=text_weights)
     state = F.cross_entropy(prediction.state_logits.transpose(1, 2), batch.states)
     pause_logits = prediction.pause_logits.permute(0, 3, 1, 2)
-    pause_weights = torch.ones(pause_logits.shape[1])
-    pause_weights[SHORTER_GAP_CLASS] = SHORTER_GAP_WEIGHT
     pause = F.cross_entropy(pause_logits, batch.pauses, weight=pause_weights)
     commitment = prediction.commitment
     total = text + STATE_SHARE * state + PAUSE_SHARE * pause + COMMITMENT_SHARE * commitment

@@ -59,7 +59,7 @@ class TrainingPlan:
     latent_frames_for_codebooks: int = 24_000
 
     all_words: Schedule = Schedule(8_000, peak=1.5e-3, warmup_steps=150, cooldown_share=0.68)
-    noise: Schedule = Schedule(1_500, peak=4e-4, warmup_steps=150, cooldown_share=1.0)
+    noise: Schedule = Schedule(1_000, peak=4e-4, warmup_steps=150, cooldown_share=1.0)
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -81,7 +81,7 @@ def _describe(plan: TrainingPlan) -> dict[str, object]:
     return {
         "windows": fingerprint(plan.windows_dir / PROVENANCE_NAME),
         "number of windows": plan.recognizer_windows,
-        "padding weight": DIGITS_FIRST.padding_weight,
+        "padding and speech weights": (DIGITS_FIRST.padding_weight, DIGITS_FIRST.speech_weight),
         "schedule (--recognizer-steps)": plan.recognizer,
         "voice that is left out": plan.left_out_voice,
         "--seed": plan.seed,
