@@ -1,8 +1,11 @@
 """Gather what the training hears: human recordings and synthetic voices, as two banks."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +64,14 @@ def prepare(recordings: Path, work_dir: Path, *, seed: int) -> None:
     said = hashlib.sha256(repr(scripts).encode()).hexdigest()
     claim(voices_dir, {"words": said, "accents": ACCENTS, "seed": seed})
     training, evaluation = (list(read_recordings(paths)) for paths in recorded)
-    for voice, script, rng in track(
-        list(zip(everybody, scripts, rngs, strict=True)), description="Synthetic voices"
-    ):
-        spoken = speak_script(voice, script, rng, voices_dir)
-        training.extend(spoken[0])
-        evaluation.extend(spoken[1])
+    # Most voices are programs: threads wait for as many of them as there are cores.
+    with ThreadPoolExecutor(os.cpu_count()) as speakers:
+        everything_spoken = speakers.map(
+            partial(speak_script, folder=voices_dir), everybody, scripts, rngs
+        )
+        for spoken in track(everything_spoken, "Synthetic voices", total=len(everybody)):
+            training.extend(spoken[0])
+            evaluation.extend(spoken[1])
     ClipBank(training).save(work_dir / TRAINING_BANK)
     ClipBank(evaluation).save(work_dir / EVALUATION_BANK)
 
