@@ -27,6 +27,10 @@ class Batch:
     pauses: torch.Tensor  # int64 [batch, heads, frames]
     states: torch.Tensor  # int64 [batch, frames]
 
+    def share(self, rank: int, workers: int) -> "Batch":
+        """One worker's part of it."""
+        return Batch(**{name: tensor[rank::workers] for name, tensor in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class BatchMaker:

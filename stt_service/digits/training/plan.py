@@ -37,8 +37,8 @@ class TrainingPlan:
     left_out_voice: str | None = None
     """Whom the recognizer never hears."""
     workers: int = 2
-    """Processes of one thread, one for each core: they teach the encoder and fine-tune together,
-    make windows and train recognizers side by side."""
+    """Processes of one thread, one for each core: they train one model together, make windows and
+    train several recognizers side by side."""
     seed: int = 1
 
     batch: int = 16

@@ -27,30 +27,37 @@ from stt_service.digits.training.windows import Windows, record_windows
 def train_recognizers(plans: Sequence[TrainingPlan]) -> None:
     """Run plans, or go on with them where their last saved states end.
 
-    They share encoder and windows. Each runs on one thread, as many side by side as the first says.
+    They share encoder and windows. The workers share the batches of a plan that is alone; of more
+    plans each runs on one thread, as many side by side as the first says.
     Raises PlanError when a saved state, or what it would be made of, is of another plan.
     """
     pretrain(plans[0])
     record_windows(plans[0])
+    together = len(plans) == 1
     for plan in plans:
-        claim(plan.recognizer_dir, _describe(plan))
-    run_workers(partial(_train, plans), plans[0].workers, together=False)
+        claim(plan.recognizer_dir, _describe(plan, workers=plan.workers if together else 1))
+    if together:
+        run_workers(partial(_train_together, plans[0]), plans[0].workers)
+    else:
+        run_workers(partial(_train_side_by_side, plans), plans[0].workers, together=False)
 
 
 class RecognizerRun(JointRun):
-    """Hears what the encoder told of windows, varied; the encoder itself is not changed."""
+    """Hears what the encoder told of windows, varied; the encoder itself is not changed. Workers
+    average gradients and codebooks."""
 
-    def __init__(self, plan: TrainingPlan) -> None:
+    def __init__(self, plan: TrainingPlan, rank: int, *, workers: int) -> None:
         model = build_model(plan.design, seed=plan.seed)
         load_encoder(model, plan.encoder_dir)
         super().__init__(
             plan,
-            rank=0,
+            rank,
             folder=plan.recognizer_dir,
             total_steps=plan.recognizer.steps,
             model=model,
             parameters=model.get_parameters(with_convolutions=False),
         )
+        self.workers = workers
         self.varier = SpectrumVarier(Variation())
         self.windows = Windows.load(plan)
 
@@ -58,7 +65,8 @@ class RecognizerRun(JointRun):
         self.seed_codes()
         if not self.model.quantizing and self.step >= self.plan.quantize_after_steps:
             self.model.start_quantizing(self._collect_latents())
-        losses = self.measure(self._draw_batch(self.step), DIGITS_FIRST)
+        batch = self._draw_batch(self.step).share(self.rank, self.workers)
+        losses = self.measure(batch, DIGITS_FIRST)
         self.learn(losses.total, self.plan.recognizer.get_rate(self.step))
         return losses.describe()
 
@@ -76,7 +84,7 @@ class RecognizerRun(JointRun):
         return torch.cat(latents, dim=1)
 
 
-def _describe(plan: TrainingPlan) -> dict[str, object]:
+def _describe(plan: TrainingPlan, *, workers: int) -> dict[str, object]:
     """What decides the weights, beside the code."""
     return {
         "windows": fingerprint(plan.windows_dir / PROVENANCE_NAME),
@@ -86,6 +94,7 @@ def _describe(plan: TrainingPlan) -> dict[str, object]:
         "voice that is left out": plan.left_out_voice,
         "--seed": plan.seed,
         "batch": plan.batch,
+        "workers that share it (--workers)": workers,
         "weight decay": plan.weight_decay,
         "gradient norm": plan.gradient_norm,
         "quantize after": plan.quantize_after_steps,
@@ -93,7 +102,11 @@ def _describe(plan: TrainingPlan) -> dict[str, object]:
     }
 
 
-def _train(plans: Sequence[TrainingPlan], rank: int) -> Iterable[tuple[int, int, str]]:
+def _train_together(plan: TrainingPlan, rank: int) -> Iterable[tuple[int, int, str]]:
+    return RecognizerRun(plan, rank, workers=plan.workers).go_on()
+
+
+def _train_side_by_side(plans: Sequence[TrainingPlan], rank: int) -> Iterable[tuple[int, int, str]]:
     for plan in plans[rank :: plans[0].workers]:
-        for done, total, shown in RecognizerRun(plan).go_on():
+        for done, total, shown in RecognizerRun(plan, rank=0, workers=1).go_on():
             yield done, total, f"{plan.recognizer_name}  {shown}"

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 
 from stt_service.digits.training.finetuning import FineTuningRun
+from stt_service.digits.training.joint import JointRun
 from stt_service.digits.training.plan import TrainingPlan
+from stt_service.digits.training.recognizer import RecognizerRun
 from stt_service.digits.training.runs import Run
 
 
@@ -24,8 +26,17 @@ def go_until(run: Run, step: int) -> None:
         next(steps)
 
 
+def train_and_keep(plan: TrainingPlan, rank: int) -> Iterable[tuple[int, int, str]]:
+    """One worker's share of a recognizer's training; see _keep."""
+    return _keep(RecognizerRun(plan, rank, workers=plan.workers))
+
+
 def fine_tune_and_keep(plan: TrainingPlan, rank: int) -> Iterable[tuple[int, int, str]]:
-    """One worker's share of a fine-tuning; each writes the model it ends with, as rank-N.pt."""
-    run = FineTuningRun(plan, rank)
+    """One worker's share of a fine-tuning; see _keep."""
+    return _keep(FineTuningRun(plan, rank))
+
+
+def _keep(run: JointRun) -> Iterable[tuple[int, int, str]]:
+    """Take the steps; each worker writes the model it ends with, as rank-N.pt."""
     yield from run.go_on()
-    torch.save(run.get_state()["model"], plan.work_dir / f"rank-{rank}.pt")
+    torch.save(run.get_state()["model"], run.plan.work_dir / f"rank-{run.rank}.pt")
