@@ -145,7 +145,7 @@ def make_optimizer(parameters: list[torch.nn.Parameter], weight_decay: float) ->
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
 
 
 def average(tensors: list[torch.Tensor]) -> None:
