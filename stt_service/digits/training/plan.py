@@ -58,7 +58,7 @@ class TrainingPlan:
     quantize_after_steps: int = 300
     latent_frames_for_codebooks: int = 24_000
 
-    all_words: Schedule = Schedule(8_000, peak=1.5e-3, warmup_steps=150, cooldown_share=0.68)
+    all_words: Schedule = Schedule(7_000, peak=1.5e-3, warmup_steps=150, cooldown_share=0.68)
     noise: Schedule = Schedule(1_000, peak=4e-4, warmup_steps=150, cooldown_share=1.0)
 
     def __post_init__(self) -> None:
