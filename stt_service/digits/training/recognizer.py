@@ -7,6 +7,7 @@ and the language model."""
 # pyright: reportUntypedFunctionDecorator=false
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -33,20 +34,23 @@ def train_recognizers(plans: Sequence[TrainingPlan]) -> None:
     """
     pretrain(plans[0])
     record_windows(plans[0])
-    together = len(plans) == 1
+    workers = plans[0].workers
+    side_by_side = len(plans) > 1
+    if side_by_side:
+        plans = [replace(plan, workers=1) for plan in plans]
     for plan in plans:
-        claim(plan.recognizer_dir, _describe(plan, workers=plan.workers if together else 1))
-    if together:
-        run_workers(partial(_train_together, plans[0]), plans[0].workers)
+        claim(plan.recognizer_dir, _describe(plan))
+    if side_by_side:
+        run_workers(partial(_train_some, plans, workers), workers, together=False)
     else:
-        run_workers(partial(_train_side_by_side, plans), plans[0].workers, together=False)
+        run_workers(partial(_train, plans[0]), workers)
 
 
 class RecognizerRun(JointRun):
     """Hears what the encoder told of windows, varied; the encoder itself is not changed. Workers
     average gradients and codebooks."""
 
-    def __init__(self, plan: TrainingPlan, rank: int, *, workers: int) -> None:
+    def __init__(self, plan: TrainingPlan, rank: int) -> None:
         model = build_model(plan.design, seed=plan.seed)
         load_encoder(model, plan.encoder_dir)
         super().__init__(
@@ -57,7 +61,6 @@ class RecognizerRun(JointRun):
             model=model,
             parameters=model.get_parameters(with_convolutions=False),
         )
-        self.workers = workers
         self.varier = SpectrumVarier(Variation())
         self.windows = Windows.load(plan)
 
@@ -65,7 +68,7 @@ class RecognizerRun(JointRun):
         self.seed_codes()
         if not self.model.quantizing and self.step >= self.plan.quantize_after_steps:
             self.model.start_quantizing(self._collect_latents())
-        batch = self._draw_batch(self.step).share(self.rank, self.workers)
+        batch = self._draw_batch(self.step).share(self.rank, self.plan.workers)
         losses = self.measure(batch, DIGITS_FIRST)
         self.learn(losses.total, self.plan.recognizer.get_rate(self.step))
         return losses.describe()
@@ -84,7 +87,7 @@ class RecognizerRun(JointRun):
         return torch.cat(latents, dim=1)
 
 
-def _describe(plan: TrainingPlan, *, workers: int) -> dict[str, object]:
+def _describe(plan: TrainingPlan) -> dict[str, object]:
     """What decides the weights, beside the code."""
     return {
         "windows": fingerprint(plan.windows_dir / PROVENANCE_NAME),
@@ -94,7 +97,7 @@ def _describe(plan: TrainingPlan, *, workers: int) -> dict[str, object]:
         "voice that is left out": plan.left_out_voice,
         "--seed": plan.seed,
         "batch": plan.batch,
-        "workers that share it (--workers)": workers,
+        "workers that share it (--workers)": plan.workers,
         "weight decay": plan.weight_decay,
         "gradient norm": plan.gradient_norm,
         "quantize after": plan.quantize_after_steps,
@@ -102,11 +105,14 @@ def _describe(plan: TrainingPlan, *, workers: int) -> dict[str, object]:
     }
 
 
-def _train_together(plan: TrainingPlan, rank: int) -> Iterable[tuple[int, int, str]]:
-    return RecognizerRun(plan, rank, workers=plan.workers).go_on()
+def _train(plan: TrainingPlan, rank: int) -> Iterable[tuple[int, int, str]]:
+    return RecognizerRun(plan, rank).go_on()
 
 
-def _train_side_by_side(plans: Sequence[TrainingPlan], rank: int) -> Iterable[tuple[int, int, str]]:
-    for plan in plans[rank :: plans[0].workers]:
-        for done, total, shown in RecognizerRun(plan, rank=0, workers=1).go_on():
+def _train_some(
+    plans: Sequence[TrainingPlan], workers: int, rank: int
+) -> Iterable[tuple[int, int, str]]:
+    """One worker's share of plans that run side by side."""
+    for plan in plans[rank::workers]:
+        for done, total, shown in RecognizerRun(plan, rank=0).go_on():
             yield done, total, f"{plan.recognizer_name}  {shown}"

@@ -28,7 +28,7 @@ def go_until(run: Run, step: int) -> None:
 
 def train_and_keep(plan: TrainingPlan, rank: int) -> Iterable[tuple[int, int, str]]:
     """One worker's share of a recognizer's training; see _keep."""
-    return _keep(RecognizerRun(plan, rank, workers=plan.workers))
+    return _keep(RecognizerRun(plan, rank))
 
 
 def fine_tune_and_keep(plan: TrainingPlan, rank: int) -> Iterable[tuple[int, int, str]]:

@@ -20,7 +20,7 @@ from tests.unit.digits.training.steps import go_until, take_steps, train_and_kee
 
 def test_training_again_gives_the_same_weights(plan: TrainingPlan) -> None:
     whole = torch.load(plan.recognizer_dir / STATE_NAME, weights_only=True)["model"]
-    run = RecognizerRun(replace(plan, recognizer_name="again"), rank=0, workers=1)
+    run = RecognizerRun(replace(plan, recognizer_name="again"), rank=0)
     again = take_steps(run)["model"]
     for name, tensor in whole.items():
         torch.testing.assert_close(again[name], tensor, msg=name)
@@ -29,8 +29,8 @@ def test_training_again_gives_the_same_weights(plan: TrainingPlan) -> None:
 def test_a_run_that_was_stopped_gives_the_same_weights(plan: TrainingPlan) -> None:
     whole = torch.load(plan.recognizer_dir / STATE_NAME, weights_only=True)["model"]
     stopped = replace(plan, recognizer_name="stopped")
-    go_until(RecognizerRun(stopped, rank=0, workers=1), 3)
-    resumed = RecognizerRun(stopped, rank=0, workers=1)
+    go_until(RecognizerRun(stopped, rank=0), 3)
+    resumed = RecognizerRun(stopped, rank=0)
     again = take_steps(resumed)["model"]
     assert resumed.model.quantizing
     for name, tensor in whole.items():
@@ -53,7 +53,7 @@ def test_a_run_of_another_plan_is_refused(plan: TrainingPlan) -> None:
 
 def test_a_run_without_codes_is_not_exported(plan: TrainingPlan) -> None:
     early = replace(plan, recognizer_name="early", save_every_steps=1)
-    go_until(RecognizerRun(early, rank=0, workers=1), 1)
+    go_until(RecognizerRun(early, rank=0), 1)
     with pytest.raises(PlanError, match="before its codebooks"):
         load_trained(DESIGN, early.recognizer_dir)
 
@@ -61,7 +61,7 @@ def test_a_run_without_codes_is_not_exported(plan: TrainingPlan) -> None:
 def test_steps_lower_the_loss_on_a_batch(plan: TrainingPlan) -> None:
     steps = Schedule(50, peak=3e-3, warmup_steps=1, cooldown_share=0.7)
     lower = replace(plan, recognizer_name="lower", recognizer=steps)
-    run = RecognizerRun(lower, rank=0, workers=1)
+    run = RecognizerRun(lower, rank=0)
     batch = run.batches.draw(np.random.default_rng(0), run.windows, 2, run.varier)
     totals: list[float] = []
     for run.step in range(5):
@@ -99,7 +99,7 @@ def test_two_workers_share_the_batches_of_one_recognizer(plan: TrainingPlan) -> 
 
 
 def test_the_shares_of_a_batch_are_the_batch(plan: TrainingPlan) -> None:
-    run = RecognizerRun(replace(plan, recognizer_name="whole"), rank=0, workers=1)
+    run = RecognizerRun(replace(plan, recognizer_name="whole"), rank=0)
     batch = run.batches.draw(np.random.default_rng(0), run.windows, 4, run.varier)
     shares = [batch.share(rank, 2) for rank in (0, 1)]
     for name, whole in vars(batch).items():
