@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,12 +66,12 @@ CONDITIONS: dict[str, Noise] = {
 
 @dataclass(frozen=True)
 class TimeFigures:
-    """Starts of words against the truth."""
+    """Starts of words against the truth; None where no word was understood."""
 
     words: int
-    share_within_tolerance: float
-    median_s: float
-    p95_absolute_s: float
+    share_within_tolerance: float | None
+    median_s: float | None
+    p95_absolute_s: float | None
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Evaluation:
         figures: dict[str, Any] = asdict(self)
         figures["confusions"] = self.confusions.tolist()
         figures["word_error_rates"] = {name: one.rate for name, one in self.word_errors.items()}
-        return json.dumps(figures, indent=1)
+        return json.dumps(figures, indent=1, allow_nan=False)
 
 
 class Evaluator:
@@ -177,9 +176,9 @@ def count_by_speaker(trials: Sequence[Trial], heard: Sequence[Heard]) -> dict[st
 
 
 def summarize_times(errors_s: npt.NDArray[np.float64]) -> TimeFigures:
-    """Figures of the errors of the words' starts; not a number when no word was understood."""
+    """Figures of the errors of the words' starts."""
     if not len(errors_s):
-        return TimeFigures(0, math.nan, math.nan, math.nan)
+        return TimeFigures(0, None, None, None)
     return TimeFigures(
         words=len(errors_s),
         share_within_tolerance=float((np.abs(errors_s) <= TIME_TOLERANCE_SECONDS).mean()),

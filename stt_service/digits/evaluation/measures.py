@@ -33,14 +33,18 @@ class WordErrors:
 
 @dataclass(frozen=True)
 class PauseFigures:
-    """How well the 2 s head ends turns; shares are of 80 ms steps."""
+    """How well the 2 s head ends turns; shares are of 80 ms steps.
+
+    Median and 95th percentile are of the seconds from a turn's last word to its pause, None where
+    no turn was ended.
+    """
 
     turns: int
     turns_ended_once: int
     turns_ended_never: int
     pauses_within_turns: int
-    median_s: float
-    p95_s: float
+    median_s: float | None
+    p95_s: float | None
     share_within_words: float
     share_between_words: float
 
@@ -139,8 +143,8 @@ def measure_pauses(trials: Sequence[Trial], heard: Sequence[Heard], head: int) -
         turns_ended_once=ended.count(1),
         turns_ended_never=ended.count(0),
         pauses_within_turns=within_turns,
-        median_s=float(np.median(delays_s)) if delays_s else float("nan"),
-        p95_s=float(np.percentile(delays_s, 95)) if delays_s else float("nan"),
+        median_s=float(np.median(delays_s)) if delays_s else None,
+        p95_s=float(np.percentile(delays_s, 95)) if delays_s else None,
         share_within_words=float(np.concatenate(word_steps).mean()),
         share_between_words=float(np.concatenate(gap_steps).mean()),
     )

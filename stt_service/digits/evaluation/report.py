@@ -64,8 +64,8 @@ def _list_word_errors(evaluation: Evaluation) -> list[Figure]:
         ),
         Figure(
             f"starts within {TIME_TOLERANCE_SECONDS} s",
-            f"{times.share_within_tolerance:.2%}",
-            f"{times.words} words, median {times.median_s:+.3f} s",
+            _show(times.share_within_tolerance, ".2%"),
+            f"{times.words} words, median {_show(times.median_s, '+.3f')} s",
             "≥ 95 %",
         ),
     ]
@@ -104,8 +104,8 @@ def _list_pauses(evaluation: Evaluation) -> list[Figure]:
         Figure("pauses within turns", str(pauses.pauses_within_turns), turns, "0"),
         Figure(
             "pause after the last word, median",
-            f"{pauses.median_s:.2f} s",
-            f"p95 {pauses.p95_s:.2f} s",
+            f"{_show(pauses.median_s, '.2f')} s",
+            f"p95 {_show(pauses.p95_s, '.2f')} s",
             "≤ 0.6 s",
         ),
         Figure("2 s head within words", f"{pauses.share_within_words:.2%}", "of the time", "0"),
@@ -129,3 +129,7 @@ def _list_pauses(evaluation: Evaluation) -> list[Figure]:
             f"{hesitations.hesitations} hesitations of {shortest_s} to {longest_s} s",
         ),
     ]
+
+
+def _show(figure: float | None, form: str) -> str:
+    return "-" if figure is None else format(figure, form)

@@ -69,6 +69,13 @@ def test_a_turn_that_is_ended_once_and_soon_is_measured_so() -> None:
     assert figures.share_within_words == figures.share_between_words == 0.0
 
 
+def test_turns_that_are_never_ended_have_no_delay() -> None:
+    trial = make_trial([("one", 1.0, 1.4), ("two", 1.6, 2.0)])
+    figures = measure_pauses([trial], [listen_with_heads(trial, [])], head=2)
+    assert (figures.turns, figures.turns_ended_never) == (1, 1)
+    assert (figures.median_s, figures.p95_s) == (None, None)
+
+
 def test_a_pause_within_a_turn_and_one_within_a_word_are_seen() -> None:
     heard = listen_with_heads(TALK, [(1.5, 1.7), (2.0, 2.15)])
     figures = measure_pauses([TALK], [heard], head=2)

@@ -1,10 +1,12 @@
+import json
+from dataclasses import replace
 from io import StringIO
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from stt_service.digits.evaluation.evaluator import Evaluation, TimeFigures
+from stt_service.digits.evaluation.evaluator import Evaluation, TimeFigures, summarize_times
 from stt_service.digits.evaluation.measures import (
     HeadFigures,
     HesitationFigures,
@@ -47,3 +49,19 @@ def test_the_model_cards_table_is_markdown_with_aims(evaluation: Evaluation) -> 
     assert "| word errors, clean | 1.01% | 1188 words | ≤ 2 % |" in lines
     assert "| 0.5 s head: gaps predicted | 71 of 72 | false in 9 of 287 shorter gaps |  |" in lines
     assert {line.count("|") for line in lines} == {5}
+
+
+def test_figures_that_do_not_exist_are_null_in_the_json_and_dashes_in_the_table(
+    evaluation: Evaluation,
+) -> None:
+    deaf = replace(
+        evaluation,
+        times=summarize_times(np.zeros(0)),
+        pauses=replace(evaluation.pauses, median_s=None, p95_s=None),
+    )
+    figures = json.loads(deaf.to_json(), parse_constant=pytest.fail)
+    assert figures["times"]["median_s"] is None
+    assert figures["pauses"]["p95_s"] is None
+    assert "| pause after the last word, median | - s | p95 - s | ≤ 0.6 s |" in write_markdown(
+        list_figures(deaf)
+    )
