@@ -14,8 +14,8 @@ FIGURES_NAME = "evaluation.md"
 CHECKPOINT_NAME = "checkpoint"
 
 EPILOG = """\
-Everything, from recordings to a measured checkpoint (three hours on two cores, 4 GB of disk and 8
-of memory; stop and start at will):
+Everything, from recordings to a measured checkpoint (three to four hours on two cores, 4 GB
+of disk and 8 of memory; stop and start at will):
 
   python -m stt_service.digits all --recordings free-spoken-digit-dataset/recordings --work work
 

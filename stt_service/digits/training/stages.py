@@ -41,10 +41,10 @@ model that hears many other words says nothing."""
 ALL_WORDS = Stage(speech_weight=4.0)
 
 MUCH_NOISE = Stage(
-    Habits(speechless_share=0.25, mostly_other_words_share=0.6),
+    Habits(speechless_share=0.35, mostly_other_words_share=0.6),
     Conditions(noise_snr_db=(0.0, 25.0), noise_floor_dbfs=(-85.0, -10.0)),
     noise_repeats=4,
-    padding_weight=1.5,
+    padding_weight=2.5,
     speech_weight=4.0,
 )
 """Noise, music and murmur louder than in the stages before, and more of them than can be learnt by
