@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
 import os
 from collections.abc import Mapping
@@ -11,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stt.channel import Credentials, Endpoint
+from stt.address import is_loopback, split_host_port
+from stt.channel import Endpoint
+from stt.environment import KEY_VARIABLE, SECRET_VARIABLE, read_credentials
 
 MIB = 1024 * 1024
 PING_INTERVAL_S = 3.0
 BUFFER_BYTES = 12 * MIB
 """Two minutes of float32 audio at 24 kHz: a voice is never held up by a cold start."""
-
-KEY_VARIABLE = "MODAL_KEY"
-SECRET_VARIABLE = "MODAL_SECRET"
 
 _log = logging.getLogger(__name__)
 
@@ -41,11 +39,10 @@ class HttpAddress:
         """Read `HOST:PORT`. Raises ValueError."""
         complaint = f"The address {address!r} must be HOST:PORT, like 127.0.0.1:8000."
         try:
-            parts = urlsplit(f"//{address}")
-            host, port = parts.hostname, parts.port
+            host, port = split_host_port(address)
         except ValueError as error:
             raise ValueError(complaint) from error
-        if not host or port is None or parts.path or parts.username:
+        if port is None:
             raise ValueError(complaint)
         return cls(host, port)
 
@@ -100,14 +97,6 @@ def config_from_arguments(
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host, by name or number, is this machine itself."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 def parse_upstream(
     address: str,
     ca_file: str | None = None,
@@ -132,12 +121,3 @@ def parse_upstream(
         )
         return Endpoint.parse(address, None, roots)
     return endpoint
-
-
-def read_credentials(environment: Mapping[str, str]) -> Credentials | None:
-    """The proxy auth token of the environment, or None. Raises ValueError for half of one."""
-    key, secret = environment.get(KEY_VARIABLE, ""), environment.get(SECRET_VARIABLE, "")
-    if bool(key) != bool(secret):
-        missing = SECRET_VARIABLE if key else KEY_VARIABLE
-        raise ValueError(f"{missing} is not set. A proxy auth token has both a key and a secret.")
-    return Credentials(key, secret) if key else None

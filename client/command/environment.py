@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stt.endpoint import Credentials
+from stt.environment import read_credentials, read_variable
 
 MODAL_HOST = "{workspace}--kyutai-stt-rust-kyutaisttrustservice-serve.modal.run"
 
@@ -20,13 +21,8 @@ class Environment:
 
     @classmethod
     def read(cls, variables: Mapping[str, str] = os.environ) -> Environment:
-        """Empty variables count as unset. Raises ValueError for half a token."""
-        key, secret = variables.get("MODAL_KEY"), variables.get("MODAL_SECRET")
-        if bool(key) != bool(secret):
-            missing = "MODAL_SECRET" if key else "MODAL_KEY"
-            raise ValueError(f"{missing} is not set; a proxy auth token has a key and a secret.")
-        credentials = Credentials(key, secret) if key and secret else None
-        return cls(variables.get("MODAL_WORKSPACE") or None, credentials)
+        """Empty variables count as unset. Raises ValueError for a value that cannot be meant."""
+        return cls(read_variable(variables, "MODAL_WORKSPACE"), read_credentials(variables))
 
     @property
     def websocket_url(self) -> str | None:

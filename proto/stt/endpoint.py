@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from stt.address import is_loopback, join_host_port
+
 DEFAULT_PORT = 50051
 DEFAULT_TLS_PORT = 443
 
 _PLAIN_SCHEMES = frozenset({"http", "grpc"})
 _TLS_SCHEMES = frozenset({"https", "grpcs"})
-_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,12 @@ class Endpoint:
     @property
     def target(self) -> str:
         """`host:port` as gRPC writes it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return join_host_port(self.host, self.port)
 
     @property
     def is_loopback(self) -> bool:
         """Whether the service runs on this machine."""
-        return self.host in _LOOPBACK_HOSTS
+        return is_loopback(self.host)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

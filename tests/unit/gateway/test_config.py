@@ -9,7 +9,6 @@ from gateway.config import (
     HttpAddress,
     config_from_arguments,
     parse_upstream,
-    read_credentials,
 )
 from stt.endpoint import Endpoint
 
@@ -78,18 +77,6 @@ def test_what_is_no_http_address(text: str):
 
 
 class TestCredentials:
-    def test_none_and_both(self):
-        assert read_credentials({}) is None
-        assert read_credentials({"MODAL_KEY": "", "MODAL_SECRET": ""}) is None
-        credentials = read_credentials(KEYS)
-        assert credentials is not None
-        assert (credentials.key, credentials.secret) == ("wk-1", "ws-1")
-
-    @pytest.mark.parametrize(("given", "missing"), [("KEY", "SECRET"), ("SECRET", "KEY")])
-    def test_half_is_refused(self, given: str, missing: str):
-        with pytest.raises(ValueError, match=f"MODAL_{missing} is not set"):
-            read_credentials({f"MODAL_{given}": "x"})
-
     @pytest.mark.parametrize("address", ["https://example.com", "127.0.0.1:50051"])
     def test_they_go_over_tls_and_to_this_machine(self, address: str):
         assert parse_upstream(address, environment=KEYS).credentials is not None

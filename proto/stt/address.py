@@ -1,0 +1,31 @@
+"""HOST:PORT, and whether a host is this machine: one rule for everything that takes an address."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+
+def split_host_port(address: str) -> tuple[str, int | None]:
+    """Host and port of `HOST`, `HOST:PORT` or `[IPv6]:PORT`, the host without brackets.
+
+    Raises ValueError, which names nothing: the caller knows what the address is for.
+    """
+    parts = urlsplit(f"//{address}")
+    host, port = parts.hostname, parts.port
+    if not host or parts.path or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    return host, port
+
+
+def join_host_port(host: str, port: int) -> str:
+    """`HOST:PORT`, with the brackets that an IPv6 address needs."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or number, is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
