@@ -20,7 +20,8 @@ from stt_service.engine.errors import (
     NotServing,
 )
 from stt_service.engine.events import Final
-from stt_service.engine.session import Session, SessionOptions
+from stt_service.engine.options import SessionOptions
+from stt_service.engine.session import Session
 from stt_service.metrics import Metrics, SessionMeter
 from stt_service.translation import (
     STATUS_DETAILS_KEY,

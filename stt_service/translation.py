@@ -17,8 +17,9 @@ from stt_service.engine.errors import (
     NotServing,
 )
 from stt_service.engine.events import Final, Flushed, Pause, Token, Word
+from stt_service.engine.options import DEFAULT_IDLE_TIMEOUT_S, SessionOptions
 from stt_service.engine.pauses import DEFAULT_PAUSE_S, DEFAULT_THRESHOLD
-from stt_service.engine.session import DEFAULT_IDLE_TIMEOUT_S, SessionOptions, Update
+from stt_service.engine.session import Update
 
 # The first class that an error is an instance of decides.
 STATUS_CODES: tuple[tuple[type[EngineError], grpc.StatusCode], ...] = (

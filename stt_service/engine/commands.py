@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stt_service.engine.frames import Frame
-from stt_service.engine.session_state import Mark, SessionSettings
+from stt_service.engine.options import SessionOptions
+from stt_service.engine.session_state import Mark
 from stt_service.engine.slots import Lease
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Lease a slot; the answer is in the session's delivery."""
+    """Lease a slot to a session, or refuse it; answered by an Answer."""
 
     session_id: str
-    settings: SessionSettings
+    options: SessionOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -14,14 +14,11 @@ from stt_service.engine.commands import Abandon, Close, Command, Drain, Open, Pu
 from stt_service.engine.errors import Draining, EngineDied, EngineError, WarmingUp
 from stt_service.engine.frames import Framer
 from stt_service.engine.model import BatchedModel, ModelInfo, StepOutput, StepPlan
-from stt_service.engine.pauses import check_threshold, choose_head
-from stt_service.engine.scheduler import Delivery, Scheduler
-from stt_service.engine.session import Session, SessionOptions
-from stt_service.engine.session_state import SessionSettings
+from stt_service.engine.options import SessionOptions
+from stt_service.engine.scheduler import Answer, Delivery, Scheduler
+from stt_service.engine.session import Session
 from stt_service.engine.slots import Lease
 
-# A model without delay still gets time for the network's jitter.
-MIN_STALL_TIMEOUT_S = 0.25
 STOP_TIMEOUT_S = 2.0
 
 
@@ -117,27 +114,22 @@ class Engine:
             info.sample_rate_hz,
             info.frame_samples,
         )
-        settings = SessionSettings()
-        if info.has_semantic_vad:
-            check_threshold(options.pause_threshold)
-            pause_head = choose_head(options.pause_s, info.pause_heads_s)
-            settings = SessionSettings(pause_head, options.pause_threshold)
+        options.check_against(info)
         session_id = uuid4().hex
-        lease = await self._lease_slot(session_id, settings)
+        lease = await self._lease_slot(session_id, options)
         try:
             # The engine may have begun to drain, or died, since the slot was leased.
             self._check_admission()
         except EngineError:
             self._inbox.put(Close(lease))
             raise
-        stall_timeout_s = options.stall_timeout_s or max(info.delay_s, MIN_STALL_TIMEOUT_S)
         session = Session(
             session_id,
             framer,
             push=lambda items: self._inbox.put(Push(lease, items)),
             on_close=partial(self._forget, session_id, lease),
             idle_timeout_s=options.idle_timeout_s,
-            stall_timeout_s=stall_timeout_s,
+            stall_timeout_s=options.resolve_stall_timeout_s(info),
         )
         self._sessions[session_id] = session
         self._idle.clear()
@@ -183,10 +175,10 @@ class Engine:
             case _:
                 raise Draining
 
-    async def _lease_slot(self, session_id: str, settings: SessionSettings) -> Lease:
+    async def _lease_slot(self, session_id: str, options: SessionOptions) -> Lease:
         opening: asyncio.Future[Lease] = self._loop.create_future()
         self._openings[session_id] = opening
-        self._inbox.put(Open(session_id, settings))
+        self._inbox.put(Open(session_id, options))
         try:
             return await opening
         except asyncio.CancelledError:
@@ -209,20 +201,24 @@ class Engine:
             return False
         return True
 
-    def _receive(self, deliveries: list[Delivery], step_ended_at: float) -> None:
-        for delivery in deliveries:
-            opening = self._openings.pop(delivery.session_id, None)
-            session = self._sessions.get(delivery.session_id)
-            if opening is not None and not opening.done():
-                self._answer(opening, delivery)
-            elif session is not None:
-                session.receive(delivery, step_ended_at if delivery.stepped else None)
+    def _receive(self, outcomes: Sequence[Answer | Delivery], step_ended_at: float) -> None:
+        for item in outcomes:
+            match item:
+                case Answer(session_id, outcome):
+                    self._answer(session_id, outcome)
+                case Delivery(session_id):
+                    session = self._sessions.get(session_id)
+                    if session is not None:
+                        session.receive(item, step_ended_at if item.stepped else None)
 
-    def _answer(self, opening: asyncio.Future[Lease], delivery: Delivery) -> None:
-        if delivery.lease is not None:
-            opening.set_result(delivery.lease)
-        elif delivery.refusal is not None:
-            opening.set_exception(delivery.refusal)
+    def _answer(self, session_id: str, outcome: Lease | EngineError) -> None:
+        opening = self._openings.pop(session_id, None)
+        if opening is None or opening.done():
+            return
+        if isinstance(outcome, Lease):
+            opening.set_result(outcome)
+        else:
+            opening.set_exception(outcome)
 
     def _refuse_openings(self, error: EngineError) -> None:
         for opening in self._openings.values():
@@ -261,25 +257,28 @@ class Engine:
 
     def _run_steps(self, model: BatchedModel) -> None:
         scheduler = Scheduler(model.info, model.slots)
-        plan: StepPlan | None = None
-        step_ended_at = time.time()
-        while self._take_commands(scheduler, wait=plan is None):
+        plan = scheduler.plan()
+        while (answers := self._take_commands(scheduler, wait=plan.is_idle)) is not None:
             plan = scheduler.plan()
-            if plan is not None:
+            if plan.is_idle:
+                self._deliver([*answers, *plan.deliveries])
+            else:
                 output = self._step(model, plan)
-                step_ended_at = time.time()
-                scheduler.apply(output)
-            self._deliver(scheduler.take_deliveries(), step_ended_at)
+                self._deliver([*answers, *scheduler.apply(plan, output)])
 
-    def _take_commands(self, scheduler: Scheduler, *, wait: bool) -> bool:
-        """Empty the inbox; wait for a command if there is nothing to step. False: stop."""
+    def _take_commands(self, scheduler: Scheduler, *, wait: bool) -> list[Answer] | None:
+        """Empty the inbox, first waiting for a command if there is nothing to step.
+
+        The answers to openings; None means stop.
+        """
+        answers: list[Answer] = []
         try:
             while True:
                 command = self._inbox.get(block=wait)
                 wait = False
                 match command:
-                    case Open(session_id, settings):
-                        scheduler.open(session_id, settings)
+                    case Open(session_id, options):
+                        answers.append(scheduler.open(session_id, options))
                     case Push(lease, items):
                         scheduler.push(lease, items)
                     case Close(lease):
@@ -289,9 +288,9 @@ class Engine:
                     case Drain():
                         scheduler.drain()
                     case Stop():
-                        return False
+                        return None
         except Empty:
-            return True
+            return answers
 
     def _step(self, model: BatchedModel, plan: StepPlan) -> StepOutput:
         started = time.perf_counter()
@@ -300,7 +299,7 @@ class Engine:
             self._on_step(StepReport(plan, output, time.perf_counter() - started))
         return output
 
-    def _deliver(self, deliveries: list[Delivery], step_ended_at: float) -> None:
+    def _deliver(self, outcomes: Sequence[Answer | Delivery]) -> None:
         # One wake-up of the loop for all sessions of a step.
-        if deliveries:
-            self._loop.call_soon_threadsafe(self._receive, deliveries, step_ended_at)
+        if outcomes:
+            self._loop.call_soon_threadsafe(self._receive, outcomes, time.time())

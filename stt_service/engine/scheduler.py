@@ -1,7 +1,7 @@
 """Who is stepped next, and what each step means for whom. Pure: no thread, no clock, no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,56 +9,75 @@ from stt_service.engine.errors import Draining, EngineError, NoFreeSlot
 from stt_service.engine.events import Event
 from stt_service.engine.frames import Frame
 from stt_service.engine.model import ModelInfo, StepOutput, StepPlan
-from stt_service.engine.session_state import Mark, SessionSettings, SessionState
+from stt_service.engine.options import SessionOptions
+from stt_service.engine.session_state import Mark, SessionState
 from stt_service.engine.slots import Lease, SlotTable
 
 
-@dataclass(slots=True)
-class Delivery:
-    """What one session is told after one turn of the engine.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How the opening of a session went: its lease, or why it has none."""
 
-    `lease` or `refusal` answers an opening. Since the opening, `items_done` frames
-    and marks were worked off and `processed_s` of the audio was heard. `stepped`
-    says whether the turn made a step for this session.
+    session_id: str
+    outcome: Lease | EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one session is told.
+
+    Since its opening, `items_done` frames and marks were worked off and `processed_s` of its audio
+    was heard. `stepped` says whether a step made the events, or a mark that needed none.
     """
 
     session_id: str
-    lease: Lease | None = None
-    refusal: EngineError | None = None
-    events: list[Event] = field(default_factory=list[Event])
-    items_done: int = 0
-    processed_s: float = 0.0
-    stepped: bool = False
+    events: list[Event]
+    items_done: int
+    processed_s: float
+    stepped: bool
+
+
+@dataclass(frozen=True)
+class Plan(StepPlan):
+    """A step, who is stepped in it, and what can be delivered without it.
+
+    `frames` holds, for each stepped slot, its lease and the frame in its row of `pcm`. An idle plan
+    steps nobody.
+    """
+
+    frames: tuple[tuple[Lease, Frame], ...]
+    deliveries: tuple[Delivery, ...]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has a frame."""
+        return not self.frames
 
 
 class Scheduler:
     """Leases slots to sessions and batches one frame of each into a step.
 
-    Use: any number of `open`, `push`, `close`; then `plan`; if it gives a plan,
-    step it and `apply` the output; then `take_deliveries`.
+    Use: any number of `open`, `push`, `close`; then `plan`; step the plan unless it is idle; then
+    `apply` it with the step's output.
     """
 
     def __init__(self, info: ModelInfo, slots: int) -> None:
         self._info = info
         self._table = SlotTable(slots)
         self._states: dict[Lease, SessionState] = {}
-        self._stepping: list[tuple[Lease, Frame]] = []
-        self._deliveries: dict[str, Delivery] = {}
         self._draining = False
         # One buffer for all steps: a masked slot's row keeps what it had, which nobody reads.
         self._pcm = np.zeros((slots, 1, info.frame_samples), dtype=np.float32)
 
-    def open(self, session_id: str, settings: SessionSettings) -> None:
-        """Lease a slot to a new session, or refuse; the answer is in its delivery."""
-        delivery = self._deliver_to(session_id)
+    def open(self, session_id: str, options: SessionOptions) -> Answer:
+        """Lease a slot to a new session, or refuse it."""
         if self._draining:
-            delivery.refusal = Draining()
-            return
-        delivery.lease = self._table.lease()
-        if delivery.lease is None:
-            delivery.refusal = NoFreeSlot(self._table.total)
-            return
-        self._states[delivery.lease] = SessionState(session_id, settings, self._info)
+            return Answer(session_id, Draining())
+        lease = self._table.lease()
+        if lease is None:
+            return Answer(session_id, NoFreeSlot(self._table.total))
+        self._states[lease] = SessionState(session_id, options, self._info)
+        return Answer(session_id, lease)
 
     def push(self, lease: Lease, items: Sequence[Frame | Mark]) -> None:
         """Queue frames and marks; those of a session that has ended are dropped."""
@@ -81,30 +100,33 @@ class Scheduler:
         """Refuse every session from now on."""
         self._draining = True
 
-    def plan(self) -> StepPlan | None:
-        """Take one frame from every session that has one; None if none has."""
+    def plan(self) -> Plan:
+        """Complete the marks that need no step, and take one frame from every session that has
+        one."""
         active = np.zeros(self._table.total, dtype=np.bool_)
         reset = np.zeros(self._table.total, dtype=np.bool_)
-        self._stepping = []
+        frames: list[tuple[Lease, Frame]] = []
+        deliveries: list[Delivery] = []
         for lease, state in list(self._states.items()):
-            marks_before = state.items_done
+            items_done = state.items_done
             events = state.reach_marks()
-            if state.items_done > marks_before:
-                self._settle(lease, state, events)
+            if state.items_done > items_done:
+                deliveries.append(self._deliver(lease, state, events, stepped=False))
             if state.finished:
                 continue
             frame = state.take_frame()
             if frame is None:
                 continue
-            self._stepping.append((lease, frame))
+            frames.append((lease, frame))
             self._pcm[lease.slot, 0] = frame.pcm
             active[lease.slot] = True
             reset[lease.slot] = not state.stepped
-        return StepPlan(self._pcm, active, reset) if self._stepping else None
+        return Plan(self._pcm, active, reset, tuple(frames), tuple(deliveries))
 
-    def apply(self, output: StepOutput) -> None:
-        """Turn the output of the planned step into deliveries."""
-        for lease, frame in self._stepping:
+    def apply(self, plan: Plan, output: StepOutput) -> list[Delivery]:
+        """All deliveries of a plan that was stepped, each session's in order."""
+        deliveries = [*plan.deliveries]
+        for lease, frame in plan.frames:
             state = self._states[lease]
             events = state.apply(
                 frame,
@@ -112,22 +134,12 @@ class Scheduler:
                 float(output.probabilities[lease.slot]),
                 output.pauses[lease.slot],
             )
-            self._settle(lease, state, events)
-            self._deliver_to(state.session_id).stepped = True
-        self._stepping = []
-
-    def take_deliveries(self) -> list[Delivery]:
-        """Everything to tell since the last call, one delivery for each session."""
-        deliveries, self._deliveries = list(self._deliveries.values()), {}
+            deliveries.append(self._deliver(lease, state, events, stepped=True))
         return deliveries
 
-    def _settle(self, lease: Lease, state: SessionState, events: list[Event]) -> None:
-        delivery = self._deliver_to(state.session_id)
-        delivery.events += events
-        delivery.items_done = state.items_done
-        delivery.processed_s = state.processed_s
+    def _deliver(
+        self, lease: Lease, state: SessionState, events: list[Event], *, stepped: bool
+    ) -> Delivery:
         if state.finished:
             self.close(lease)
-
-    def _deliver_to(self, session_id: str) -> Delivery:
-        return self._deliveries.setdefault(session_id, Delivery(session_id))
+        return Delivery(state.session_id, events, state.items_done, state.processed_s, stepped)

@@ -4,16 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from stt_service.engine.errors import EngineError, IdleTimeout, InvalidOptions
 from stt_service.engine.events import Event, Final
 from stt_service.engine.frames import Frame, Framer
-from stt_service.engine.pauses import DEFAULT_PAUSE_S, DEFAULT_THRESHOLD
 from stt_service.engine.scheduler import Delivery
 from stt_service.engine.session_state import Finish, Flush, Mark, Stall
+from stt_service.engine.silence import SilenceWatch
 
-DEFAULT_IDLE_TIMEOUT_S = 10.0
-MAX_IDLE_TIMEOUT_S = 600.0
 # Audio is read no further while this many frames and marks wait for the model: 4 s.
 MAX_ITEMS_WAITING = 50
 # Nor while this many updates wait for the caller to read them.
@@ -22,29 +21,17 @@ MAX_UPDATES_WAITING = 512
 MAX_FLUSH_ID_LENGTH = 256
 
 
-@dataclass(frozen=True)
-class SessionOptions:
-    """What the caller wants. `sample_rate_hz` 0 is the model's rate, `stall_timeout_s` None its
-    delay. InvalidOptions where a number is out of range."""
+class Phase(Enum):
+    """Where a session is in its life; it only goes forward."""
 
-    encoding: str = "pcm_f32le"
-    sample_rate_hz: int = 0
-    pause_s: float = DEFAULT_PAUSE_S
-    pause_threshold: float = DEFAULT_THRESHOLD
-    idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
-    stall_timeout_s: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.idle_timeout_s <= MAX_IDLE_TIMEOUT_S:
-            raise InvalidOptions(
-                "idle_timeout",
-                f"idle_timeout is {self.idle_timeout_s:g} s; "
-                f"it must be above 0 and at most {MAX_IDLE_TIMEOUT_S:g} s",
-            )
-        if self.stall_timeout_s is not None and self.stall_timeout_s <= 0:
-            raise InvalidOptions(
-                "stall_timeout", f"stall_timeout is {self.stall_timeout_s:g} s, not above 0"
-            )
+    OPEN = 1
+    """Takes audio and flushes."""
+    FINISHING = 2
+    """Takes no more; the last words are on their way."""
+    OVER = 3
+    """Says nothing new; what it said can still be read."""
+    CLOSED = 4
+    """Has no slot any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,45 +69,43 @@ class Session:
         self._framer = framer
         self._push_items = push
         self._on_close = on_close
-        self._idle_timeout_s = idle_timeout_s
-        self._stall_timeout_s = stall_timeout_s
+        self._phase = Phase.OPEN
+        self._error: EngineError | None = None
         self._items_pushed = 0
         self._items_done = 0
         # Bounded: items that wait are, and each makes a few updates at most.
         self._updates: deque[Update] = deque()
-        self._changed = asyncio.Event()
-        self._pushing = False
-        self._input_ended = False
-        self._over = False
-        self._closed = False
-        self._error: EngineError | None = None
         self._processed_s = 0.0
-        self._loop = asyncio.get_running_loop()
-        self._audio_at = self._loop.time()
-        self._waiting_for_room = False
-        self._stalled = True
-        self._silence_timer = self._loop.call_later(idle_timeout_s, self._watch_silence)
+        self._changed = asyncio.Event()
+        # Calls of `push_audio` in progress, and calls that wait for room: none or one each.
+        self._pushing = 0
+        self._waiting_for_room = 0
+        self._silence = SilenceWatch(
+            stall_timeout_s,
+            idle_timeout_s,
+            on_stall=lambda: self._push([*self._framer.cut_rest(), Stall()]),
+            on_idle=lambda: self.finish(IdleTimeout(idle_timeout_s)),
+        )
 
     async def push_audio(self, data: bytes) -> None:
         """Hand over audio of any length; waits while the session's buffer is full.
 
         Raises InvalidAudio, and whatever ended the session meanwhile.
         """
-        if self._input_ended:
+        if self._phase is not Phase.OPEN:
             return
-        self._pushing = True
+        self._pushing += 1
         try:
             received_s = self._framer.received_s
             for frames in self._framer.push(data):
                 # A message without a sample is no audio: it does not keep the session alive.
                 if self._framer.received_s > received_s:
-                    self._note_audio()
+                    self._silence.note_audio()
                 await self._wait_for_room()
                 self._push(frames)
         finally:
-            self._pushing = False
-        if self._input_ended:
-            self._push_finish()
+            self._pushing -= 1
+        self._push_finish_if_due()
 
     async def flush(self, flush_id: str) -> None:
         """Ask for every word of the audio pushed so far, then Flushed."""
@@ -130,20 +115,17 @@ class Session:
                 f"flush_id has {len(flush_id)} characters; at most {MAX_FLUSH_ID_LENGTH} are kept",
             )
         await self._wait_for_room()
-        if self._input_ended:
-            return
-        self._push([*self._framer.cut_rest(), Flush(flush_id)])
+        if self._phase is Phase.OPEN:
+            self._push([*self._framer.cut_rest(), Flush(flush_id)])
 
     def finish(self, reason: EngineError | None = None) -> None:
         """End the audio: the last words and Final follow, then `reason` is raised if given."""
-        if self._input_ended:
+        if self._phase is not Phase.OPEN:
             return
-        self._input_ended = True
+        self._phase = Phase.FINISHING
         self._error = self._error or reason
-        self._silence_timer.cancel()
-        # A message that is still being read belongs to what was said.
-        if not self._pushing:
-            self._push_finish()
+        self._silence.stop()
+        self._push_finish_if_due()
 
     def fail(self, error: EngineError) -> None:
         """End the session now: what has arrived can still be read, then `error` is raised."""
@@ -152,10 +134,10 @@ class Session:
 
     def close(self) -> None:
         """Free the slot, whatever the state; words still due are dropped."""
-        if self._closed:
+        if self._phase is Phase.CLOSED:
             return
-        self._closed = True
         self._end()
+        self._phase = Phase.CLOSED
         self._on_close()
 
     def receive(self, delivery: Delivery, step_ended_at: float | None) -> None:
@@ -191,7 +173,7 @@ class Session:
 
     async def __anext__(self) -> Update:
         while not self._updates:
-            if self._over:
+            if self._is_over:
                 raise self._error or StopAsyncIteration
             await self._wait_for_change()
         update = self._updates.popleft()
@@ -199,17 +181,24 @@ class Session:
             self._wake()
         return update
 
-    def _push_finish(self) -> None:
-        self._push([*self._framer.cut_rest(), Finish()])
+    def _push_finish_if_due(self) -> None:
+        # A message that is still being read belongs to what was said.
+        if self._phase is Phase.FINISHING and not self._pushing:
+            self._push([*self._framer.cut_rest(), Finish()])
 
     def _push(self, items: Sequence[Frame | Mark]) -> None:
-        if items and not self._over:
+        if items and not self._is_over:
             self._items_pushed += len(items)
             self._push_items(items)
 
+    @property
+    def _is_over(self) -> bool:
+        return self._phase in (Phase.OVER, Phase.CLOSED)
+
     def _end(self) -> None:
-        self._over = self._input_ended = True
-        self._silence_timer.cancel()
+        if self._phase is not Phase.CLOSED:
+            self._phase = Phase.OVER
+        self._silence.stop()
         self._wake()
 
     def _wake(self) -> None:
@@ -222,40 +211,16 @@ class Session:
         await self._changed.wait()
 
     async def _wait_for_room(self) -> None:
-        self._waiting_for_room = True
-        try:
-            while not self._over and not self._has_room():
-                await self._wait_for_change()
-                # Who is held back is not silent.
-                self._audio_at = self._loop.time()
-        finally:
-            self._waiting_for_room = False
-        if self._over and self._error is not None:
+        if not self._is_over and not self._has_room():
+            self._waiting_for_room += 1
+            try:
+                with self._silence.held_back():
+                    while not self._is_over and not self._has_room():
+                        await self._wait_for_change()
+            finally:
+                self._waiting_for_room -= 1
+        if self._is_over and self._error is not None:
             raise self._error
 
     def _has_room(self) -> bool:
         return self.items_waiting < MAX_ITEMS_WAITING and len(self._updates) < MAX_UPDATES_WAITING
-
-    def _note_audio(self) -> None:
-        self._audio_at = self._loop.time()
-        if self._stalled and not self._input_ended:
-            self._stalled = False
-            self._silence_timer.cancel()
-            timeout_s = min(self._stall_timeout_s, self._idle_timeout_s)
-            self._silence_timer = self._loop.call_later(timeout_s, self._watch_silence)
-
-    def _watch_silence(self) -> None:
-        """Flush when audio stalls, end when it stays away. One timer, set anew when it fires."""
-        now = self._loop.time()
-        if self._waiting_for_room:
-            self._audio_at = now
-        silent_for_s = now - self._audio_at
-        if silent_for_s >= self._idle_timeout_s:
-            self.finish(IdleTimeout(self._idle_timeout_s))
-            return
-        if not self._stalled and silent_for_s >= self._stall_timeout_s:
-            self._stalled = True
-            self._push([*self._framer.cut_rest(), Stall()])
-        timeout_s = self._idle_timeout_s if self._stalled else self._stall_timeout_s
-        due = self._audio_at + min(timeout_s, self._idle_timeout_s)
-        self._silence_timer = self._loop.call_at(due, self._watch_silence)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from stt_service.engine.events import Event, Final, Flushed, Pause, Token
 from stt_service.engine.frames import Frame
 from stt_service.engine.model import FloatArray, ModelInfo
-from stt_service.engine.pauses import DEFAULT_THRESHOLD, PauseDetector
+from stt_service.engine.options import SessionOptions
+from stt_service.engine.pauses import PauseDetector, choose_head
 from stt_service.engine.timeline import Timeline
 from stt_service.engine.words import WordAssembler
 
@@ -37,14 +38,6 @@ class Finish:
 Mark = Flush | Stall | Finish
 
 
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """What a session asks of the model thread; no pause head means no pauses."""
-
-    pause_head: int | None = None
-    pause_threshold: float = DEFAULT_THRESHOLD
-
-
 class SessionState:
     """Takes frames and marks in order, gives out one frame a step, and turns steps into events.
 
@@ -53,18 +46,21 @@ class SessionState:
     its tail: the count is the slot's own.
     """
 
-    def __init__(self, session_id: str, settings: SessionSettings, info: ModelInfo) -> None:
+    def __init__(self, session_id: str, options: SessionOptions, info: ModelInfo) -> None:
         self.session_id = session_id
         self.stepped = False
         self.finished = False
         # Frames heard and marks completed: as many make room for new ones.
         self.items_done = 0
         self._info = info
-        self._settings = settings
         self._queue: deque[Frame | Mark] = deque()
         self._timeline = Timeline(info)
         self._words = WordAssembler(info, self._timeline)
-        self._pauses = PauseDetector(settings.pause_threshold)
+        self._pauses = PauseDetector(options.pause_threshold)
+        # None where the model has no VAD: it reports no pauses.
+        self._pause_head = (
+            choose_head(options.pause_s, info.pause_heads_s) if info.has_semantic_vad else None
+        )
         self._silence_left = info.prefix_steps
         self._extension_left = 0
         self._mark: Mark | None = None
@@ -133,14 +129,14 @@ class SessionState:
         return mark
 
     def _detect_pause(self, frame: Frame, events: list[Event], pauses: FloatArray) -> list[Event]:
-        if self._settings.pause_head is None:
+        if self._pause_head is None:
             return []
         if any(isinstance(event, Token) for event in events):
             self._pauses.note_speech()
         # The silence of a stall is real, the speaker sends nothing; that of a flush is made up.
         if frame.is_silence and not isinstance(self._mark, Stall):
             return []
-        if not self._pauses.feed(float(pauses[self._settings.pause_head])):
+        if not self._pauses.feed(float(pauses[self._pause_head])):
             return []
         return [Pause(self._timeline.heard_s)]
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from stt.v1 import stt_pb2
 from stt_service.engine import errors
 from stt_service.engine.events import Final, Flushed, Pause, Token, Word
-from stt_service.engine.session import SessionOptions, Update
+from stt_service.engine.options import SessionOptions
+from stt_service.engine.session import Update
 from stt_service.translation import (
     read_options,
     read_recording_options,

@@ -13,7 +13,8 @@ from stt_service.digits.vocabulary import FRAME_SAMPLES
 from stt_service.engine.engine import Engine, StepReport
 from stt_service.engine.events import Pause, Word
 from stt_service.engine.model import BatchedModel
-from stt_service.engine.session import Session, SessionOptions
+from stt_service.engine.options import SessionOptions
+from stt_service.engine.session import Session
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from stt_service.config import DIGITS_CHECKPOINT
 from stt_service.engine.engine import Engine, StepReport
 from stt_service.engine.model import StepOutput, StepPlan
 from stt_service.engine.moshi_model import MoshiModel, find_checkpoint
-from stt_service.engine.session import Session, SessionOptions, Update
+from stt_service.engine.options import SessionOptions
+from stt_service.engine.session import Session, Update
 
 SLOTS = 8
 FRAME_SAMPLES = 1920

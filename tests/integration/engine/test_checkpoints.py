@@ -25,7 +25,7 @@ from stt_service.engine.moshi_model import (
     find_checkpoint,
     read_pieces,
 )
-from stt_service.engine.session import SessionOptions
+from stt_service.engine.options import SessionOptions
 
 
 def copy_checkpoint(directory: Path, **changes) -> Path:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from stt_service.engine.engine import Engine
-from stt_service.engine.session import SessionOptions
+from stt_service.engine.options import SessionOptions
 from tests.integration.engine.harness import FRAME_SAMPLES, SLOTS, PlainLoop, Recorder
 from tests.support import load_recordings
 

@@ -17,7 +17,8 @@ from stt_service.engine.errors import (
 )
 from stt_service.engine.events import Final, Flushed, Pause, Token, Word
 from stt_service.engine.moshi_model import MoshiModel
-from stt_service.engine.session import MAX_ITEMS_WAITING, SessionOptions
+from stt_service.engine.options import SessionOptions
+from stt_service.engine.session import MAX_ITEMS_WAITING
 from tests.integration.engine.harness import (
     SLOTS,
     FailingModel,

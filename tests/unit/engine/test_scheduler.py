@@ -1,4 +1,5 @@
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import strategies as st
 
 from stt_service.engine.errors import Draining, NoFreeSlot
 from stt_service.engine.events import Event, Final, Flushed, Pause, Token, Word
-from stt_service.engine.scheduler import Scheduler
-from stt_service.engine.session_state import Finish, Flush, SessionSettings, Stall
+from stt_service.engine.options import SessionOptions
+from stt_service.engine.scheduler import Delivery, Scheduler
+from stt_service.engine.session_state import Finish, Flush, Stall
 from stt_service.engine.slots import Lease
 from tests.unit.engine.models import (
     END_OF_PADDING,
@@ -25,16 +27,6 @@ from tests.unit.engine.models import (
 TAIL_STEPS = 10
 
 
-@dataclass
-class Listener:
-    """What one session was told."""
-
-    lease: Lease | None = None
-    refusal: Exception | None = None
-    events: list[Event] = field(default_factory=list)
-    items_done: int = 0
-
-
 class Bench:
     """A scheduler with a model that says the same id to everyone."""
 
@@ -42,23 +34,23 @@ class Bench:
         self.info = make_info(**info)
         self.slots = slots
         self.scheduler = Scheduler(self.info, slots)
-        self.listeners: dict[str, Listener] = {}
+        self.heard: dict[str, list[Event]] = defaultdict(list)
+        self.items_done: dict[str, int] = {}
         self.plans = []
 
-    def open(self, name: str, **settings) -> Lease:
-        self.scheduler.open(name, SessionSettings(**settings))
-        self.deliver()
-        lease = self.listeners[name].lease
-        assert lease is not None
-        return lease
+    def open(self, name: str, **options) -> Lease:
+        answer = self.scheduler.open(name, SessionOptions(**options))
+        assert isinstance(answer.outcome, Lease)
+        return answer.outcome
 
     def step(self, text_id: int = PADDING, pause: float = 0.0) -> bool:
         plan = self.scheduler.plan()
-        if plan is not None:
-            self.plans.append((plan.active.copy(), plan.reset.copy()))
-            self.scheduler.apply(make_output([text_id] * self.slots, pause))
-        self.deliver()
-        return plan is not None
+        if plan.is_idle:
+            self.tell(plan.deliveries)
+            return False
+        self.plans.append((plan.active.copy(), plan.reset.copy()))
+        self.tell(self.scheduler.apply(plan, make_output([text_id] * self.slots, pause)))
+        return True
 
     def run(self, limit: int = 1000) -> int:
         steps = 0
@@ -67,13 +59,10 @@ class Bench:
             assert steps < limit
         return steps
 
-    def deliver(self) -> None:
-        for delivery in self.scheduler.take_deliveries():
-            listener = self.listeners.setdefault(delivery.session_id, Listener())
-            listener.lease = delivery.lease or listener.lease
-            listener.refusal = delivery.refusal
-            listener.events += delivery.events
-            listener.items_done = delivery.items_done
+    def tell(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self.heard[delivery.session_id] += delivery.events
+            self.items_done[delivery.session_id] = delivery.items_done
 
 
 def test_one_frame_for_every_slot_that_has_one() -> None:
@@ -120,9 +109,7 @@ def test_without_work_there_is_no_plan() -> None:
 def test_a_full_table_refuses_and_a_freed_slot_is_usable_at_once() -> None:
     bench = Bench(slots=1)
     lease = bench.open("a")
-    bench.scheduler.open("b", SessionSettings())
-    bench.deliver()
-    assert isinstance(bench.listeners["b"].refusal, NoFreeSlot)
+    assert isinstance(bench.scheduler.open("b", SessionOptions()).outcome, NoFreeSlot)
     bench.scheduler.close(lease)
     assert bench.open("c").slot == lease.slot
 
@@ -140,11 +127,10 @@ def test_draining_refuses_everyone_and_lets_the_others_finish() -> None:
     bench = Bench()
     lease = bench.open("a")
     bench.scheduler.drain()
-    bench.scheduler.open("b", SessionSettings())
+    assert isinstance(bench.scheduler.open("b", SessionOptions()).outcome, Draining)
     bench.scheduler.push(lease, [make_frame(), Finish()])
     bench.run()
-    assert isinstance(bench.listeners["b"].refusal, Draining)
-    assert isinstance(bench.listeners["a"].events[-1], Final)
+    assert isinstance(bench.heard["a"][-1], Final)
 
 
 @pytest.mark.parametrize("mark", [Flush("x"), Finish()])
@@ -152,14 +138,14 @@ def test_the_tail_is_the_delay_and_a_little(mark) -> None:
     bench = Bench()
     bench.scheduler.push(bench.open("a"), [make_frame()] * 5 + [mark])
     assert bench.run() == 5 + TAIL_STEPS
-    assert bench.listeners["a"].items_done == 6
+    assert bench.items_done["a"] == 6
 
 
 def test_audio_after_a_flush_waits_for_the_tail() -> None:
     bench = Bench()
     bench.scheduler.push(bench.open("a"), [make_frame(), Flush("1"), make_frame(), Flush("2")])
     assert bench.run() == 2 * (1 + TAIL_STEPS)
-    assert [e.flush_id for e in bench.listeners["a"].events if isinstance(e, Flushed)] == ["1", "2"]
+    assert [e.flush_id for e in bench.heard["a"] if isinstance(e, Flushed)] == ["1", "2"]
 
 
 def test_a_flush_with_nothing_new_is_answered_at_once() -> None:
@@ -169,7 +155,7 @@ def test_a_flush_with_nothing_new_is_answered_at_once() -> None:
     assert bench.run() == 0
     bench.scheduler.push(lease, [make_frame(), Stall(), Flush("late")])
     assert bench.run() == 1 + TAIL_STEPS
-    flushed = [e for e in bench.listeners["a"].events if isinstance(e, Flushed)]
+    flushed = [e for e in bench.heard["a"] if isinstance(e, Flushed)]
     assert flushed == [Flushed("early"), Flushed("late")]
 
 
@@ -180,7 +166,7 @@ def test_a_tail_waits_for_the_word_that_is_being_written() -> None:
     for text_id in said:
         assert bench.step(text_id)
     assert not bench.step()
-    events = bench.listeners["a"].events
+    events = bench.heard["a"]
     assert [e.text for e in events if isinstance(e, Token)] == [" hel", "lo"]
     assert isinstance(events[-2], Word)
     assert events[-1] == Flushed("x")
@@ -221,7 +207,7 @@ def test_final_carries_everything_and_frees_the_slot() -> None:
     for text_id in (END_OF_PADDING, HEL, LO):
         bench.step(text_id)
     bench.run()
-    final = bench.listeners["a"].events[-1]
+    final = bench.heard["a"][-1]
     assert isinstance(final, Final)
     assert final.transcript == " hello"
     assert [word.text for word in final.words] == ["hello"]
@@ -232,12 +218,12 @@ def test_final_carries_everything_and_frees_the_slot() -> None:
 @pytest.mark.parametrize(("mark", "pauses"), [(Stall(), 1), (Flush("x"), 0), (Finish(), 0)])
 def test_only_a_stalls_silence_is_a_real_pause(mark, pauses) -> None:
     bench = Bench()
-    bench.scheduler.push(bench.open("a", pause_head=2), [make_frame()] * 15 + [mark])
+    bench.scheduler.push(bench.open("a", pause_s=2.0), [make_frame()] * 15 + [mark])
     for _ in range(15):
         bench.step(HEL)
     while bench.step(PADDING, pause=0.9):
         pass
-    assert sum(isinstance(e, Pause) for e in bench.listeners["a"].events) == pauses
+    assert sum(isinstance(e, Pause) for e in bench.heard["a"]) == pauses
 
 
 @pytest.mark.parametrize("steps_before", [0, 1, 5, 12, 13, 14])
@@ -249,7 +235,7 @@ def test_finishing_in_the_prefix_ends_quietly(steps_before) -> None:
         bench.step()
     bench.scheduler.push(lease, [Finish()])
     bench.run()
-    assert [type(event) for event in bench.listeners["a"].events] == [Final]
+    assert [type(event) for event in bench.heard["a"]] == [Final]
     assert bench.open("b").slot == lease.slot
 
 
@@ -257,20 +243,20 @@ def test_nothing_comes_after_final() -> None:
     bench = Bench()
     bench.scheduler.push(bench.open("a"), [Finish(), Flush("late"), make_frame()])
     bench.run()
-    assert [type(event) for event in bench.listeners["a"].events] == [Final]
+    assert [type(event) for event in bench.heard["a"]] == [Final]
 
 
 def test_a_word_that_comes_in_a_flushs_tail_still_makes_a_turn() -> None:
     bench = Bench()
     frames = [make_frame()] * 15
-    bench.scheduler.push(bench.open("a", pause_head=2), [*frames, Flush("x"), *frames])
+    bench.scheduler.push(bench.open("a", pause_s=2.0), [*frames, Flush("x"), *frames])
     for _ in range(15):
         bench.step(PADDING)
     for _ in range(TAIL_STEPS):
         bench.step(HEL)
     while bench.step(PADDING, pause=0.9):
         pass
-    assert sum(isinstance(e, Pause) for e in bench.listeners["a"].events) == 1
+    assert sum(isinstance(e, Pause) for e in bench.heard["a"]) == 1
 
 
 actions = st.lists(
@@ -284,20 +270,18 @@ actions = st.lists(
 def test_whatever_happens_every_flush_is_answered_in_order(steps, random, prefix_s) -> None:
     bench = Bench(slots=2, silence_prefix_s=prefix_s)
     names = iter(range(1000))
-    sessions: dict[int, str] = {}
+    sessions: dict[int, tuple[str, Lease]] = {}
     asked: dict[str, list[str]] = {}
     ended: set[str] = set()
     for who, action in steps:
         if who not in sessions:
             name = f"s{next(names)}"
-            bench.scheduler.open(name, SessionSettings())
-            bench.deliver()
-            if bench.listeners[name].lease is None:
+            answer = bench.scheduler.open(name, SessionOptions())
+            if not isinstance(answer.outcome, Lease):
                 assert len(sessions) == 2
                 continue
-            sessions[who], asked[name] = name, []
-        name = sessions[who]
-        lease = bench.listeners[name].lease
+            sessions[who], asked[name] = (name, answer.outcome), []
+        name, lease = sessions[who]
         match action:
             case "audio":
                 bench.scheduler.push(lease, [make_frame()] * random.randint(1, 3))
@@ -318,6 +302,6 @@ def test_whatever_happens_every_flush_is_answered_in_order(steps, random, prefix
             bench.step()
     bench.run()
     for name, flush_ids in asked.items():
-        events = bench.listeners[name].events
+        events = bench.heard[name]
         assert [e.flush_id for e in events if isinstance(e, Flushed)] == flush_ids
         assert sum(isinstance(e, Final) for e in events) == (name in ended)

@@ -1,0 +1,53 @@
+"""What a caller may ask of a session."""
+
+from dataclasses import dataclass
+
+from stt_service.engine.errors import InvalidOptions
+from stt_service.engine.model import ModelInfo
+from stt_service.engine.pauses import (
+    DEFAULT_PAUSE_S,
+    DEFAULT_THRESHOLD,
+    check_threshold,
+    choose_head,
+)
+
+DEFAULT_IDLE_TIMEOUT_S = 10.0
+MAX_IDLE_TIMEOUT_S = 600.0
+# A model without delay still gets time for the network's jitter.
+MIN_STALL_TIMEOUT_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What the caller wants. `sample_rate_hz` 0 is the model's rate, `stall_timeout_s` None its
+    delay. InvalidOptions where a number is out of range."""
+
+    encoding: str = "pcm_f32le"
+    sample_rate_hz: int = 0
+    pause_s: float = DEFAULT_PAUSE_S
+    pause_threshold: float = DEFAULT_THRESHOLD
+    idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
+    stall_timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.idle_timeout_s <= MAX_IDLE_TIMEOUT_S:
+            raise InvalidOptions(
+                "idle_timeout",
+                f"idle_timeout is {self.idle_timeout_s:g} s; "
+                f"it must be above 0 and at most {MAX_IDLE_TIMEOUT_S:g} s",
+            )
+        if self.stall_timeout_s is not None and self.stall_timeout_s <= 0:
+            raise InvalidOptions(
+                "stall_timeout", f"stall_timeout is {self.stall_timeout_s:g} s, not above 0"
+            )
+
+    def check_against(self, info: ModelInfo) -> None:
+        """InvalidOptions if the model has no such pause. One without VAD heads reports none,
+        whatever is asked."""
+        if info.has_semantic_vad:
+            check_threshold(self.pause_threshold)
+            choose_head(self.pause_s, info.pause_heads_s)
+
+    def resolve_stall_timeout_s(self, info: ModelInfo) -> float:
+        """The stall timeout, the model's delay by default."""
+        return self.stall_timeout_s or max(info.delay_s, MIN_STALL_TIMEOUT_S)

@@ -1,0 +1,73 @@
+"""When a session's audio stalls, and when it has stayed away for too long."""
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+
+class SilenceWatch:
+    """Calls `on_stall` once when no audio came for `stall_timeout_s`, and again only after audio
+    has come in between; calls `on_idle` once after `idle_timeout_s`.
+
+    Before the first audio there is nothing to stall. Belongs to the running event loop. One timer,
+    set anew when it fires: noting audio, which happens for every message, costs no timer.
+    """
+
+    def __init__(
+        self,
+        stall_timeout_s: float,
+        idle_timeout_s: float,
+        on_stall: Callable[[], None],
+        on_idle: Callable[[], None],
+    ) -> None:
+        self._stall_timeout_s = stall_timeout_s
+        self._idle_timeout_s = idle_timeout_s
+        self._on_stall = on_stall
+        self._on_idle = on_idle
+        self._loop = asyncio.get_running_loop()
+        self._audio_at = self._loop.time()
+        self._stalled = True
+        self._held_back = 0
+        self._stopped = False
+        self._timer = self._loop.call_later(idle_timeout_s, self._look)
+
+    def note_audio(self) -> None:
+        """Audio has come just now."""
+        self._audio_at = self._loop.time()
+        if self._stalled and not self._stopped:
+            self._stalled = False
+            self._timer.cancel()
+            self._set_timer()
+
+    @contextmanager
+    def held_back(self) -> Generator[None]:
+        """Audio or a flush waits for room while the block runs: its sender is not silent."""
+        self._held_back += 1
+        try:
+            yield
+        finally:
+            self._held_back -= 1
+            self._audio_at = self._loop.time()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._stopped = True
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        if self._held_back:
+            self._audio_at = self._loop.time()
+        silent_for_s = self._loop.time() - self._audio_at
+        if silent_for_s >= self._idle_timeout_s:
+            self._on_idle()
+            return
+        if not self._stalled and silent_for_s >= self._stall_timeout_s:
+            self._stalled = True
+            self._on_stall()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        timeout_s = self._idle_timeout_s
+        if not self._stalled:
+            timeout_s = min(timeout_s, self._stall_timeout_s)
+        self._timer = self._loop.call_at(self._audio_at + timeout_s, self._look)
