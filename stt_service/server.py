@@ -27,6 +27,8 @@ KEEPALIVE_TIME_MS = 20_000
 KEEPALIVE_TIMEOUT_MS = 10_000
 # Clients may ping as often, also between calls, without being cut off for it.
 MIN_PING_INTERVAL_MS = 5_000
+# A message up to this many times the limit is read, so that our own status can answer it.
+HARD_LIMIT_FACTOR = 2
 # Long enough for the sessions to be told why, when the engine is dead or the grace is over.
 LAST_WORDS_S = 2.0
 
@@ -72,6 +74,7 @@ class Server:
             self._metrics,
             model_name=self._engine_config.model,
             description=self._engine_config.description,
+            max_message_bytes=self._config.max_message_bytes,
         )
         stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(servicer, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)  # pyright: ignore
@@ -150,7 +153,7 @@ def read_credentials(tls: TlsConfig) -> grpc.ServerCredentials:
 def make_channel_arguments(max_message_bytes: int) -> list[tuple[str, int]]:
     """gRPC's settings of HTTP/2, for the server."""
     return [
-        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", HARD_LIMIT_FACTOR * max_message_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),

@@ -13,11 +13,11 @@ from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service import __version__
 from stt_service.engine.engine import Engine
 from stt_service.engine.errors import (
-    CallerNotReading,
     EngineError,
     InternalError,
     InvalidOptions,
     NotServing,
+    SlowConsumer,
 )
 from stt_service.engine.events import Final
 from stt_service.engine.options import SessionOptions
@@ -25,6 +25,7 @@ from stt_service.engine.session import Session
 from stt_service.metrics import Metrics, SessionMeter
 from stt_service.translation import (
     STATUS_DETAILS_KEY,
+    MessageTooLarge,
     read_options,
     read_recording_options,
     to_duration,
@@ -49,12 +50,19 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
     """stt.v1.SpeechToTextService on an engine."""
 
     def __init__(
-        self, engine: Engine, metrics: Metrics, *, model_name: str, description: str
+        self,
+        engine: Engine,
+        metrics: Metrics,
+        *,
+        model_name: str,
+        description: str,
+        max_message_bytes: int,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._model_name = model_name
         self._description = description
+        self._max_message_bytes = max_message_bytes
 
     # Writes to the context. A generator would be cleaner to type, but when its caller goes away in
     # the middle of a write, its slot would be freed only when the generator is collected.
@@ -63,7 +71,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
     ) -> None:
         try:
             await self._stream(aiter(request_iterator), context)
-        except EngineError as error:
+        except Exception as error:
             await self._abort(context, error)
 
     async def Transcribe(
@@ -71,7 +79,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
     ) -> stt_pb2.TranscribeResponse:
         try:
             return await self._transcribe(request, context)
-        except EngineError as error:
+        except Exception as error:
             await self._abort(context, error)
             raise
 
@@ -80,7 +88,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
     ) -> stt_pb2.GetServerInfoResponse:
         try:
             info = self._engine.info
-        except EngineError as error:
+        except Exception as error:
             await self._abort(context, error)
             raise
         return stt_pb2.GetServerInfoResponse(
@@ -105,6 +113,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
     async def _transcribe(
         self, request: stt_pb2.TranscribeRequest, context: Context
     ) -> stt_pb2.TranscribeResponse:
+        self._check_size(request.audio)
         options = read_recording_options(request.config)
         meter = SessionMeter(self._metrics)
         async with (
@@ -137,6 +146,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             async for request in requests:
                 match request.WhichOneof("request"):
                     case "audio":
+                        self._check_size(request.audio)
                         self._metrics.audio_bytes.inc(len(request.audio))
                         await session.push_audio(request.audio)
                     case "flush":
@@ -211,7 +221,15 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         )
         return Response(ready=ready)
 
-    async def _abort(self, context: Context, error: EngineError) -> None:
+    def _check_size(self, audio: bytes) -> None:
+        if len(audio) > self._max_message_bytes:
+            raise MessageTooLarge(len(audio), self._max_message_bytes)
+
+    async def _abort(self, context: Context, error: Exception) -> None:
+        if not isinstance(error, EngineError):
+            # Its text is for the log: a caller could make nothing of it.
+            log.error("call failed", exc_info=error)
+            error = InternalError()
         code, status = write_status(error)
         await context.abort(code, str(error), ((STATUS_DETAILS_KEY, status.SerializeToString()),))
 
@@ -229,12 +247,12 @@ async def read_config(requests: AsyncIterator[Request]) -> stt_pb2.StreamingConf
 
 
 async def write(context: Context, response: Response) -> None:
-    """Send a response. Raises CallerNotReading: a caller that takes nothing keeps no slot."""
+    """Send a response. Raises SlowConsumer: a caller that takes nothing keeps no slot."""
     try:
         async with asyncio.timeout(WRITE_TIMEOUT_S):
             await context.write(response)
     except TimeoutError:
-        raise CallerNotReading(WRITE_TIMEOUT_S) from None
+        raise SlowConsumer(WRITE_TIMEOUT_S) from None
 
 
 async def split_recording(request: stt_pb2.TranscribeRequest) -> AsyncIterator[Request]:

@@ -8,30 +8,49 @@ from google.rpc import error_details_pb2, status_pb2
 
 from stt.v1 import stt_pb2
 from stt_service.engine.errors import (
-    CallerNotReading,
+    Draining,
+    EngineDied,
     EngineError,
     IdleTimeout,
     InvalidAudio,
     InvalidOptions,
     NoFreeSlot,
     NotServing,
+    SlowConsumer,
+    WarmingUp,
 )
 from stt_service.engine.events import Final, Flushed, Pause, Token, Word
 from stt_service.engine.options import DEFAULT_IDLE_TIMEOUT_S, SessionOptions
 from stt_service.engine.pauses import DEFAULT_PAUSE_S, DEFAULT_THRESHOLD
 from stt_service.engine.session import Update
 
+
+class MessageTooLarge(EngineError):
+    """One message exceeds the limit."""
+
+    def __init__(self, received_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"a message of {received_bytes:,} bytes is larger than the limit of {limit_bytes:,}; "
+            "send the audio in smaller messages"
+        )
+
+
 # The first class that an error is an instance of decides.
-STATUS_CODES: tuple[tuple[type[EngineError], grpc.StatusCode], ...] = (
-    (InvalidOptions, grpc.StatusCode.INVALID_ARGUMENT),
-    (InvalidAudio, grpc.StatusCode.INVALID_ARGUMENT),
-    (NoFreeSlot, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (NotServing, grpc.StatusCode.UNAVAILABLE),
-    (IdleTimeout, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (CallerNotReading, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (EngineError, grpc.StatusCode.INTERNAL),
+STATUSES: tuple[tuple[type[EngineError], grpc.StatusCode, stt_pb2.ErrorReason.ValueType], ...] = (
+    (InvalidOptions, grpc.StatusCode.INVALID_ARGUMENT, stt_pb2.ERROR_REASON_INVALID_REQUEST),
+    (InvalidAudio, grpc.StatusCode.INVALID_ARGUMENT, stt_pb2.ERROR_REASON_INVALID_AUDIO),
+    (MessageTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_MESSAGE_TOO_LARGE),
+    (NoFreeSlot, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_NO_FREE_SLOT),
+    (WarmingUp, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_WARMING_UP),
+    (Draining, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_DRAINING),
+    (IdleTimeout, grpc.StatusCode.DEADLINE_EXCEEDED, stt_pb2.ERROR_REASON_IDLE_TIMEOUT),
+    (SlowConsumer, grpc.StatusCode.DEADLINE_EXCEEDED, stt_pb2.ERROR_REASON_SLOW_CONSUMER),
+    (EngineDied, grpc.StatusCode.INTERNAL, stt_pb2.ERROR_REASON_ENGINE_DIED),
+    (EngineError, grpc.StatusCode.INTERNAL, stt_pb2.ERROR_REASON_INTERNAL),
 )
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
+ERROR_DOMAIN = "stt.v1"
+ERROR_REASON_PREFIX = "ERROR_REASON_"
 
 ENCODINGS = {
     stt_pb2.ENCODING_UNSPECIFIED: "pcm_f32le",
@@ -122,9 +141,13 @@ def write_transcription(final: Final) -> stt_pb2.TranscribeResponse:
 
 
 def write_status(error: EngineError) -> tuple[grpc.StatusCode, status_pb2.Status]:
-    """The gRPC status of an error, with RetryInfo or BadRequest where one helps."""
-    code = next(code for kind, code in STATUS_CODES if isinstance(error, kind))
+    """The gRPC status of an error: ErrorInfo always, RetryInfo or BadRequest where one helps."""
+    code, reason = next(
+        (code, reason) for kind, code, reason in STATUSES if isinstance(error, kind)
+    )
     status = status_pb2.Status(code=code.value[0], message=str(error))
+    name = stt_pb2.ErrorReason.Name(reason).removeprefix(ERROR_REASON_PREFIX)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=name, domain=ERROR_DOMAIN))
     match error:
         case NotServing():
             status.details.add().Pack(

@@ -8,7 +8,7 @@ EngineError
 │   ├── NoFreeSlot    every slot is taken
 │   └── Draining      the engine admits nobody new
 ├── IdleTimeout       no audio for too long; the words were flushed
-├── CallerNotReading  the caller takes no events
+├── SlowConsumer      the caller takes no events
 ├── InternalError     a fault of ours, in this session only
 └── EngineDied        the model thread raised
 
@@ -69,7 +69,7 @@ class IdleTimeout(EngineError):
         )
 
 
-class CallerNotReading(EngineError):
+class SlowConsumer(EngineError):
     def __init__(self, waited_s: float) -> None:
         super().__init__(f"the caller has not read its events for {waited_s:g} s")
 

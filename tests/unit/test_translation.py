@@ -11,6 +11,8 @@ from stt_service.engine.events import Final, Flushed, Pause, Token, Word
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session import Update
 from stt_service.translation import (
+    STATUSES,
+    MessageTooLarge,
     read_options,
     read_recording_options,
     to_duration,
@@ -54,26 +56,41 @@ def test_a_wrong_setting_is_named(config, option) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "detail"),
+    ("error", "code", "reason", "detail"),
     [
-        (errors.InvalidOptions("x", "no"), Code.INVALID_ARGUMENT, "BadRequest"),
-        (errors.InvalidAudio("no"), Code.INVALID_ARGUMENT, "BadRequest"),
-        (errors.NoFreeSlot(8), Code.RESOURCE_EXHAUSTED, "RetryInfo"),
-        (errors.WarmingUp(), Code.UNAVAILABLE, "RetryInfo"),
-        (errors.Draining(), Code.UNAVAILABLE, "RetryInfo"),
-        (errors.IdleTimeout(10), Code.DEADLINE_EXCEEDED, None),
-        (errors.CallerNotReading(30), Code.DEADLINE_EXCEEDED, None),
-        (errors.InternalError(), Code.INTERNAL, None),
-        (errors.EngineDied(RuntimeError("x")), Code.INTERNAL, None),
+        (errors.InvalidOptions("x", "no"), Code.INVALID_ARGUMENT, "INVALID_REQUEST", "BadRequest"),
+        (errors.InvalidAudio("no"), Code.INVALID_ARGUMENT, "INVALID_AUDIO", "BadRequest"),
+        (MessageTooLarge(2, 1), Code.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", None),
+        (errors.NoFreeSlot(8), Code.RESOURCE_EXHAUSTED, "NO_FREE_SLOT", "RetryInfo"),
+        (errors.WarmingUp(), Code.UNAVAILABLE, "WARMING_UP", "RetryInfo"),
+        (errors.Draining(), Code.UNAVAILABLE, "DRAINING", "RetryInfo"),
+        (errors.IdleTimeout(10), Code.DEADLINE_EXCEEDED, "IDLE_TIMEOUT", None),
+        (errors.SlowConsumer(30), Code.DEADLINE_EXCEEDED, "SLOW_CONSUMER", None),
+        (errors.InternalError(), Code.INTERNAL, "INTERNAL", None),
+        (errors.EngineDied(RuntimeError("x")), Code.INTERNAL, "ENGINE_DIED", None),
     ],
 )
-def test_every_error_has_its_status(error, code, detail) -> None:
+def test_every_error_has_its_status_and_its_reason(error, code, reason, detail) -> None:
     written_code, status = write_status(error)
     assert written_code is code
     assert (status.code, status.message) == (code.value[0], str(error))
-    assert [any_.TypeName() for any_ in status.details] == (
-        [f"google.rpc.{detail}"] if detail else []
-    )
+    names = ["google.rpc.ErrorInfo", *([f"google.rpc.{detail}"] if detail else [])]
+    assert [any_.TypeName() for any_ in status.details] == names
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+    assert (info.domain, info.reason) == ("stt.v1", reason)
+    assert f"ERROR_REASON_{reason}" in stt_pb2.ErrorReason.DESCRIPTOR.values_by_name
+
+
+def test_every_class_of_error_has_a_row_of_its_own() -> None:
+    """A new class without one would pass as a fault of the server."""
+
+    def descend(kind):
+        return {kind, *(below for child in kind.__subclasses__() for below in descend(child))}
+
+    without = {errors.EngineError, errors.NotServing, errors.InternalError}
+    engine_errors = {kind for kind in descend(errors.EngineError) if "errors" in kind.__module__}
+    assert engine_errors - without <= {kind for kind, _, _ in STATUSES}
 
 
 def test_a_status_fits_into_headers() -> None:
@@ -100,7 +117,7 @@ def test_a_whole_recording_has_no_timeouts() -> None:
 def test_a_refusal_says_when_to_come_back() -> None:
     _, status = write_status(errors.NoFreeSlot(8))
     retry = error_details_pb2.RetryInfo()
-    status.details[0].Unpack(retry)
+    status.details[1].Unpack(retry)
     assert to_seconds(retry.retry_delay) == errors.NoFreeSlot(8).retry_after_s
 
 

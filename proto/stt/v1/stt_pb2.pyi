@@ -89,6 +89,83 @@ OPTIONAL_EVENT_PING: OptionalEvent.ValueType  # 3
 """A sign of life when nothing else was sent for a few seconds."""
 Global___OptionalEvent: _TypeAlias = OptionalEvent  # noqa: Y015
 
+class _ErrorReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
+    """Never sent."""
+    ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 1
+    """INVALID_ARGUMENT: the config is missing, repeated or not understood, or a
+    later request is. google.rpc.BadRequest names the field.
+    """
+    ERROR_REASON_INVALID_AUDIO: _ErrorReason.ValueType  # 2
+    """INVALID_ARGUMENT: the audio is not what the config says: a sample is not
+    finite or far outside [-1, 1], or the stream cannot be decoded.
+    """
+    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 3
+    """RESOURCE_EXHAUSTED: one message is larger than the server's limit."""
+    ERROR_REASON_NO_FREE_SLOT: _ErrorReason.ValueType  # 4
+    """RESOURCE_EXHAUSTED: every slot is taken. google.rpc.RetryInfo says when to
+    try again.
+    """
+    ERROR_REASON_WARMING_UP: _ErrorReason.ValueType  # 5
+    """UNAVAILABLE: the model is still loading; with google.rpc.RetryInfo."""
+    ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 6
+    """UNAVAILABLE: the server is shutting down and admits nobody new; with
+    google.rpc.RetryInfo. A session that was open gets its last words and
+    `final` first, where time allows.
+    """
+    ERROR_REASON_IDLE_TIMEOUT: _ErrorReason.ValueType  # 7
+    """DEADLINE_EXCEEDED: no audio for `idle_timeout`; `final` was sent before."""
+    ERROR_REASON_SLOW_CONSUMER: _ErrorReason.ValueType  # 8
+    """DEADLINE_EXCEEDED: the caller takes no responses."""
+    ERROR_REASON_ENGINE_DIED: _ErrorReason.ValueType  # 9
+    """INTERNAL: the model has failed; the server ends every session and itself."""
+    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 10
+    """INTERNAL: a fault of the server in this session only; its log says which."""
+
+class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
+    """Why a call failed. A status carries it as google.rpc.ErrorInfo with the domain
+    "stt.v1" and the name below, without ERROR_REASON_, as the reason. Statuses
+    that gRPC itself or an HTTP edge makes up carry none.
+    """
+
+ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
+"""Never sent."""
+ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 1
+"""INVALID_ARGUMENT: the config is missing, repeated or not understood, or a
+later request is. google.rpc.BadRequest names the field.
+"""
+ERROR_REASON_INVALID_AUDIO: ErrorReason.ValueType  # 2
+"""INVALID_ARGUMENT: the audio is not what the config says: a sample is not
+finite or far outside [-1, 1], or the stream cannot be decoded.
+"""
+ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 3
+"""RESOURCE_EXHAUSTED: one message is larger than the server's limit."""
+ERROR_REASON_NO_FREE_SLOT: ErrorReason.ValueType  # 4
+"""RESOURCE_EXHAUSTED: every slot is taken. google.rpc.RetryInfo says when to
+try again.
+"""
+ERROR_REASON_WARMING_UP: ErrorReason.ValueType  # 5
+"""UNAVAILABLE: the model is still loading; with google.rpc.RetryInfo."""
+ERROR_REASON_DRAINING: ErrorReason.ValueType  # 6
+"""UNAVAILABLE: the server is shutting down and admits nobody new; with
+google.rpc.RetryInfo. A session that was open gets its last words and
+`final` first, where time allows.
+"""
+ERROR_REASON_IDLE_TIMEOUT: ErrorReason.ValueType  # 7
+"""DEADLINE_EXCEEDED: no audio for `idle_timeout`; `final` was sent before."""
+ERROR_REASON_SLOW_CONSUMER: ErrorReason.ValueType  # 8
+"""DEADLINE_EXCEEDED: the caller takes no responses."""
+ERROR_REASON_ENGINE_DIED: ErrorReason.ValueType  # 9
+"""INTERNAL: the model has failed; the server ends every session and itself."""
+ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 10
+"""INTERNAL: a fault of the server in this session only; its log says which."""
+Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
+
 @_typing.final
 class VadSettings(_message.Message):
     """When the model's semantic VAD counts as a pause."""

@@ -59,11 +59,8 @@ class SpeechToTextServiceServicer:
         the config, every later one audio or a flush. Half-close means: finish my
         words, send `final`, end with OK.
 
-        INVALID_ARGUMENT: the config is missing, repeated or not understood, or the
-        audio is not what the config says. RESOURCE_EXHAUSTED: every slot is taken
-        (with google.rpc.RetryInfo) or a message is too large. UNAVAILABLE: the
-        server is warming up or draining (with google.rpc.RetryInfo).
-        DEADLINE_EXCEEDED: no audio for `idle_timeout`; `final` was sent before.
+        Every failure carries a google.rpc.ErrorInfo whose reason is one of
+        ErrorReason: it says which status comes for what.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,11 +42,8 @@ class SpeechToTextServiceStub:
     the config, every later one audio or a flush. Half-close means: finish my
     words, send `final`, end with OK.
 
-    INVALID_ARGUMENT: the config is missing, repeated or not understood, or the
-    audio is not what the config says. RESOURCE_EXHAUSTED: every slot is taken
-    (with google.rpc.RetryInfo) or a message is too large. UNAVAILABLE: the
-    server is warming up or draining (with google.rpc.RetryInfo).
-    DEADLINE_EXCEEDED: no audio for `idle_timeout`; `final` was sent before.
+    Every failure carries a google.rpc.ErrorInfo whose reason is one of
+    ErrorReason: it says which status comes for what.
     """
     Transcribe: _grpc.UnaryUnaryMultiCallable[_stt_pb2.TranscribeRequest, _stt_pb2.TranscribeResponse]
     """Transcribes one short recording that fits into one message. It takes a slot
@@ -63,11 +60,8 @@ class SpeechToTextServiceAsyncStub(SpeechToTextServiceStub):
     the config, every later one audio or a flush. Half-close means: finish my
     words, send `final`, end with OK.
 
-    INVALID_ARGUMENT: the config is missing, repeated or not understood, or the
-    audio is not what the config says. RESOURCE_EXHAUSTED: every slot is taken
-    (with google.rpc.RetryInfo) or a message is too large. UNAVAILABLE: the
-    server is warming up or draining (with google.rpc.RetryInfo).
-    DEADLINE_EXCEEDED: no audio for `idle_timeout`; `final` was sent before.
+    Every failure carries a google.rpc.ErrorInfo whose reason is one of
+    ErrorReason: it says which status comes for what.
     """
     Transcribe: _aio.UnaryUnaryMultiCallable[_stt_pb2.TranscribeRequest, _stt_pb2.TranscribeResponse]  # type: ignore[assignment]
     """Transcribes one short recording that fits into one message. It takes a slot
@@ -87,11 +81,8 @@ class SpeechToTextServiceServicer(metaclass=_abc_1.ABCMeta):
         the config, every later one audio or a flush. Half-close means: finish my
         words, send `final`, end with OK.
 
-        INVALID_ARGUMENT: the config is missing, repeated or not understood, or the
-        audio is not what the config says. RESOURCE_EXHAUSTED: every slot is taken
-        (with google.rpc.RetryInfo) or a message is too large. UNAVAILABLE: the
-        server is warming up or draining (with google.rpc.RetryInfo).
-        DEADLINE_EXCEEDED: no audio for `idle_timeout`; `final` was sent before.
+        Every failure carries a google.rpc.ErrorInfo whose reason is one of
+        ErrorReason: it says which status comes for what.
         """
 
     @_abc_1.abstractmethod

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
 
@@ -56,3 +56,12 @@ def details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
             status = status_pb2.Status.FromString(value)
             return {any_.TypeName(): any_ for any_ in status.details}
     return {}
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
+    """The ErrorInfo's reason; empty without one."""
+    info = error_details_pb2.ErrorInfo()
+    detail = details(error).get("google.rpc.ErrorInfo")
+    if detail is not None:
+        detail.Unpack(info)
+    return info.reason

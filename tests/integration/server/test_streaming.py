@@ -15,6 +15,7 @@ from tests.integration.server.calls import (
     Request,
     details,
     kinds,
+    reason,
     request_audio,
     request_config,
     split,
@@ -153,16 +154,25 @@ async def test_what_is_wrong_is_named(channel, requests, code, text, field) -> N
         await stream(channel, requests)
     assert caught.value.code() is code
     assert text in caught.value.details()
+    assert reason(caught.value) == ("INVALID_AUDIO" if field == "audio" else "INVALID_REQUEST")
     bad_request = error_details_pb2.BadRequest()
     details(caught.value)["google.rpc.BadRequest"].Unpack(bad_request)
     assert bad_request.field_violations[0].field == field
 
 
 async def test_a_message_over_the_limit_is_refused(channel) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stream(channel, [request_config(), request_audio(bytes(17 * 1024 * 1024))])
-    assert caught.value.code() is Code.RESOURCE_EXHAUSTED
-    assert not details(caught.value), "only a full server asks to come again"
+    audio = bytes(17 * 1024 * 1024)
+    recording = stt_pb2.TranscribeRequest(config=stt_pb2.StreamingConfig(), audio=audio)
+    stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+    for call in (
+        stream(channel, [request_config(), request_audio(audio)]),
+        stub.Transcribe(recording),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is Code.RESOURCE_EXHAUSTED
+        assert reason(caught.value) == "MESSAGE_TOO_LARGE"
+        assert "google.rpc.RetryInfo" not in details(caught.value), "to come again does not help"
 
 
 async def test_idle_sessions_end_with_final_and_deadline_exceeded(channel, recordings) -> None:
@@ -176,6 +186,7 @@ async def test_idle_sessions_end_with_final_and_deadline_exceeded(channel, recor
             responses.append(response)
     assert responses[-1].final.transcript.strip() == recordings[1].text
     assert caught.value.code() is Code.DEADLINE_EXCEEDED
+    assert reason(caught.value) == "IDLE_TIMEOUT"
     assert "no audio for 1 s" in caught.value.details()
 
 
@@ -257,6 +268,7 @@ async def test_a_full_server_says_when_to_come_back_and_a_killed_client_makes_ro
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stream(channel, [request_config()])
             assert caught.value.code() is Code.RESOURCE_EXHAUSTED
+            assert reason(caught.value) == "NO_FREE_SLOT"
             assert "all 2 slots are taken" in caught.value.details()
             retry = error_details_pb2.RetryInfo()
             details(caught.value)["google.rpc.RetryInfo"].Unpack(retry)
