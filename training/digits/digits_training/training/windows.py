@@ -1,0 +1,135 @@
+"""Windows as the encoder tells them, on disk: rendered once, and heard by every recognizer."""
+
+# torch, moshi and scipy are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
+# pyright: reportUntypedFunctionDecorator=false
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from digits_training.provenance import claim, fingerprint
+from digits_training.sound.clips import ClipBank
+from digits_training.sound.preparation import TRAINING_BANK
+from digits_training.training.examples import Example, ExampleMaker, stack_audio
+from digits_training.training.network import JointModel, build_model, read_text_ids
+from digits_training.training.plan import TrainingPlan
+from digits_training.training.pretraining import load_encoder
+from digits_training.training.runs import STATE_NAME, run_workers
+from digits_training.training.stages import DIGITS_FIRST
+from digits_training.training.targets import Targets
+
+_WINDOWS_AT_ONCE = 8
+_ARRAYS = ("spectra", "text", "pauses", "states")
+
+HalfArray: TypeAlias = npt.NDArray[np.float16]
+
+
+def record_windows(plan: TrainingPlan) -> None:
+    """Write the windows that recognizers hear, in parts; a part that is there already is kept.
+
+    Raises PlanError when those that are there are of another encoder, bank or stage.
+    """
+    claim(
+        plan.windows_dir,
+        {
+            "bank": fingerprint(plan.work_dir / TRAINING_BANK),
+            "encoder": fingerprint(plan.encoder_dir / STATE_NAME),
+            "habits": DIGITS_FIRST.habits,
+            "conditions": DIGITS_FIRST.conditions,
+            "noise repeats": DIGITS_FIRST.noise_repeats,
+            "--seed": plan.seed,
+            "frames": plan.frames,
+            "windows in a part": plan.windows_per_part,
+        },
+    )
+    missing = [n for n in range(_count_parts(plan)) if not _get_path(plan, n).exists()]
+    if missing:
+        run_workers(partial(_record, plan, missing), plan.workers, together=False)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows in memory."""
+
+    spectra: HalfArray  # [windows, channels, steps]
+    targets: Targets
+
+    @classmethod
+    def load(cls, plan: TrainingPlan) -> "Windows":
+        """The plan's, less those in which the voice that is left out is heard.
+
+        The others are as they were: no window is made in the place of one that is left out.
+
+        Raises FileNotFoundError when they have not been recorded.
+        """
+        parts: list[tuple[npt.NDArray[np.generic], ...]] = []
+        for number in range(_count_parts(plan)):
+            with np.load(_get_path(plan, number)) as part:
+                first = number * plan.windows_per_part
+                voices = json.loads(str(part["voices"]))[: plan.recognizer_windows - first]
+                kept = [n for n, heard in enumerate(voices) if plan.left_out_voice not in heard]
+                parts.append(tuple(part[name][kept] for name in _ARRAYS))
+        spectra, *targets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return cls(spectra, Targets(*(target.astype(np.int64) for target in targets)))
+
+    def __len__(self) -> int:
+        return len(self.spectra)
+
+
+def _count_parts(plan: TrainingPlan) -> int:
+    return math.ceil(plan.recognizer_windows / plan.windows_per_part)
+
+
+def _get_path(plan: TrainingPlan, part: int) -> Path:
+    return plan.windows_dir / f"{part:04}.npz"
+
+
+def _record(
+    plan: TrainingPlan, missing: Sequence[int], rank: int
+) -> Iterable[tuple[int, int, str]]:
+    numbers = missing[rank :: plan.workers]
+    model = build_model(plan.design, seed=plan.seed)
+    load_encoder(model, plan.encoder_dir)
+    bank = ClipBank.load(plan.work_dir / TRAINING_BANK)
+    maker = ExampleMaker(bank, read_text_ids(plan.design), DIGITS_FIRST, seed=plan.seed)
+    groups = plan.windows_per_part // _WINDOWS_AT_ONCE
+    for done, number in enumerate(numbers):
+        yield done, len(numbers), "Windows"
+        examples: list[Example] = []
+        spectra: list[HalfArray] = []
+        for group in range(number * groups, (number + 1) * groups):
+            made = maker.make(group, count=_WINDOWS_AT_ONCE, frames=plan.frames)
+            spectra.append(_tell_spectra(model, made))
+            examples += made
+        _write(_get_path(plan, number), np.concatenate(spectra), examples)
+    yield len(numbers), len(numbers), "Windows"
+
+
+@torch.no_grad()
+def _tell_spectra(model: JointModel, examples: list[Example]) -> HalfArray:
+    return model.tell_spectrum(stack_audio(examples)).numpy().astype(np.float16)
+
+
+def _write(path: Path, spectra: HalfArray, examples: list[Example]) -> None:
+    """A reader never sees half a file."""
+    targets = Targets.stack([example.targets for example in examples])
+    unfinished = path.with_suffix(".partial.npz")
+    np.savez(
+        unfinished,
+        spectra=spectra,
+        text=targets.text.astype(np.int8),
+        pauses=targets.pauses.astype(np.int8),
+        states=targets.states.astype(np.int8),
+        voices=np.array(json.dumps([sorted(example.voices) for example in examples])),
+    )
+    unfinished.replace(path)
