@@ -42,6 +42,7 @@ def test_latents_and_gradients_are_those_of_moshi(encoder: SEANetEncoder, frames
 def test_any_causal_convolution_can_be_blocked(
     channels: int, outputs: int, kernel: int, stride: int
 ) -> None:
+    torch.manual_seed(1)
     convolution = nn.Conv1d(channels, outputs, kernel, stride)
     assert convolution.bias is not None
     x = torch.randn(3, channels, 40, requires_grad=True)
