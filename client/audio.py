@@ -1,186 +1,247 @@
-"""Audio from files and arrays: any rate, any channels, int16 or float, as blocks for the service.
+"""Audio from files, pipes and arrays: any format, rate and channels, as blocks for the service.
 
-A source is anything that yields mono float32 blocks at 24 kHz. `FileSource` reads whatever
-`soundfile` reads (WAV, FLAC, MP3, OGG/Vorbis, OGG/Opus) block by block and resamples while it
-reads, so that a file of any length takes no memory.
+A source is anything that yields mono float32 blocks at 24 kHz. `FileSource` reads what FFmpeg
+decodes (WAV, FLAC, MP3, OGG, Opus, M4A, WebM …) block by block and resamples while it reads, so
+that a recording of any length takes no memory and a pipe is heard while it is written.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+import contextlib
+import io
+import os
+import stat
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import IO
 
 import numpy as np
-import numpy.typing as npt
-import soundfile
-import soxr
 
+from client.decoding import Decoder
+from client.names import show_name
 from client.options import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, FloatArray
+from client.pacing import BLOCK_S, ArraySource, PacedSource
+from client.pipes import Background, Pipe
+from client.samples import SILENCE_DBFS, AudioError, Resampler, measure_dbfs
 
-BLOCK_S = FRAME_SAMPLES / SAMPLE_RATE_HERTZ
+__all__ = ["BLOCK_S", "ArraySource", "AudioError", "FileSource", "PacedSource", "Resampler"]
 
-Clock = Callable[[], float]
-Sleep = Callable[[float], Awaitable[None]]
-
-
-class AudioError(Exception):
-    """The audio cannot be had; the text says why and what helps."""
-
-
-class Resampler:
-    """Turns blocks of one rate and any channels into mono float32 at 24 kHz, while they come."""
-
-    def __init__(self, sample_rate_hertz: float) -> None:
-        self._stream: soxr.ResampleStream | None = None
-        if sample_rate_hertz != SAMPLE_RATE_HERTZ:
-            self._stream = soxr.ResampleStream(
-                sample_rate_hertz, SAMPLE_RATE_HERTZ, num_channels=1, dtype="float32"
-            )
-
-    def push(self, block: npt.NDArray[Any], last: bool = False) -> FloatArray:
-        """Resample `[samples]` or `[samples, channels]`; `last` gives out what is held back."""
-        mono = to_mono_float32(block)
-        if self._stream is None:
-            return mono
-        return cast("Any", self._stream).resample_chunk(mono, last)
-
-
-def to_mono_float32(block: npt.NDArray[Any]) -> FloatArray:
-    """`[samples]` or `[samples, channels]` of floats or integers as mono floats in [-1, 1]."""
-    if np.issubdtype(block.dtype, np.integer):
-        if np.issubdtype(block.dtype, np.unsignedinteger):
-            raise AudioError(
-                f"Samples of type {block.dtype} are not understood; use int16 or float."
-            )
-        block = block.astype(np.float32) / -float(np.iinfo(block.dtype).min)
-    if block.ndim == 2:
-        block = block.mean(axis=1, dtype=np.float32)
-    if block.ndim != 1:
-        raise AudioError(
-            f"Audio has {block.ndim} dimensions; it must be [samples] or [samples, channels]."
-        )
-    return np.ascontiguousarray(block, dtype=np.float32)
-
-
-class PacedSource:
-    """Yields the blocks of `read_blocks` as a live speaker would, or as fast as they are taken.
-
-    `pace` 1.0 is real time, 2.0 twice as fast, None as fast as possible. A block is given out when
-    its last sample would have been spoken.
-    """
-
-    def __init__(
-        self,
-        blocks: Iterable[FloatArray],
-        duration_s: float,
-        pace: float | None = None,
-        clock: Clock = time.monotonic,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
-        if pace is not None and pace <= 0:
-            raise ValueError(f"The pace is {pace:g}; it must be above 0 (1 is real time).")
-        self._blocks = blocks
-        self.duration_s = duration_s
-        self._pace = pace
-        self._clock = clock
-        self._sleep = sleep
-        self.started_at: float | None = None
-        """The clock's time at which sample zero was spoken; None before the first block."""
-        self.position_s = 0.0
-        """Audio given out so far."""
-
-    def time_of(self, position_s: float) -> float:
-        """The clock's time at which a position of the audio was or will be spoken.
-
-        Only while or after the source is iterated, and only for one that is paced.
-        """
-        if self.started_at is None:
-            raise ValueError("the source has not started")
-        return self.started_at + position_s / (self._pace or float("inf"))
-
-    async def __aiter__(self) -> AsyncIterator[FloatArray]:
-        self.started_at = self._clock()
-        self.position_s = 0.0
-        for block in self._blocks:
-            spoken_s = self.position_s + len(block) / SAMPLE_RATE_HERTZ
-            if self._pace is not None:
-                early_s = self.started_at + spoken_s / self._pace - self._clock()
-                if early_s > 0:
-                    await self._sleep(early_s)
-            self.position_s = spoken_s
-            yield block
-
-
-class ArraySource(PacedSource):
-    """Samples that are in memory already."""
-
-    def __init__(
-        self,
-        samples: npt.NDArray[Any],
-        sample_rate_hertz: float = SAMPLE_RATE_HERTZ,
-        pace: float | None = None,
-        block_s: float = BLOCK_S,
-    ) -> None:
-        block_samples = max(1, round(block_s * sample_rate_hertz))
-        blocks = [samples[i : i + block_samples] for i in range(0, len(samples), block_samples)]
-        duration_s = len(samples) / sample_rate_hertz
-        super().__init__(_Resampled(lambda: blocks, sample_rate_hertz), duration_s, pace)
+STANDARD_INPUT = 0
+_NAMES_OF_STANDARD_INPUT = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
 
 class FileSource(PacedSource):
-    """A recording. Raises `AudioError` at once where the file is missing or no audio."""
+    """A recording: a file, or a pipe that it comes out of; 0 is standard input.
 
-    def __init__(
-        self, path: str | Path, pace: float | None = None, block_s: float = BLOCK_S
-    ) -> None:
-        self.path = Path(path)
+    A file that is missing or no audio raises `AudioError` at once. A pipe is opened, and read in
+    a thread, when the source is iterated, which can be done once. What cannot be read to its end
+    (cut off, damaged) is given as far as it can be, and then raises `AudioError`.
+    """
+
+    def __init__(self, path: str | Path | int, pace: float | None = None) -> None:
+        self.path = STANDARD_INPUT if str(path) in _NAMES_OF_STANDARD_INPUT else path
+        self.name = _name(self.path)
+        """How messages call it, in one line."""
+        self.level_dbfs = SILENCE_DBFS
+        """Loudness of the last block: 0 is full scale."""
+        self.has_sound = False
+        """Whether any sample so far was other than zero."""
+        self._background: Background[FloatArray] | None = None
+        self._pipe = self._find_pipe()
+        if self._pipe is not None:
+            super().__init__(self._read_pipe(self._pipe), None, pace)
+            return
+        with self._opened() as decoder:
+            duration_s = decoder.duration_s
+        super().__init__(_Repeated(self._read_file), duration_s, pace)
+
+    @property
+    def document_name(self) -> str:
+        """How a document calls it: the path as it is."""
+        return self.name if isinstance(self.path, int) else str(self.path)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is still being made: its end is not known, and it can be stopped."""
+        return self._pipe is not None
+
+    async def __aiter__(self) -> AsyncGenerator[FloatArray]:
+        async with contextlib.aclosing(super().__aiter__()) as blocks:
+            async for block in blocks:
+                self.level_dbfs = measure_dbfs(block)
+                self.has_sound = self.has_sound or bool(block.any())
+                yield block
+
+    async def wait_for_audio(self) -> bool:
+        """Wait until a pipe gives its first audio; False if it was stopped before that.
+
+        Raises `AudioError` where it gives none.
+        """
+        if self._pipe is None:
+            return True
         try:
-            info = soundfile.info(str(self.path))
-        except soundfile.LibsndfileError as error:
-            raise _unreadable(self.path, error) from error
-        rate_hertz: int = info.samplerate
-        block_samples = max(1, round(block_s * rate_hertz))
-        blocks = _Resampled(lambda: _read_blocks(self.path, block_samples), rate_hertz)
-        super().__init__(blocks, info.duration, pace)
+            return await self._begin(self._pipe).wait_for_first()
+        except AudioError:
+            if self._pipe.was_stopped:
+                return False
+            raise
+
+    def stop(self) -> None:
+        """End a pipe after what was heard so far. May be called before it started, or twice."""
+        if self._pipe is not None:
+            self._pipe.stop()
+            if self._background is not None and not self._pipe.is_open:
+                # Nobody has opened the other end, and nothing wakes whoever waits for that.
+                self._background.end()
+
+    def _find_pipe(self) -> Pipe | None:
+        """The pipe that this is; None for a file. Raises `AudioError` where it is neither."""
+        if isinstance(self.path, int):
+            # Python opened nothing there, so that other files may have got its number since.
+            if self.path == STANDARD_INPUT and sys.__stdin__ is None:
+                raise AudioError(f"{self.name} is closed.")
+            return Pipe(self._duplicate)
+        try:
+            mode = os.stat(self.path).st_mode
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+        if stat.S_ISFIFO(mode):
+            return Pipe(self._open_pipe)
+        if stat.S_ISDIR(mode):
+            raise AudioError(f"{self.name} is a folder; name the recordings in it.")
+        if not stat.S_ISREG(mode):
+            raise AudioError(f"{self.name} is a device and no recording.")
+        return None
+
+    def _duplicate(self) -> int:
+        assert isinstance(self.path, int)
+        try:
+            is_terminal = os.isatty(self.path)
+            descriptor = os.dup(self.path)
+        except OSError as error:
+            raise AudioError(f"{self.name} is closed.") from error
+        if is_terminal:
+            os.close(descriptor)
+            raise AudioError(
+                f"{self.name} is a terminal; let a program write audio into it, like "
+                "`arecord -f cd | stt-transcribe -`."
+            )
+        return descriptor
+
+    def _open_pipe(self) -> int:
+        return os.open(str(self.path), os.O_RDONLY)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Generator[Decoder]:
+        try:
+            with (
+                io.FileIO(self.path) as file,
+                contextlib.closing(Decoder(_File(file), self.name)) as decoder,
+            ):
+                yield decoder
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _read_file(self) -> Iterator[FloatArray]:
+        with self._opened() as decoder:
+            yield from self._resample(decoder)
+
+    def _begin(self, pipe: Pipe) -> Background[FloatArray]:
+        if self._background is None:
+            self._background = Background(lambda: self._decode_pipe(pipe), f"read {self.name}")
+            self._background.start()
+        return self._background
+
+    async def _read_pipe(self, pipe: Pipe) -> AsyncGenerator[FloatArray]:
+        background = self._begin(pipe)
+        try:
+            async with contextlib.aclosing(aiter(background)) as blocks:
+                async for block in blocks:
+                    yield block
+        finally:
+            pipe.stop()
+
+    def _decode_pipe(self, pipe: Pipe) -> Iterator[FloatArray]:
+        """In a thread of its own."""
+        heard = False
+        try:
+            with contextlib.closing(pipe):
+                pipe.open()
+                try:
+                    with contextlib.closing(Decoder(pipe, self.name)) as decoder:
+                        for block in self._resample(decoder):
+                            pipe.forget()
+                            heard = True
+                            yield block
+                except AudioError:
+                    if heard or (whole := pipe.read_whole()) is None:
+                        raise
+                    with contextlib.closing(Decoder(_File(whole), self.name)) as decoder:
+                        yield from self._resample(decoder)
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _resample(self, decoder: Decoder) -> Iterator[FloatArray]:
+        """Blocks of at most `BLOCK_S`; what was held back comes before an error."""
+        resampler = Resampler(SAMPLE_RATE_HERTZ)
+        complaint: AudioError | None = None
+        try:
+            for samples in decoder.decode():
+                if samples.sample_rate_hertz != resampler.sample_rate_hertz:
+                    yield from _cut(resampler.push(np.zeros(0, np.float32), last=True))
+                    resampler = Resampler(samples.sample_rate_hertz)
+                try:
+                    yield from _cut(resampler.push(samples.pcm))
+                except AudioError as error:
+                    raise AudioError(f"{self.name}: {error}") from error
+        except AudioError as error:
+            complaint = error
+        yield from _cut(resampler.push(np.zeros(0, np.float32), last=True))
+        if complaint is not None:
+            raise complaint
+
+    def _unreadable(self, error: Exception) -> AudioError:
+        if isinstance(error, FileNotFoundError):
+            return AudioError(f"There is no file {self.name}.")
+        reason = error.strerror if isinstance(error, OSError) else None
+        return AudioError(f"{self.name} cannot be read ({reason or error}).")
 
 
-class _Resampled:
-    """Blocks at 24 kHz; each iteration reads from the start with a fresh resampler."""
+class _File:
+    """An opened file for the decoder, which never learns its name."""
 
-    def __init__(
-        self, read_blocks: Callable[[], Iterable[npt.NDArray[Any]]], sample_rate_hertz: float
-    ) -> None:
+    was_stopped = False
+
+    def __init__(self, file: IO[bytes] | io.FileIO) -> None:
+        self._file = file
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def peek(self, size: int) -> bytes:
+        head = self._file.read(size)
+        self._file.seek(0)
+        return head
+
+
+class _Repeated:
+    """Blocks that each iteration reads from the start."""
+
+    def __init__(self, read_blocks: Callable[[], Iterator[FloatArray]]) -> None:
         self._read_blocks = read_blocks
-        self._sample_rate_hertz = sample_rate_hertz
 
     def __iter__(self) -> Iterator[FloatArray]:
-        resampler = Resampler(self._sample_rate_hertz)
-        for block in self._read_blocks():
-            # A resampler holds the first blocks back until its filter is full.
-            if len(resampled := resampler.push(block)):
-                yield resampled
-        if len(held_back := resampler.push(np.zeros(0, np.float32), last=True)):
-            yield held_back
+        return self._read_blocks()
 
 
-def _read_blocks(path: Path, block_samples: int) -> Iterator[FloatArray]:
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            while len(block := cast("FloatArray", file.read(block_samples, dtype="float32"))):
-                yield block
-    except soundfile.LibsndfileError as error:
-        raise _unreadable(path, error) from error
+def _cut(pcm: FloatArray) -> Iterator[FloatArray]:
+    """Nothing of nothing, and no block longer than `BLOCK_S`."""
+    for start in range(0, len(pcm), FRAME_SAMPLES):
+        yield pcm[start : start + FRAME_SAMPLES]
 
 
-def _unreadable(path: Path, error: Exception) -> AudioError:
-    if not path.exists():
-        return AudioError(f"There is no file {path}.")
-    if path.is_dir():
-        return AudioError(f"{path} is a folder; name the recordings in it.")
-    return AudioError(
-        f"{path} cannot be read as audio ({error}). "
-        "WAV, FLAC, MP3 and OGG are; others can be converted with ffmpeg."
-    )
+def _name(path: str | Path | int) -> str:
+    if isinstance(path, int):
+        return "standard input" if path == STANDARD_INPUT else f"descriptor {path}"
+    return show_name(path)

@@ -2,123 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from client.command.arguments import add_target_arguments, positive_float, positive_int
-from client.command.exit_codes import EXPLANATION, INTERRUPTED
+from client.command.start import run_command
 
-DEFAULT_STREAMS = 1
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = make_parser()
-    arguments = parser.parse_args(argv)
-    if arguments.compare_gpus and (arguments.sweep or arguments.url or arguments.grpc):
-        parser.error("--compare-gpus deploys its own targets; leave out --sweep, --url and --grpc")
-    if (arguments.gpu_url or arguments.no_deploy) and not arguments.compare_gpus:
-        parser.error("--gpu-url and --no-deploy belong to --compare-gpus")
-    # Audio, network and display libraries take a while to load; --help needs none of them.
-    from client.latency.run import run
 
-    try:
-        return asyncio.run(run(arguments))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        return INTERRUPTED
+    def load() -> Coroutine[Any, Any, int]:
+        from client.latency.arguments import parse
 
+        arguments = parse(argv)
+        # Audio, network and display libraries take a while to load; --help needs none of them.
+        from client.latency.run import run
 
-def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="stt-latency",
-        description="Stream recordings at real time, many at once, and report how long connecting, "
-        "the first token, every token behind its own audio, a flush and the end take.",
-        epilog="Environment: MODAL_WORKSPACE, MODAL_KEY, MODAL_SECRET as for stt-transcribe. "
-        + EXPLANATION,
-    )
-    add_target_arguments(parser)
-    add_load_arguments(parser)
-    add_gpu_arguments(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="draw the distribution of token lags there"
-    )
-    return parser
+        return run(arguments)
 
-
-def add_load_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is streamed, how often, how many at once."""
-    parser.add_argument(
-        "-p",
-        "--parallel",
-        type=positive_int,
-        default=DEFAULT_STREAMS,
-        metavar="N",
-        help=f"streams at once (default: {DEFAULT_STREAMS})",
-    )
-    parser.add_argument(
-        "-n", "--runs", type=positive_int, default=1, metavar="N", help="repeat (default: 1)"
-    )
-    parser.add_argument(
-        "--sweep",
-        type=_stream_counts,
-        metavar="1,2,4,8,…",
-        help="measure each number of streams until the service no longer keeps up",
-    )
-    parser.add_argument(
-        "--wav", type=Path, metavar="FILE", help="recording (default: the demo's digits)"
-    )
-    parser.add_argument(
-        "--rtf",
-        type=positive_float,
-        default=1.0,
-        metavar="X",
-        help="pace of the audio: 1 is real time, 2 twice as fast (default: 1)",
-    )
-
-
-def add_gpu_arguments(parser: argparse.ArgumentParser) -> None:
-    """Comparing GPUs on Modal."""
-    parser.add_argument(
-        "--compare-gpus",
-        type=_gpu_names,
-        metavar='"T4,L4,…"',
-        help="deploy one app for each GPU (kyutai-stt-t4 …), warm it, measure it with -p streams, "
-        "print the comparison and how to stop the apps",
-    )
-    parser.add_argument(
-        "--gpu-url",
-        action="append",
-        default=[],
-        type=_gpu_url,
-        metavar="GPU=URL",
-        help="measure this GPU at this WebSocket address instead of the one that Modal names",
-    )
-    parser.add_argument(
-        "--no-deploy", action="store_true", help="the apps of --compare-gpus are deployed already"
-    )
-
-
-def _stream_counts(text: str) -> list[int]:
-    return sorted({positive_int(part.strip()) for part in text.split(",")})
-
-
-def _gpu_names(text: str) -> list[str]:
-    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not names:
-        raise argparse.ArgumentTypeError("name at least one GPU, like T4,L4")
-    return names
-
-
-def _gpu_url(text: str) -> tuple[str, str]:
-    gpu, equals, url = text.partition("=")
-    if not equals or not gpu or not url:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like L4=wss://host")
-    return gpu, url
+    return run_command(load)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import sys
 import time
@@ -14,14 +13,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from client.audio import AudioError, Resampler
 from client.options import FloatArray
+from client.samples import SILENCE_DBFS, AudioError, Resampler, measure_dbfs
 
 BLOCK_S = 0.04
 # A device that gives nothing for so long was unplugged or taken away.
 SILENT_DEVICE_S = 3.0
 LARGEST_BACKLOG_S = 60.0
-SILENCE_DBFS = -90.0
 
 NO_PORTAUDIO = (
     "The PortAudio library is missing. Install it: `apt install libportaudio2` (Debian, Ubuntu), "
@@ -167,12 +165,6 @@ class MicrophoneSource:
             self._queue.put_nowait(block)
         except asyncio.QueueFull:
             self._overflowed = True
-
-
-def measure_dbfs(block: FloatArray) -> float:
-    """Root mean square of a block in decibels below full scale."""
-    power = float(np.mean(np.square(block))) if block.size else 0.0
-    return max(SILENCE_DBFS, 10 * math.log10(power)) if power > 0 else SILENCE_DBFS
 
 
 def _load_sounddevice() -> Any:

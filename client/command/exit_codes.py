@@ -9,11 +9,15 @@ AUDIO = 3
 CREDENTIALS = 4
 UNAVAILABLE = 5
 INTERRUPTED = 130
+OUTPUT_CLOSED = 141
 
 EXPLANATION = (
-    "Exit codes: 0 all done (a microphone that was ended with Ctrl-C too); 1 the service failed; "
-    "2 wrong usage; 3 no PortAudio, no microphone, or an unreadable file; 4 credentials refused; "
-    "5 no service at the address, or it is starting or full; 130 interrupted."
+    "Exit codes: 0 all done (a microphone or pipe that was ended with Ctrl-C too); "
+    "1 the service failed, or a transcript could not be written; 2 wrong usage; "
+    "3 no PortAudio, no microphone, or a recording that is unreadable, without audio, cut off or "
+    "damaged (what was heard is written); 4 credentials refused; "
+    "5 no service at the address, or it is starting or full; 130 interrupted; "
+    "141 standard output was closed by its reader. Of several failures the first decides."
 )
 
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from client.audio import ArraySource, FileSource, PacedSource, Resampler
+from client.audio import ArraySource, FileSource, PacedSource
 from client.options import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, FloatArray
 from client.recordings import load_recordings
 
@@ -31,11 +30,11 @@ class Audio:
     rtf: float
 
     @classmethod
-    def load(cls, path: Path | None, rtf: float) -> Audio:
+    async def load(cls, path: Path | None, rtf: float) -> Audio:
         """One recording, or pairs of the demo's. Raises `AudioError`."""
         if path is not None:
-            return cls((_read(path),), rtf)
-        digits = [_read(recording.path) for recording in load_recordings()]
+            return cls((await _read(path),), rtf)
+        digits = [await _read(recording.path) for recording in load_recordings()]
         pairs = zip(digits, [*digits[1:], digits[0]], strict=True)
         return cls(tuple(np.concatenate(pair) for pair in pairs), rtf)
 
@@ -63,8 +62,5 @@ def find_quiet_moment_s(pcm: FloatArray) -> float:
     return (quietest + QUIET_FRAMES // 2 + 1) * FRAME_SAMPLES / SAMPLE_RATE_HERTZ
 
 
-def _read(path: Path) -> FloatArray:
-    # Says in one sentence what is wrong with a file that cannot be read.
-    FileSource(path)
-    samples, rate_hertz = soundfile.read(str(path), dtype="float32")
-    return Resampler(rate_hertz).push(samples, last=True)
+async def _read(path: Path) -> FloatArray:
+    return np.concatenate([block async for block in FileSource(path)])

@@ -46,7 +46,7 @@ async def run(arguments: argparse.Namespace) -> int:
     """Do what the arguments say; returns the exit code."""
     console = Console()
     try:
-        audio = Audio.load(arguments.wav, arguments.rtf)
+        audio = await Audio.load(arguments.wav, arguments.rtf)
         if arguments.compare_gpus:
             return await _compare_gpus(arguments, audio, console)
         return await _measure_target(arguments, audio, console)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from client.events import Final
-from client.transcribe.subtitles import make_cues, to_srt, to_vtt
-
-FORMATS = ("text", "json", "srt", "vtt")
+from client.transcribe.formats import SUFFIXES
+from client.transcribe.subtitles import Cue, make_cues, to_srt, to_vtt
 
 
 @dataclass(frozen=True)
 class Document:
-    """One finished transcript. `name` is None for a microphone."""
+    """One finished transcript. `name` is the recording's path, and None for a microphone."""
 
     name: str | None
     final: Final
@@ -29,16 +28,19 @@ class Document:
             case "json":
                 return json.dumps(self.to_json(), ensure_ascii=False, indent=1) + "\n"
             case "srt":
-                return to_srt(make_cues(self.final.words, self.pauses_s))
+                return to_srt(self._cues())
             case "vtt":
-                return to_vtt(make_cues(self.final.words, self.pauses_s))
+                return to_vtt(self._cues())
             case _:
-                raise ValueError(f"There is no format {format_name!r}; known are {FORMATS}.")
+                raise ValueError(
+                    f"There is no format {format_name!r}; known are {tuple(SUFFIXES)}."
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Times in seconds from the start of the audio."""
         return {
-            "file": self.name,
+            # A name that is no text would make the whole document none.
+            "file": self.name and os.fsencode(self.name).decode(errors="replace"),
             "transcript": self.final.transcript.strip(),
             "audio_duration_s": round(self.final.audio_duration_s, 3),
             "words": [
@@ -53,14 +55,5 @@ class Document:
             "pauses_s": [round(pause_s, 3) for pause_s in self.pauses_s],
         }
 
-
-def render_all(documents: Sequence[Document], format_name: str) -> str:
-    """One document as it is; several as a JSON list, or as texts under their names."""
-    if len(documents) == 1:
-        return documents[0].render(format_name)
-    if format_name == "json":
-        listed = [document.to_json() for document in documents]
-        return json.dumps(listed, ensure_ascii=False, indent=1) + "\n"
-    return "\n".join(
-        f"==> {document.name} <==\n{document.render(format_name)}" for document in documents
-    )
+    def _cues(self) -> list[Cue]:
+        return make_cues(self.final.words, self.pauses_s, self.final.audio_duration_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ LINE_CHARACTERS = 42
 CUE_LINES = 2
 # Readers lose the thread if a cue stands longer than this.
 LONGEST_CUE_S = 7.0
+# Nobody can read one that is gone sooner.
+SHORTEST_CUE_S = 0.8
 # A silence this long ends a cue, whether or not the model reports a pause.
 PAUSE_S = 0.8
 
@@ -26,8 +29,14 @@ class Cue:
     lines: tuple[str, ...]
 
 
-def make_cues(words: Sequence[Word], pauses_s: Iterable[float] = ()) -> list[Cue]:
-    """Group words into cues, breaking at silences, at the model's pauses and at full lines."""
+def make_cues(
+    words: Sequence[Word], pauses_s: Iterable[float] = (), audio_duration_s: float = math.inf
+) -> list[Cue]:
+    """Group words into cues, breaking at silences, at the model's pauses and at full lines.
+
+    A cue stands from its first word to the end of its last one, and at least `SHORTEST_CUE_S`
+    where neither the next cue nor the end of the audio comes before.
+    """
     pauses = sorted(pauses_s)
     groups: list[list[Word]] = []
     for word in words:
@@ -35,9 +44,11 @@ def make_cues(words: Sequence[Word], pauses_s: Iterable[float] = ()) -> list[Cue
             groups[-1].append(word)
         else:
             groups.append([word])
+    starts_s = [group[0].start_s for group in groups]
+    limits_s = [min(start_s, audio_duration_s) for start_s in [*starts_s[1:], math.inf]]
     return [
-        Cue(group[0].start_s, max(word.end_s for word in group), tuple(_wrap(group)))
-        for group in groups
+        Cue(start_s, _end_s(group, limit_s), tuple(_wrap(group)))
+        for group, start_s, limit_s in zip(groups, starts_s, limits_s, strict=False)
     ]
 
 
@@ -59,6 +70,11 @@ def to_vtt(cues: Sequence[Cue]) -> str:
         for cue in cues
     ]
     return "\n\n".join(["WEBVTT", *blocks]) + "\n"
+
+
+def _end_s(group: Sequence[Word], limit_s: float) -> float:
+    spoken_s = max(word.end_s for word in group)
+    return max(spoken_s, min(group[0].start_s + SHORTEST_CUE_S, limit_s))
 
 
 def _fits(group: list[Word], word: Word, pauses: Sequence[float]) -> bool:

@@ -10,6 +10,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from client.transcribe.outputs import write_stdout
+
 METER_CELLS = 20
 QUIETEST_DBFS = -60.0
 # A silence this long starts a new line where the model reports no pauses.
@@ -23,8 +25,8 @@ class TranscriptView(Protocol):
         """What the connection is doing."""
         ...
 
-    def add_text(self, text: str, behind_s: float) -> None:
-        """One more piece, and how long after the word began it came."""
+    def add_text(self, text: str, behind_s: float | None) -> None:
+        """One more piece, and how long after the word began it came, if that is known."""
         ...
 
     def end_line(self) -> None:
@@ -50,19 +52,28 @@ class PlainView:
             self._states.print(f"[{state}]", markup=False, highlight=False, soft_wrap=True)
         self._state = state
 
-    def add_text(self, text: str, behind_s: float) -> None:
+    def add_text(self, text: str, behind_s: float | None) -> None:
         text = text if self._line else text.lstrip()
         self._line += text
-        self._console.out(text, end="", highlight=False)
-        self._console.file.flush()
+        self._write(text)
 
     def end_line(self) -> None:
         if self._line:
-            self._console.out("", highlight=False)
+            self._write("\n")
         self._line = ""
 
     def close(self) -> None:
         self.end_line()
+
+    def _write(self, text: str) -> None:
+        if self._console.quiet:
+            return
+        # Not through the console: it ends the program, its own way, when nobody reads on.
+        if self._console.file is sys.stdout:
+            write_stdout(text)
+        else:
+            self._console.file.write(text)
+            self._console.file.flush()
 
 
 class LiveView:
@@ -81,7 +92,7 @@ class LiveView:
     def show_state(self, state: str) -> None:
         self._state = state
 
-    def add_text(self, text: str, behind_s: float) -> None:
+    def add_text(self, text: str, behind_s: float | None) -> None:
         self._line += text
         self._behind_s = behind_s
         self._live.refresh()
@@ -117,11 +128,12 @@ def draw_meter(level_dbfs: float) -> str:
 
 
 def make_view(
-    read_level_dbfs: Callable[[], float], plain: bool, text_to_stdout: bool
+    read_level_dbfs: Callable[[], float], plain: bool, text_to_stdout: bool, is_watched: bool = True
 ) -> TranscriptView:
     """The live screen where there is a terminal; the text goes to standard output unless a
-    document will."""
+    document will. Where nobody watches, only what goes to standard output is written."""
     console = Console(file=sys.stdout if text_to_stdout else sys.stderr)
     if plain or not console.is_terminal:
+        console.quiet = not (text_to_stdout or is_watched)
         return PlainView(console, Console(stderr=True))
     return LiveView(console, read_level_dbfs)

@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 
 from client.audio import (
     ArraySource,
-    AudioError,
     FileSource,
     PacedSource,
     Resampler,
-    to_mono_float32,
 )
 from client.options import SAMPLE_RATE_HERTZ, Encoding
 
@@ -81,36 +79,6 @@ async def test_lossy_files_keep_the_tone(
     frequency = np.argmax(spectrum) * SAMPLE_RATE_HERTZ / (len(heard) - 9_600)
     assert frequency == pytest.approx(440, abs=4)
     assert len(heard) == pytest.approx(SAMPLE_RATE_HERTZ, abs=2_400)
-
-
-def test_int16_is_scaled_and_channels_are_averaged() -> None:
-    block = np.array([[16_384, 0], [-32_768, -32_768]], dtype=np.int16)
-
-    np.testing.assert_allclose(to_mono_float32(block), [0.25, -1.0])
-
-
-def test_samples_of_another_type_are_refused() -> None:
-    with pytest.raises(AudioError, match="uint8"):
-        to_mono_float32(np.zeros(4, np.uint8))
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "complaint"),
-    [("none.wav", None, "There is no file"), ("text.wav", b"hello", "cannot be read as audio")],
-)
-def test_unreadable_files_say_why(
-    tmp_path: Path, name: str, content: bytes | None, complaint: str
-) -> None:
-    path = tmp_path / name
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(AudioError, match=complaint):
-        FileSource(path)
-
-
-def test_a_folder_is_no_recording(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match="is a folder"):
-        FileSource(tmp_path)
 
 
 class FakeTime:

@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.events import Final, Word
-from client.transcribe.documents import Document, render_all
-from client.transcribe.subtitles import LONGEST_CUE_S, PAUSE_S, make_cues, to_srt, to_vtt
+from client.transcribe.documents import Document
+from client.transcribe.subtitles import (
+    LONGEST_CUE_S,
+    PAUSE_S,
+    SHORTEST_CUE_S,
+    make_cues,
+    to_srt,
+    to_vtt,
+)
 
 TEXTS = st.text(st.characters(categories=["L", "N"], include_characters="&<>'-"), min_size=1)
 
@@ -102,14 +109,38 @@ def test_vtt_escapes_markup() -> None:
     assert "a &lt;b&gt; &amp; c" in text
 
 
-def test_documents_of_several_files() -> None:
-    documents = [
-        Document("a.wav", Final(" one", tuple(say("one")), 1.0)),
-        Document("b.wav", Final(" two", tuple(say("two")), 1.0), (0.5,)),
-    ]
+def test_a_json_document_names_its_file_whatever_its_name_is() -> None:
+    document = Document("caf\udce9\n.wav", Final(" one", tuple(say("one")), 1.0), (0.5,))
+    parsed = json.loads(document.render("json").encode())
 
-    assert render_all(documents, "text") == "==> a.wav <==\none\n\n==> b.wav <==\ntwo\n"
-    listed = json.loads(render_all(documents, "json"))
-    assert [entry["transcript"] for entry in listed] == ["one", "two"]
-    assert listed[1]["pauses_s"] == [0.5]
-    assert json.loads(render_all(documents[:1], "json"))["file"] == "a.wav"
+    assert parsed["file"] == "caf\ufffd\n.wav"
+    assert parsed["transcript"] == "one"
+    assert parsed["pauses_s"] == [0.5]
+    assert json.loads(Document(None, document.final).render("json"))["file"] is None
+
+
+@given(spoken_words(), st.floats(0.0, 5.0), st.lists(st.floats(0.0, 4_100.0), max_size=5))
+def test_a_cue_stands_long_enough_where_there_is_room(
+    words: list[Word], silence_s: float, pauses_s: list[float]
+) -> None:
+    spoken_until_s = words[-1].end_s if words else 0.0
+    duration_s = spoken_until_s + silence_s
+    cues = make_cues(words, pauses_s, duration_s)
+
+    for cue, next_start_s in zip(
+        cues, [*(cue.start_s for cue in cues[1:]), duration_s], strict=True
+    ):
+        room_s = next_start_s - cue.start_s
+        assert cue.end_s - cue.start_s >= min(SHORTEST_CUE_S, room_s) - 1e-9
+        assert cue.end_s <= max(next_start_s, spoken_until_s) + 1e-9
+    # Nothing ends before its last word does, or starts anywhere else than with its first.
+    untouched = make_cues(words, pauses_s, 0.0)
+    assert [cue.start_s for cue in cues] == [cue.start_s for cue in untouched]
+    assert all(cue.end_s >= bare.end_s for cue, bare in zip(cues, untouched, strict=True))
+
+
+def test_a_document_gives_its_last_cue_the_room_that_the_audio_has() -> None:
+    words = tuple(say("one"))
+
+    assert "00:00:00,800" in Document(None, Final(" one", words, 2.0)).render("srt")
+    assert "00:00:00.500" in Document(None, Final(" one", words, 0.5)).render("vtt")

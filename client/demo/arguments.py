@@ -1,0 +1,28 @@
+"""The command line of stt-demo."""
+
+from __future__ import annotations
+
+import argparse
+
+from client.command.arguments import positive_int
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="stt-demo",
+        description="Start the service on free local ports with the embedded digits model, stream "
+        "recordings of people saying digits to it at real time over gRPC and over WebSocket side "
+        "by side, and show the words as they come.",
+        epilog="Exit codes: 0 if both protocols gave the same transcripts, 1 if not or if the "
+        "server failed, 2 for wrong usage, 130 if interrupted.",
+    )
+    parser.add_argument("--all", action="store_true", help="play all eight recordings")
+    parser.add_argument(
+        "--sessions",
+        type=positive_int,
+        metavar="N",
+        help="instead, run N real-time gRPC sessions at once and print how fast events arrive",
+    )
+    parser.add_argument("--plain", action="store_true", help="print plain lines on a terminal too")
+    return parser

@@ -1,0 +1,328 @@
+"""Recordings of every kind, whole and not, from files and out of pipes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from client.audio import STANDARD_INPUT, AudioError, FileSource
+from client.options import SAMPLE_RATE_HERTZ
+from tests.odd_recordings import (
+    ENCODINGS,
+    encode,
+    int16_bytes,
+    speech,
+    wav_header,
+    written,
+)
+
+KINDS = [*ENCODINGS, "ogg_vorbis"]
+# What these hold is not said in their headers, so that nobody can tell that some is missing.
+WITHOUT_LENGTH = {"mp3_without_length", "aac", "mpegts", "w64", "caf"}
+
+
+@contextlib.contextmanager
+def pipe_with(data: bytes, piece: int = 1_000) -> Iterator[int]:
+    """The reading end of a pipe that somebody writes these bytes into, piece by piece."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            for start in range(0, len(data), piece):
+                os.write(writing, data[start : start + piece])
+        os.close(writing)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        thread.join()
+
+
+async def hear(source: FileSource) -> tuple[np.ndarray, str]:
+    """What it gives, and what it says at its end."""
+    blocks = [np.zeros(0, np.float32)]
+    try:
+        async for block in source:
+            blocks.append(block)
+    except AudioError as error:
+        return np.concatenate(blocks), str(error)
+    return np.concatenate(blocks), ""
+
+
+async def hear_both_ways(tmp_path: Path, data: bytes) -> list[tuple[np.ndarray, str]]:
+    """The same bytes as a file without a telling name, and out of a pipe."""
+    path = tmp_path / "recording"
+    path.write_bytes(data)
+    try:
+        from_file = await hear(FileSource(path))
+    except AudioError as error:
+        from_file = (np.zeros(0, np.float32), str(error))
+    with pipe_with(data) as reading:
+        from_pipe = await hear(FileSource(reading))
+    return [from_file, from_pipe]
+
+
+def assert_is(heard: np.ndarray, pcm: np.ndarray) -> None:
+    """The same sound, but for what a codec adds at its edges."""
+    expected = soxr.resample(pcm, 16_000, SAMPLE_RATE_HERTZ)
+    assert len(heard) == pytest.approx(len(expected), abs=0.15 * SAMPLE_RATE_HERTZ)
+    size = 1 << 18
+    spectra = np.fft.rfft(heard, size), np.fft.rfft(expected, size)
+    # The most alike they are at any shift against each other.
+    likeness = np.fft.irfft(spectra[0] * spectra[1].conj()).max()
+    assert likeness > 0.9 * np.sqrt(np.square(heard).sum() * np.square(expected).sum())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_format_is_heard_from_a_file_and_out_of_a_pipe(
+    tmp_path: Path, kind: str
+) -> None:
+    for heard, complaint in await hear_both_ways(tmp_path, encode(kind, speech())):
+        assert complaint == ""
+        assert_is(heard, speech())
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in WITHOUT_LENGTH])
+@pytest.mark.parametrize("share", [0.9, 0.5])
+async def test_what_is_cut_off_is_heard_and_told(tmp_path: Path, kind: str, share: float) -> None:
+    whole = encode(kind, speech(6.0))
+    for heard, complaint in await hear_both_ways(tmp_path, whole[: int(len(whole) * share)]):
+        assert "cut off" in complaint
+        # A telephone writes its index last; without it nothing can be decoded.
+        if kind not in ("m4a", "m4a_alac"):
+            assert "recording" in complaint or "descriptor" in complaint
+            assert 0.2 < len(heard) / SAMPLE_RATE_HERTZ < 6.0 * share + 0.3
+
+
+@pytest.mark.parametrize("promised", [0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00, 0x80000000, 0])
+@pytest.mark.parametrize("extra", [b"", b"LIST\x04\x00\x00\x00INFO"])
+async def test_a_wav_that_does_not_know_its_length_is_heard_whole(
+    tmp_path: Path, promised: int, extra: bytes
+) -> None:
+    data = wav_header(promised, extra=extra) + int16_bytes(speech())
+    for heard, complaint in await hear_both_ways(tmp_path, data):
+        assert complaint == ""
+        assert len(heard) == 3 * SAMPLE_RATE_HERTZ
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "is empty: not one byte"),
+        (wav_header(0), "holds a header and no audio"),
+        (wav_header(2) + b"\1\0", r"holds only 0\.062 ms of audio"),
+        (b"<html><body>403 Forbidden</body></html>\n", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "pointer of git-lfs"),
+        (b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/a.ts\n", "text"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", "text"),
+        (int16_bytes(speech()), "without a header.*ffmpeg -f s16le"),
+        (bytes(range(256)) * 16, "cannot be read as audio"),
+        (encode("flac", speech())[:100], "cut off|no audio"),
+    ],
+)
+async def test_what_holds_no_audio_is_never_a_success(
+    tmp_path: Path, data: bytes, complaint: str
+) -> None:
+    for heard, told in await hear_both_ways(tmp_path, data):
+        assert re.search(complaint, told), told
+        assert len(heard) < 100
+        assert "\n" not in told
+
+
+@given(st.binary(min_size=1, max_size=3_000), st.sampled_from([*KINDS, ""]))
+@settings(max_examples=60)
+def test_damage_never_ends_in_another_error(junk: bytes, kind: str) -> None:
+    data = bytearray(encode(kind, speech(1.0)) if kind else b"")
+    middle = len(data) // 2
+    data[middle : middle + len(junk)] = junk
+
+    async def run() -> None:
+        with pipe_with(bytes(data)) as reading:
+            await hear(FileSource(reading))
+
+    asyncio.run(run())
+
+
+async def test_a_damaged_middle_is_told_and_the_rest_is_heard(tmp_path: Path) -> None:
+    data = bytearray(encode("mp3", speech(6.0)))
+    data[len(data) // 2 : len(data) // 2 + 300] = b"\xaa" * 300
+    for heard, complaint in await hear_both_ways(tmp_path, bytes(data)):
+        assert "is damaged" in complaint
+        assert len(heard) > 5.5 * SAMPLE_RATE_HERTZ
+
+
+@pytest.mark.parametrize("value", [float("nan"), 20_000.0])
+async def test_floats_that_are_no_audio_name_the_file(tmp_path: Path, value: float) -> None:
+    pcm = speech()
+    pcm[24_000] = value
+    for heard, complaint in await hear_both_ways(tmp_path, written(pcm, subtype="FLOAT")):
+        assert "recording: The sample at 1.50 s" in complaint or "descriptor" in complaint
+        assert 1.3 < len(heard) / SAMPLE_RATE_HERTZ <= 1.5
+
+
+async def test_tags_in_any_encoding_and_a_cover_are_no_hindrance(tmp_path: Path) -> None:
+    text = b"\0" + "Größe".encode("latin-1") + b"\xff\xfe"
+    tag = b"TIT2" + len(text).to_bytes(4, "big") + b"\0\0" + text
+    cover = b"\0image/jpeg\0\3\0\xff\xd8" + bytes(range(256)) * 8_192
+    tag += b"APIC" + len(cover).to_bytes(4, "big") + b"\0\0" + cover
+    size = bytes(len(tag) >> shift & 127 for shift in (21, 14, 7, 0))
+    data = b"ID3\3\0\0" + size + tag + encode("mp3", speech())
+    for heard, complaint in await hear_both_ways(tmp_path, data):
+        assert complaint == ""
+        assert_is(heard, speech())
+
+
+async def test_a_pipe_is_heard_while_it_is_written() -> None:
+    reading, writing = os.pipe()
+    source = FileSource(reading)
+    data = int16_bytes(speech(4.0))
+    os.write(writing, wav_header(0xFFFFFFFF) + data[:6_400])
+    # A fifth of a second was written; nothing more comes until it was heard.
+    blocks = aiter(source)
+    heard = len(await anext(blocks))
+    assert heard
+    os.write(writing, data[6_400:])
+    os.close(writing)
+    heard += sum([len(block) async for block in blocks])
+    os.close(reading)
+
+    assert heard == 4 * SAMPLE_RATE_HERTZ
+
+
+@pytest.mark.parametrize("after_bytes", [0, 20, 32_044])
+async def test_a_pipe_that_is_stopped_gives_what_came(after_bytes: int) -> None:
+    reading, writing = os.pipe()
+    source = FileSource(reading)
+    os.write(writing, (wav_header(0xFFFFFFFF) + int16_bytes(speech()))[:after_bytes])
+    waiting = asyncio.create_task(source.wait_for_audio())
+    if after_bytes == 32_044:
+        assert await waiting
+    source.stop()
+    if after_bytes != 32_044:
+        assert not await waiting
+        heard = np.zeros(0)
+    else:
+        heard, complaint = await hear(source)
+        assert complaint == ""
+    os.close(writing)
+    os.close(reading)
+
+    assert len(heard) <= SAMPLE_RATE_HERTZ
+
+
+async def test_a_named_pipe_is_opened_once_and_waits_for_its_writer(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    source = FileSource(path)
+    hearing = asyncio.create_task(hear(source))
+
+    def write() -> None:
+        with path.open("wb") as file:
+            file.write(encode("flac", speech()))
+
+    await asyncio.to_thread(write)
+    heard, complaint = await hearing
+    assert complaint == ""
+    assert_is(heard, speech())
+
+
+async def test_a_named_pipe_that_nobody_opens_can_be_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    source = FileSource(path)
+    waiting = asyncio.create_task(source.wait_for_audio())
+    await asyncio.sleep(0)
+    source.stop()
+
+    assert not await waiting
+    # Let the thread go, which still waits for a writer.
+    os.close(os.open(path, os.O_WRONLY))
+
+
+async def test_pipes_leave_nothing_open() -> None:
+    await asyncio.to_thread(len, "")
+    before = len(os.listdir("/proc/self/fd"))
+    for kind in ("wav", "m4a", "mp3"):
+        with pipe_with(encode(kind, speech())) as reading:
+            await hear(FileSource(reading))
+            assert os.fstat(reading), "the caller's descriptor is the caller's"
+        with pipe_with(encode(kind, speech())) as reading:
+            blocks = aiter(FileSource(reading))
+            await anext(blocks)
+            await blocks.aclose()  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread.name.startswith("read "):
+            await asyncio.to_thread(thread.join)
+    gc.collect()
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("missing.wav", "There is no file .*missing.wav"),
+        (".", "is a folder"),
+        ("/dev/null", "is a device"),
+        ("x" * 300, "cannot be read"),
+        ("nul\0byte", "cannot be read"),
+        ("socket", "is a device"),
+    ],
+)
+def test_what_is_no_recording_says_why(tmp_path: Path, name: str, complaint: str) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        with pytest.raises(AudioError, match=complaint):
+            FileSource(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "secret.wav"
+    path.write_bytes(b"")
+    path.chmod(0)
+    with pytest.raises(AudioError, match="Permission denied"):
+        FileSource(path)
+
+
+@pytest.mark.parametrize("name", ["-dash.wav", "[red]x.wav", "a\nb.wav", "größe-🎤.wav"])
+async def test_a_name_is_only_a_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(encode("wav", speech())[:20_000])
+    _, complaint = await hear(FileSource(path))
+
+    assert "cut off" in complaint
+    assert name.replace("\n", "\\n") in complaint
+    assert "\n" not in complaint
+
+
+async def test_a_name_that_is_no_text_is_only_a_name(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    path.write_bytes(encode("wav", speech()))
+    source = FileSource(path)
+    heard, complaint = await hear(source)
+
+    assert complaint == ""
+    assert_is(heard, speech())
+    assert source.name.endswith("caf\\xe9.wav")
+
+
+def test_standard_input_has_many_names() -> None:
+    for name in (STANDARD_INPUT, "/dev/stdin", Path("/dev/stdin"), "/dev/fd/0"):
+        assert FileSource(name).name == "standard input"
