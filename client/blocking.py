@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+)
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from client.events import Event, Final
 from client.options import FloatArray, SessionOptions
 from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient
+from stt.errors import CallCancelled
 
 T = TypeVar("T")
 
@@ -31,10 +40,15 @@ class BlockingSttClient:
 
     def __init__(self, client: SttClient | WebSocketSttClient) -> None:
         self._client = client
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._streams: set[TranscriptStream] = set()
+        # A loop of its own in a thread of its own: the caller's thread may run a loop already, as
+        # in a notebook.
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="stt-client", daemon=True
-        )
+        self._stopped = asyncio.Event()
+        self._thread = threading.Thread(target=self._run_loop, name="stt-client", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -45,14 +59,25 @@ class BlockingSttClient:
 
     def close(self) -> None:
         """Close the client; streams that still run fail. May be called twice."""
-        if self._loop.is_closed():
-            return
-        self._wait_for(self._client.aclose())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
+
+    def _run_loop(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        await self._stopped.wait()
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        for stream in [*self._streams]:
+            await stream.aclose()
+        await self._client.aclose()
 
     def transcribe_file(self, path: str | Path, options: SessionOptions | None = None) -> Final:
         """Transcribe a recording as fast as the server goes, however long it is."""
@@ -62,24 +87,47 @@ class BlockingSttClient:
         """Transcribe a source to its end."""
         return self._wait_for(self._client.transcribe(_as_async(source), options))
 
-    def stream(self, source: Source, options: SessionOptions | None = None) -> Iterator[Event]:
+    def stream(self, source: Source, options: SessionOptions | None = None) -> Generator[Event]:
         """Yield events while the audio is sent. `source` may be a plain iterable of blocks."""
         stream = self._client.stream(_as_async(source), options)
         events = aiter(stream)
+        self._streams.add(stream)
         try:
             while (event := self._wait_for(_next(events))) is not None:
                 yield event
         finally:
-            self._wait_for(_close(stream))
+            # A client that was closed has ended its streams.
+            with contextlib.suppress(CallCancelled):
+                self._wait_for(_close(stream))
+            self._streams.discard(stream)
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        ended = threading.Event()
+        tasks: list[asyncio.Task[T]] = []
+
+        def start() -> None:
+            task = self._loop.create_task(coroutine)
+            tasks.append(task)
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+            task.add_done_callback(lambda _: ended.set())
+
+        with self._lock:
+            if self._is_closed:
+                coroutine.close()
+                raise CallCancelled("This client was closed. Make another one.")
+            self._loop.call_soon_threadsafe(start)
         try:
-            return future.result()
+            ended.wait()
         except BaseException:
-            # Ctrl-C interrupts the waiting, not the work.
-            future.cancel()
+            # Ctrl-C interrupts the waiting and not the work, which must end before anything else
+            # may be done to the stream.
+            self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            ended.wait()
             raise
+        if tasks[0].cancelled():
+            raise CallCancelled("The client was closed meanwhile.")
+        return tasks[0].result()
 
 
 async def _next(events: AsyncIterator[Event]) -> Event | None:
@@ -96,6 +144,37 @@ async def _as_async(source: Source) -> AsyncIterator[FloatArray]:
             yield block
         return
     blocks = iter(source)
-    # The caller's iterable may wait for a device or a file.
-    while (block := await asyncio.to_thread(next, blocks, None)) is not None:
+    while (block := await _call_in_thread(lambda: next(blocks, None))) is not None:
         yield block
+
+
+async def _call_in_thread(call: Callable[[], T]) -> T:
+    """Run what may wait for a device or a file, in a thread that nobody has to wait for.
+
+    A pool's threads (`asyncio.to_thread`) are joined at the end, which a source that says nothing
+    any more would hold up for ever.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def deliver(result: T | None, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(cast("T", result))
+
+    def run() -> None:
+        result: T | None = None
+        failure: BaseException | None = None
+        try:
+            result = call()
+        except BaseException as error:
+            failure = error
+        # The loop may be gone by now.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(deliver, result, failure)
+
+    threading.Thread(target=run, name="stt-client-source", daemon=True).start()
+    return await answer

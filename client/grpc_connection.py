@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from client.events import Final, Flushed, Pause, Ping, Ready, ServerEvent, Timing, Token, Word
 from client.options import Encoding, FloatArray, SessionOptions
 from stt.channel import Endpoint, find_true_error
-from stt.errors import CallCancelled, ServerUnavailable, SttError, error_from_rpc
+from stt.errors import CallCancelled, Idle, ServerUnavailable, SttError, error_from_rpc
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt.writing import write_request
 
@@ -48,8 +48,13 @@ class GrpcConnection:
         )
         connection = cls(call, channel, endpoint)
         connection._encoding = options.encoding
-        with contextlib.suppress(ServerUnavailable):
-            await connection._write(config=config_from(options))
+        try:
+            with contextlib.suppress(ServerUnavailable):
+                await connection._write(config=config_from(options))
+        except BaseException:
+            # Nobody else knows of the call yet.
+            await connection.aclose()
+            raise
         return connection
 
     async def send_audio(self, pcm: FloatArray) -> None:
@@ -69,13 +74,24 @@ class GrpcConnection:
 
     async def events(self) -> AsyncIterator[ServerEvent]:
         """Typed events until the session ends; raises the `SttError` that says why it failed."""
+        finished = False
         try:
             async for response in self._call:
                 self._was_answered = True
                 if (event := event_from(response)) is not None:
                     yield event
+                    finished = isinstance(event, Final)
+        except asyncio.CancelledError as cancelled:
+            # grpc.aio raises it too where somebody ended the call and nobody cancelled this task.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise CallCancelled("This side ended the call.") from cancelled
         except grpc.aio.AioRpcError as rpc_error:
-            raise await self._explain(rpc_error) from rpc_error
+            error = await self._explain(rpc_error)
+            # After `final` there is nothing more to say; a status that was lost is no failure.
+            if not finished or isinstance(error, Idle):
+                raise error from rpc_error
 
     async def aclose(self) -> None:
         """Cancel the call if it still runs."""

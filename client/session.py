@@ -21,7 +21,7 @@ from client.events import Event, Final, Flushed, Pause, Ping, ServerEvent, Word
 from client.options import SAMPLE_RATE_HERTZ, FloatArray, ReconnectPolicy, SessionOptions
 from client.replay import Transcript
 from client.tape import Tape, whole_frames
-from stt.channel import Patience, Waiting
+from stt.channel import OnWait, Patience, Waiting
 from stt.errors import ServerFailed, ServerFull, ServerUnavailable, SttError
 
 LARGEST_MESSAGE_SAMPLES = SAMPLE_RATE_HERTZ
@@ -45,7 +45,6 @@ class Connection(Protocol):
 
 
 Connect = Callable[[], Awaitable[Connection]]
-OnWait = Callable[[Waiting], None]
 
 
 @dataclass
@@ -180,7 +179,9 @@ class TranscriptStream:
     async def _pause(self, reason: SttError, waited_s: float, backoff_s: float) -> None:
         pause_s = max(backoff_s, getattr(reason, "retry_after_s", None) or 0.0)
         if self._on_wait is not None:
-            self._on_wait(Waiting(reason, waited_s, pause_s))
+            told = self._on_wait(Waiting(reason, waited_s, pause_s))
+            if told is not None:
+                await told
         await asyncio.sleep(pause_s)
 
     async def _record(self) -> None:

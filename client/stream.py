@@ -10,7 +10,8 @@
                 case Pause(): print()
 
 `SttClient` speaks gRPC, `WebSocketSttClient` the documented WebSocket protocol; both do the same.
-Every failure is an `SttError` (stt.errors) or an `AudioError` (client.audio).
+Every failure is an `SttError` (stt.errors) or an `AudioError` (client.audio); arguments that cannot
+be meant, and environment variables, are a ValueError where the client is made.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ import grpc
 from client.audio import FileSource
 from client.events import Final
 from client.grpc_connection import GrpcConnection
+from client.loop_channels import LoopChannels
 from client.options import FloatArray, ReconnectPolicy, SessionOptions
-from client.session import Connection, OnWait, TranscriptStream
-from client.websocket_connection import WebSocketAddress, WebSocketConnection
-from stt.channel import Credentials, Endpoint, Patience, open_channel, wait_until_serving
-from stt.errors import error_from_rpc
+from client.session import Connection, TranscriptStream
+from client.websocket_connection import WebSocketConnection
+from client.websocket_handshake import WebSocketAddress
+from stt.channel import Credentials, Endpoint, OnWait, Patience, find_way, wait_until_serving
+from stt.errors import CallCancelled, error_from_rpc
 from stt.v1 import stt_pb2, stt_pb2_grpc
 
 __all__ = [
@@ -60,7 +63,8 @@ class _Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close what all streams share; streams that still run fail."""
+        """Close what all streams share, and open nothing new. May be called twice."""
+        raise NotImplementedError
 
     async def _connect(self, options: SessionOptions) -> Connection:
         raise NotImplementedError
@@ -118,18 +122,18 @@ class SttClient(_Client):
         self._endpoint = (
             address if isinstance(address, Endpoint) else Endpoint.parse(address, credentials)
         )
-        self._open_channel: grpc.aio.Channel | None = None
+        # What is wrong with the certificates or a proxy variable is said here and not later.
+        find_way(self._endpoint)
+        self._channels = LoopChannels(self._endpoint)
 
     async def aclose(self) -> None:
-        """Close the channel; streams that still run fail."""
-        if self._open_channel is not None:
-            await self._open_channel.close()
-            self._open_channel = None
+        """Close the channels; streams that still run fail. May be called twice."""
+        await self._channels.aclose()
 
     async def fetch_server_info(self) -> stt_pb2.GetServerInfoResponse:
         """What is served: model, delay, slots."""
-        await self._wait_until_serving()
-        stub = stt_pb2_grpc.SpeechToTextServiceStub(self._channel)
+        channel = await self._find_serving_channel()
+        stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
         try:
             return await stub.GetServerInfo(
                 stt_pb2.GetServerInfoRequest(), metadata=self._endpoint.metadata
@@ -137,21 +141,16 @@ class SttClient(_Client):
         except grpc.aio.AioRpcError as rpc_error:
             raise error_from_rpc(rpc_error) from rpc_error
 
-    @property
-    def _channel(self) -> grpc.aio.Channel:
-        # Made with the first call, because a channel belongs to the loop that made it.
-        if self._open_channel is None:
-            self._open_channel = open_channel(self._endpoint)
-        return self._open_channel
-
     async def _connect(self, options: SessionOptions) -> Connection:
-        await self._wait_until_serving()
-        return await GrpcConnection.open(self._channel, self._endpoint, options)
+        channel = await self._find_serving_channel()
+        return await GrpcConnection.open(channel, self._endpoint, options)
 
-    async def _wait_until_serving(self) -> None:
+    async def _find_serving_channel(self) -> grpc.aio.Channel:
+        channel = await self._channels.get()
         await wait_until_serving(
-            self._channel, self._endpoint, patience=self._patience, on_wait=self._on_wait
+            channel, self._endpoint, patience=self._patience, on_wait=self._on_wait
         )
+        return channel
 
 
 class WebSocketSttClient(_Client):
@@ -173,6 +172,15 @@ class WebSocketSttClient(_Client):
         self._address = (
             url if isinstance(url, WebSocketAddress) else WebSocketAddress.parse(url, credentials)
         )
+        # What is wrong with the certificates or a proxy variable is said here and not later.
+        self._address.find_way()
+        self._is_closed = False
+
+    async def aclose(self) -> None:
+        """Open nothing new; streams that still run go on, each on its own socket."""
+        self._is_closed = True
 
     async def _connect(self, options: SessionOptions) -> Connection:
+        if self._is_closed:
+            raise CallCancelled("This client was closed. Make another one.")
         return await WebSocketConnection.open(self._address, options)

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stt.address import is_loopback, split_host_port
-from stt.channel import Endpoint
+from stt.channel import Endpoint, find_way
 from stt.environment import KEY_VARIABLE, SECRET_VARIABLE, read_credentials
 
 MIB = 1024 * 1024
@@ -112,6 +112,7 @@ def parse_upstream(
         raise ValueError(f"The CA file {ca_file!r} cannot be read: {error.strerror}.") from error
     credentials = read_credentials(environment)
     endpoint = Endpoint.parse(address, credentials, roots)
+    find_way(endpoint)
     if credentials is not None and endpoint.tls is None and not endpoint.is_loopback:
         _log.warning(
             "%s and %s are not sent: %s is reached without TLS. Write https:// before the address.",

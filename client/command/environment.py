@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stt.endpoint import Credentials
 from stt.environment import read_credentials, read_variable
 
-MODAL_HOST = "{workspace}--kyutai-stt-rust-kyutaisttrustservice-serve.modal.run"
+WORKSPACE_VARIABLE = "MODAL_WORKSPACE"
+MODAL_LABEL = "{workspace}--kyutai-stt-rust-kyutaisttrustservice-serve"
+# A label of a host name (RFC 1035). Modal replaces a longer one by a name with a hash in it.
+LONGEST_LABEL = 63
+
+_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -22,11 +28,38 @@ class Environment:
     @classmethod
     def read(cls, variables: Mapping[str, str] = os.environ) -> Environment:
         """Empty variables count as unset. Raises ValueError for a value that cannot be meant."""
-        return cls(read_variable(variables, "MODAL_WORKSPACE"), read_credentials(variables))
+        workspace = read_variable(variables, WORKSPACE_VARIABLE)
+        return cls(workspace, read_credentials(variables))
 
     @property
     def websocket_url(self) -> str | None:
-        """The documented address of the workspace's service; None without a workspace."""
+        """The documented address of the workspace's service; None without a workspace.
+
+        Raises ValueError where the address does not follow from the name.
+        """
         if self.workspace is None:
             return None
-        return f"wss://{MODAL_HOST.format(workspace=self.workspace)}/v1/stream"
+        label = MODAL_LABEL.format(workspace=to_slug(self.workspace))
+        if len(label) > LONGEST_LABEL:
+            longest = LONGEST_LABEL - len(MODAL_LABEL.format(workspace=""))
+            raise ValueError(
+                f"{WORKSPACE_VARIABLE} {self.workspace!r} is longer than {longest} characters, so "
+                "Modal shortens the host name in a way of its own. `stt-modal-url` prints the "
+                "address; give it with --url."
+            )
+        return f"wss://{label}.modal.run/v1/stream"
+
+
+def to_slug(workspace: str) -> str:
+    """A workspace's name as Modal writes it in host names. Raises ValueError.
+
+    Modal's documentation has the examples ECorp → ecorp and text_to_speech → text-to-speech
+    (modal.com/docs/guide/webhook-urls).
+    """
+    slug = workspace.lower().replace("_", "-")
+    if not _SLUG.fullmatch(slug):
+        raise ValueError(
+            f"{WORKSPACE_VARIABLE} {workspace!r} is no name of a Modal workspace: it has letters, "
+            "digits and dashes, as `modal profile current` prints it."
+        )
+    return slug

@@ -8,9 +8,8 @@ import contextlib
 from dataclasses import dataclass
 
 from client.command.environment import Environment
-from client.session import OnWait
 from client.stream import SttClient, WebSocketSttClient
-from stt.channel import Patience
+from stt.channel import OnWait, Patience
 from stt.endpoint import Credentials
 from stt.errors import ServerUnreachable
 

@@ -18,6 +18,21 @@ def split_host_port(address: str) -> tuple[str, int | None]:
     return host, port
 
 
+def to_ascii_host(host: str) -> str:
+    """A host name as the network writes it. Raises ValueError for what cannot be one."""
+    if ":" in host:
+        return host
+    try:
+        ascii_host = host.encode("idna").decode()
+    except UnicodeError as error:
+        raise ValueError(
+            f"{host!r} is no host name: each part between dots has 1 to 63 characters."
+        ) from error
+    if not all("!" <= character <= "~" for character in ascii_host):
+        raise ValueError(f"{host!r} is no host name: it holds a space or a control character.")
+    return ascii_host
+
+
 def join_host_port(host: str, port: int) -> str:
     """`HOST:PORT`, with the brackets that an IPv6 address needs."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

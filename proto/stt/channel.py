@@ -16,6 +16,8 @@ dies before its first response.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +39,9 @@ from stt.errors import (
     error_from_rpc,
     status_is_from_the_service,
 )
+from stt.probe import Protocol, Way, find_obstacle
+from stt.proxy import find_proxy
+from stt.trust import check_client_certificate, make_context, read_trusted_roots
 
 __all__ = [
     "Credentials",
@@ -46,6 +51,7 @@ __all__ = [
     "Waiting",
     "check_serving",
     "find_true_error",
+    "find_way",
     "open_channel",
     "wait_until_serving",
 ]
@@ -57,25 +63,50 @@ FIRST_RETRY_S = 0.2
 LONGEST_RETRY_S = 3.0
 RETRY_AFTER_REFUSED_STREAM_S = 1.0
 
+# gRPC core's words for an answer that ends without saying how the call went: a web page.
+_NO_STATUS = re.compile("Stream removed|No status received")
+
 _LARGEST_RESPONSE_BYTES = 64 * 1024 * 1024
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 def open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
-    """A channel to the endpoint; it connects with the first call. The caller closes it."""
-    options = _channel_options(endpoint)
+    """A channel to the endpoint; it connects with the first call. The caller closes it.
+
+    Raises ValueError, as `find_way` does.
+    """
+    options = _channel_options(find_way(endpoint))
     if endpoint.tls is None:
         return grpc.aio.insecure_channel(endpoint.target, options)
     credentials = grpc.ssl_channel_credentials(
-        endpoint.tls.root_certificates,
+        endpoint.tls.root_certificates or read_trusted_roots(),
         endpoint.tls.private_key,
         endpoint.tls.certificate_chain,
     )
     return grpc.aio.secure_channel(endpoint.target, credentials, options)
 
 
-def _channel_options(endpoint: Endpoint) -> Sequence[tuple[str, int]]:
+def find_way(endpoint: Endpoint) -> Way:
+    """How to get to an endpoint from this machine, by whom to trust and which proxy leads there.
+
+    Raises ValueError for certificates or a variable of the environment that cannot be used.
+    """
+    context = None
+    if endpoint.tls is not None:
+        roots = endpoint.tls.root_certificates or read_trusted_roots()
+        context = make_context(roots, alpn="h2")
+        check_client_certificate(endpoint.tls.private_key, endpoint.tls.certificate_chain)
+    proxy = find_proxy(endpoint.host, endpoint.port, "grpc", secure=context is not None)
+    if proxy is not None and proxy.scheme != "http":
+        raise ValueError(
+            f"gRPC goes through HTTP proxies only, not through {proxy}. Name one in grpc_proxy, "
+            "name the host in no_proxy, or use the WebSocket address."
+        )
+    return Way(endpoint.host, endpoint.port, Protocol.GRPC, context, proxy)
+
+
+def _channel_options(way: Way) -> Sequence[tuple[str, int | str]]:
     return (
         # The server answers a message that is too large; the client need not guess its limit.
         ("grpc.max_send_message_length", -1),
@@ -90,7 +121,12 @@ def _channel_options(endpoint: Endpoint) -> Sequence[tuple[str, int]]:
         ("grpc.max_reconnect_backoff_ms", 2_000),
         # Two endpoints in one process must not share a connection, or one's death is the other's.
         ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.enable_http_proxy", 0 if endpoint.is_loopback else 1),
+        # gRPC's own reading of the environment is another than every other program's.
+        *(
+            [("grpc.enable_http_proxy", 1), ("grpc.http_proxy", way.proxy.url)]
+            if way.proxy is not None
+            else [("grpc.enable_http_proxy", 0)]
+        ),
     )
 
 
@@ -143,7 +179,7 @@ async def check_serving(
     try:
         response = await check(request, timeout=timeout_s, metadata=endpoint.metadata)
     except grpc.aio.AioRpcError as rpc_error:
-        raise _error_from_check(rpc_error, endpoint, timeout_s) from rpc_error
+        raise await _error_from_check(channel, rpc_error, endpoint, timeout_s) from rpc_error
     if response.status == health_pb2.HealthCheckResponse.SERVING:
         return
     if response.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
@@ -151,10 +187,22 @@ async def check_serving(
     raise ServerUnavailable(f"The service at {endpoint} is starting or draining.")
 
 
-def _error_from_check(
-    rpc_error: grpc.aio.AioRpcError, endpoint: Endpoint, timeout_s: float
+async def _error_from_check(
+    channel: grpc.aio.Channel,
+    rpc_error: grpc.aio.AioRpcError,
+    endpoint: Endpoint,
+    timeout_s: float,
 ) -> SttError:
     error = error_from_rpc(rpc_error)
+    if status_is_from_the_service(rpc_error) and not isinstance(error, Idle):
+        return error
+    if channel.get_state() is not grpc.ChannelConnectivity.READY:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                if obstacle := await find_obstacle(find_way(endpoint)):
+                    return obstacle
+    if rpc_error.code() is grpc.StatusCode.UNKNOWN and _NO_STATUS.search(rpc_error.details() or ""):
+        return NoSuchService(f"The server at {endpoint} answers, but not as a gRPC service.")
     # A unary check has no audio to be idle about, and an edge may reset it while it starts.
     if isinstance(error, Idle):
         return ServerUnavailable(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from stt.address import is_loopback, join_host_port
+from stt.address import is_loopback, join_host_port, to_ascii_host
 
 DEFAULT_PORT = 50051
 DEFAULT_TLS_PORT = 443
@@ -14,19 +14,34 @@ _PLAIN_SCHEMES = frozenset({"http", "grpc"})
 _TLS_SCHEMES = frozenset({"https", "grpcs"})
 
 
+def check_token(name: str, value: str) -> None:
+    """Raise ValueError, naming `name` and not the value, unless it is printable ASCII."""
+    for position, character in enumerate(value, start=1):
+        if not "!" <= character <= "~":
+            # The character itself and not the value: this is a secret.
+            raise ValueError(
+                f"{name} holds {character!r} as its character {position}; a token has only ASCII "
+                "letters, digits and signs. Copy it again."
+            )
+
+
 @dataclass(frozen=True)
 class Credentials:
-    """A Modal proxy auth token."""
+    """A Modal proxy auth token. Raises ValueError for one that cannot travel in a header."""
 
     key: str
     secret: str = field(repr=False)
 
+    def __post_init__(self) -> None:
+        for name in ("key", "secret"):
+            check_token(f"The {name} of the credentials", getattr(self, name))
+
 
 @dataclass(frozen=True)
 class Tls:
-    """PEM files' contents for a TLS connection; None means the system's own trust."""
+    """PEM files' contents for a TLS connection; None means the system's own trust (stt.trust)."""
 
-    root_certificates: bytes | None = None
+    root_certificates: bytes | None = field(default=None, repr=False)
     private_key: bytes | None = field(default=None, repr=False)
     certificate_chain: bytes | None = None
 
@@ -53,7 +68,10 @@ class Endpoint:
         Raises ValueError, with a sentence for the person who typed the address.
         """
         example = "Write it like 127.0.0.1:50051 or https://example.modal.run."
-        parts = urlsplit(address if "://" in address else f"grpc://{address}")
+        try:
+            parts = urlsplit(address if "://" in address else f"grpc://{address}")
+        except ValueError as error:
+            raise ValueError(f"The address {address!r} is not understood. {example}") from error
         if parts.scheme not in _PLAIN_SCHEMES | _TLS_SCHEMES:
             known = "http, https, grpc and grpcs"
             raise ValueError(
@@ -67,6 +85,10 @@ class Endpoint:
             raise ValueError(f"The address {address!r} has no valid port. {example}") from error
         if not host:
             raise ValueError(f"The address {address!r} names no host. {example}")
+        try:
+            host = to_ascii_host(host)
+        except ValueError as error:
+            raise ValueError(f"The address {address!r} names no host: {error}") from error
         tls = Tls(root_certificates) if parts.scheme in _TLS_SCHEMES else None
         default_port = DEFAULT_PORT if tls is None else DEFAULT_TLS_PORT
         return cls(host, port if port is not None else default_port, tls, credentials)

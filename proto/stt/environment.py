@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stt.endpoint import Credentials
+from stt.endpoint import Credentials, check_token
 
 KEY_VARIABLE = "MODAL_KEY"
 SECRET_VARIABLE = "MODAL_SECRET"
@@ -35,13 +35,7 @@ def read_token(environment: Mapping[str, str], name: str) -> str | None:
     value = read_variable(environment, name)
     if value is None:
         return None
-    for position, character in enumerate(value, start=1):
-        if not "!" <= character <= "~":
-            # The character itself and not the value: this is a secret.
-            raise ValueError(
-                f"{name} holds {character!r} as its character {position}; a token has only ASCII "
-                "letters, digits and signs. Copy it again."
-            )
+    check_token(name, value)
     return value
 
 

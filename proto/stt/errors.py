@@ -4,7 +4,8 @@
     ├── InvalidRequest         the request or its audio is wrong; sending it again gives the same
     │   └── MessageTooLarge    one message exceeds the server's limit
     ├── Unauthenticated        no or wrong Modal-Key and Modal-Secret
-    ├── NoSuchService          something answers at this address, but it is not this service
+    ├── NoSuchService          something answers, there or on the way, but not this service
+    │   └── UntrustedServer    it cannot prove by its certificate that it is this host
     ├── ServerFull             every slot is taken; try again after `retry_after_s`
     ├── ServerUnavailable      starting, draining or restarting; try again after `retry_after_s`
     │   └── ServerUnreachable  nothing answers at this address
@@ -53,7 +54,11 @@ class Unauthenticated(SttError):
 
 
 class NoSuchService(SttError):
-    """Something answers at this address, but it is not the speech-to-text service."""
+    """Something answers, there or on the way (a proxy), but not the speech-to-text service."""
+
+
+class UntrustedServer(NoSuchService):
+    """The server's certificate is not accepted: unknown authority, other host name, expired."""
 
 
 class _TryLater(SttError):
@@ -71,7 +76,7 @@ class ServerUnavailable(_TryLater):
 
 
 class ServerUnreachable(ServerUnavailable):
-    """Nothing answers at this address: no such host, connection refused, TLS refused."""
+    """Nothing answers at this address: no such host, connection refused, silence."""
 
 
 class Idle(SttError):
@@ -91,11 +96,11 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> SttError:
     code, text = error.code(), error.details() or ""
     details = _rich_details(error)
     retry_after_s = _retry_after_s(details)
-    http = _HTTP_STATUS.search(text)
-    http_status = int(http.group(1)) if http else None
+    if http := _HTTP_STATUS.search(text):
+        return error_from_http(int(http.group(1)), retry_after_s=retry_after_s)
     match code:
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            return Unauthenticated(_refused_credentials(text, http_status))
+            return Unauthenticated(_refused_credentials(text))
         case grpc.StatusCode.INVALID_ARGUMENT:
             return InvalidRequest(_with_field_violations(text, details))
         case grpc.StatusCode.RESOURCE_EXHAUSTED if retry_after_s is None:
@@ -103,7 +108,7 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> SttError:
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return ServerFull(text, retry_after_s)
         case grpc.StatusCode.UNAVAILABLE:
-            return _unavailable(text, http_status, retry_after_s)
+            return _unavailable(text, retry_after_s)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return Idle(text)
         case grpc.StatusCode.CANCELLED:
@@ -115,6 +120,32 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> SttError:
             )
         case _:
             return ServerFailed(f"The server failed: {text or code.name}")
+
+
+def error_from_http(status: int, *, hint: str = "", retry_after_s: float | None = None) -> SttError:
+    """Why an HTTP server refused, over either protocol; `hint` is what it said, or where it leads.
+
+    A 403 is no matter of credentials: Modal's edge answers 401 to wrong ones, our gateway 403 to a
+    page of another origin, and other servers 403 to a path that is not theirs.
+    """
+    said = f"HTTP {status}{': ' if hint else ''}{hint}"
+    match status:
+        case 401:
+            return Unauthenticated(_refused_credentials(said))
+        case 429:
+            return ServerFull(f"Every place at the service is taken ({said}).", retry_after_s)
+        case 408 | 425:
+            return ServerUnavailable(f"The service did not answer in time ({said}).", retry_after_s)
+        case 500 | 501:
+            return ServerFailed(f"The server failed ({said}).")
+        case _ if status > 501:
+            return ServerUnavailable(
+                f"The service is starting or restarting ({said}).", retry_after_s
+            )
+        case _ if 300 <= status < 400:
+            return NoSuchService(f"The server at this address sends callers elsewhere ({said}).")
+        case _:
+            return NoSuchService(f"There is no such service at this address ({said}).")
 
 
 def status_is_from_the_service(error: grpc.aio.AioRpcError) -> bool:
@@ -138,22 +169,13 @@ def status_is_from_the_service(error: grpc.aio.AioRpcError) -> bool:
     }
 
 
-def _unavailable(
-    text: str, http_status: int | None, retry_after_s: float | None
-) -> ServerFull | ServerUnavailable:
-    if http_status == 429:
-        return ServerFull("Every place at the service is taken (HTTP 429).", retry_after_s)
-    if http_status is not None:
-        return ServerUnavailable(
-            f"The service is starting or restarting (HTTP {http_status}).", retry_after_s
-        )
+def _unavailable(text: str, retry_after_s: float | None) -> ServerUnavailable:
     if _NO_CONNECTION.search(text):
         return ServerUnreachable(f"Nothing answers at this address: {text}", retry_after_s)
     return ServerUnavailable(text or "The connection to the service broke.", retry_after_s)
 
 
-def _refused_credentials(text: str, http_status: int | None) -> str:
-    reason = f"HTTP {http_status}" if http_status else text
+def _refused_credentials(reason: str) -> str:
     return (
         f"The service refused the credentials ({reason}). Export MODAL_KEY and MODAL_SECRET from "
         "a proxy auth token of the workspace's settings."

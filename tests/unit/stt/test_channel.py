@@ -160,7 +160,16 @@ async def test_another_grpc_server_is_no_such_service() -> None:
 
 @pytest.mark.parametrize(
     ("http_status", "wanted"),
-    [(401, Unauthenticated), (403, Unauthenticated), (404, NoSuchService)],
+    [
+        (200, NoSuchService),
+        (301, NoSuchService),
+        (307, NoSuchService),
+        (400, NoSuchService),
+        (401, Unauthenticated),
+        (403, NoSuchService),
+        (404, NoSuchService),
+        (426, NoSuchService),
+    ],
 )
 async def test_an_edge_refusal_that_waiting_does_not_cure_is_raised_at_once(
     http_status: int, wanted: type[SttError]

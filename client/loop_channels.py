@@ -1,0 +1,58 @@
+"""gRPC channels of one client: one for each event loop that uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+
+import grpc
+
+from stt.channel import Endpoint, open_channel
+from stt.errors import CallCancelled
+
+
+class LoopChannels:
+    """A channel works in the loop that made it and in no other.
+
+    A client may outlive its loop (a second `asyncio.run`), or serve several at once (threads).
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._lock = threading.Lock()
+        self._by_loop: dict[asyncio.AbstractEventLoop, grpc.aio.Channel] = {}
+        self._is_closed = False
+
+    async def get(self) -> grpc.aio.Channel:
+        """The channel of the running loop. Raises `CallCancelled` after `aclose`."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            if self._is_closed:
+                raise CallCancelled("This client was closed. Make another one.")
+            dead = [self._by_loop.pop(other) for other in [*self._by_loop] if other.is_closed()]
+            if loop not in self._by_loop:
+                self._by_loop[loop] = open_channel(self._endpoint)
+            channel = self._by_loop[loop]
+        for orphan in dead:
+            await _close(orphan)
+        return channel
+
+    async def aclose(self) -> None:
+        """Close every channel, whichever loop it belongs to. May be called twice."""
+        with self._lock:
+            self._is_closed = True
+            open_channels, self._by_loop = self._by_loop, {}
+        here = asyncio.get_running_loop()
+        for loop, channel in open_channels.items():
+            if loop is not here and loop.is_running():
+                closing = asyncio.run_coroutine_threadsafe(_close(channel), loop)
+                await asyncio.wrap_future(closing)
+            else:
+                await _close(channel)
+
+
+async def _close(channel: grpc.aio.Channel) -> None:
+    # A call that a dead loop left behind cannot be told any more; the connection goes all the same.
+    with contextlib.suppress(RuntimeError):
+        await channel.close()

@@ -1,0 +1,210 @@
+"""A WebSocket's address and opening handshake, and why one was refused."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+from urllib.parse import quote, urlencode, urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    InvalidHandshake,
+    InvalidProxyStatus,
+    InvalidStatus,
+    ProxyError,
+)
+from websockets.http11 import Response
+
+from stt.address import to_ascii_host
+from stt.endpoint import Credentials
+from stt.errors import (
+    NoSuchService,
+    ServerUnavailable,
+    ServerUnreachable,
+    SttError,
+    error_from_http,
+)
+from stt.probe import Protocol, Way, error_from_proxy, find_obstacle
+from stt.proxy import find_proxy
+from stt.trust import make_context, read_trusted_roots
+
+STREAM_PATH = "/v1/stream"
+CONNECT_TIMEOUT_S = 10.0
+# Behind TLS there may be an edge that answers the handshake only once a container runs.
+ANSWER_TIMEOUT_S = 60.0
+# Without TLS there is none: our gateway answers at once.
+PLAIN_ANSWER_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 2.0
+
+_BAD_REQUEST = 400
+_LONGEST_HINT = 200
+_PATH_SIGNS = "/%:@!$&'()*+,;=~"
+
+
+@dataclass(frozen=True)
+class WebSocketAddress:
+    """Where the gateway is and how to be let in."""
+
+    url: str
+    credentials: Credentials | None = None
+    root_certificates: str | None = None
+    """PEM text; None means the system's own trust."""
+
+    @classmethod
+    def parse(
+        cls,
+        url: str,
+        credentials: Credentials | None = None,
+        root_certificates: str | None = None,
+    ) -> WebSocketAddress:
+        """Read `ws://host:port`, `wss://host` with or without the path.
+
+        Raises ValueError, with a sentence for the person who typed the address.
+        """
+        try:
+            parts = urlsplit(url)
+            host = to_ascii_host(parts.hostname or "")
+            if parts.scheme not in ("ws", "wss") or not host or parts.query or parts.fragment:
+                raise ValueError("it is not scheme, host, port and path")
+            if parts.username is not None:
+                raise ValueError("it holds a user name")
+            host = f"[{host}]" if ":" in host else host
+            place = host if parts.port is None else f"{host}:{parts.port}"
+        except ValueError as error:
+            raise ValueError(
+                f"The WebSocket address {url!r} is not understood: {error}. "
+                f"Write it like ws://127.0.0.1:8000{STREAM_PATH} or wss://example.modal.run."
+            ) from error
+        path = quote(parts.path, _PATH_SIGNS) if parts.path not in ("", "/") else STREAM_PATH
+        return cls(f"{parts.scheme}://{place}{path}", credentials, root_certificates)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The documented credential headers."""
+        if self.credentials is None:
+            return {}
+        return {"Modal-Key": self.credentials.key, "Modal-Secret": self.credentials.secret}
+
+    def find_way(self) -> Way:
+        """How to get there from this machine, by whom to trust and which proxy leads there.
+
+        Raises ValueError for certificates or a variable of the environment that cannot be used.
+        """
+        parts = urlsplit(self.url)
+        secure = parts.scheme == "wss"
+        host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+        context = None
+        if secure:
+            given = self.root_certificates
+            context = make_context(given.encode() if given else read_trusted_roots())
+        proxy = find_proxy(host, port, parts.scheme, secure=secure)
+        if proxy is not None and proxy.is_socks and not importlib.util.find_spec("python_socks"):
+            raise ValueError(
+                f"A WebSocket through {proxy} needs one more package: pip install python-socks. "
+                "Or name an HTTP proxy in its place."
+            )
+        return Way(host, port, Protocol.WEBSOCKET, context, proxy)
+
+
+async def shake_hands(
+    address: WebSocketAddress, query: Sequence[tuple[str, str]]
+) -> ClientConnection:
+    """An open WebSocket. Raises the `SttError` that says why there is none."""
+    way = address.find_way()
+    answer_timeout_s = ANSWER_TIMEOUT_S if way.context else PLAIN_ANSWER_TIMEOUT_S
+    is_connected = False
+
+    def note_connected() -> None:
+        nonlocal is_connected
+        is_connected = True
+        limit.reschedule(asyncio.get_running_loop().time() + answer_timeout_s)
+
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S) as limit:
+            return await _connect(address, query, way, note_connected)
+    except InvalidStatus as error:
+        raise await _error_from_response(way, error.response) from error
+    except InvalidProxyStatus as error:
+        assert way.proxy is not None
+        raise error_from_proxy(way.proxy, way.place, error.response.status_code) from error
+    except TimeoutError as error:
+        if way.context and is_connected:
+            raise ServerUnavailable(
+                f"The service at {way.place} did not answer within {answer_timeout_s:g} s; it may "
+                "be starting."
+            ) from error
+        raise await find_obstacle(way) or ServerUnreachable(
+            f"The server at {way.place} takes connections and answers no WebSocket handshake."
+        ) from error
+    except (InvalidHandshake, EOFError, OSError) as error:
+        raise await find_obstacle(way) or _error_from_handshake(way, error) from error
+
+
+async def _connect(
+    address: WebSocketAddress,
+    query: Sequence[tuple[str, str]],
+    way: Way,
+    on_connected: Callable[[], None],
+) -> ClientConnection:
+    tls: dict[str, Any] = {"ssl": way.context} if way.context else {}
+    if way.proxy is not None and way.proxy.scheme == "https":
+        tls["proxy_ssl"] = way.context or make_context(read_trusted_roots())
+    return await _Connect(
+        f"{address.url}?{urlencode(query)}",
+        additional_headers=address.headers,
+        # Samples do not compress; events are small.
+        compression=None,
+        proxy=way.proxy.url if way.proxy else None,
+        open_timeout=None,
+        close_timeout=CLOSE_TIMEOUT_S,
+        max_size=None,
+        create_connection=cast("type[ClientConnection]", partial(_Socket, on_connected)),
+        **tls,
+    )
+
+
+class _Connect(connect):
+    """Follows no redirect: it would carry the token to whatever place the answer names."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+class _Socket(ClientConnection):
+    """Tells when the network connection stands and the handshake begins."""
+
+    def __init__(self, on_connected: Callable[[], None], *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._on_connected = on_connected
+
+    async def handshake(self, *args: Any, **options: Any) -> None:
+        self._on_connected()
+        await super().handshake(*args, **options)
+
+
+def _error_from_handshake(way: Way, error: Exception) -> SttError:
+    if isinstance(error, ProxyError):
+        return ServerUnavailable(f"{way.proxy} did not lead to {way.place}: {error}.")
+    # An answer that stops in its middle is a connection that broke; any other one is an answer.
+    if isinstance(error, InvalidHandshake) and not isinstance(error.__cause__, EOFError):
+        reason = error.__cause__ or error
+        return NoSuchService(f"The server at {way.place} does not answer as a WebSocket: {reason}.")
+    return ServerUnavailable(f"The service at {way.place} broke off the WebSocket handshake.")
+
+
+async def _error_from_response(way: Way, response: Response) -> SttError:
+    status = response.status_code
+    if status == _BAD_REQUEST and (obstacle := await find_obstacle(way)):
+        # Some servers answer in plain HTTP that they want TLS.
+        return obstacle
+    if location := response.headers.get("Location"):
+        return error_from_http(status, hint=f"to {location[:_LONGEST_HINT]}")
+    hint = ""
+    if response.headers.get("Content-Type", "").startswith("text/plain"):
+        hint = bytes(response.body).decode(errors="replace").partition("\n")[0]
+    hint = "".join(filter(str.isprintable, hint)).strip(" .")
+    return error_from_http(status, hint=hint[:_LONGEST_HINT])
