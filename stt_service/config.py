@@ -16,10 +16,29 @@ DEFAULT_HTTP_ADDRESS = "127.0.0.1:8000"
 # gRPC's own default is 4 MiB; this holds 2.9 minutes of float32 audio in one Transcribe call.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
-DESCRIPTIONS = {
-    "digits": "spoken English digits, zero to nine, and nothing else",
-    "kyutai/stt-1b-en_fr": "English and French",
-    "kyutai/stt-2.6b-en": "English",
+
+@dataclass(frozen=True)
+class KnownModel:
+    """What is known of a model before it is loaded.
+
+    `served_from` is the repository of the checkpoint that is served, where it is not the name's
+    own. A model that `hears_pauses` has extra heads, without which no session gets a `vad_end`.
+    """
+
+    understands: str
+    served_from: str | None = None
+    hears_pauses: bool = True
+
+
+# Kyutai's PyTorch repository of the 1B model has no extra heads; the one for candle has the same
+# tensors in the same layout and four heads. Kyutai's own script makes the same exchange:
+# https://github.com/kyutai-labs/delayed-streams-modeling/commit/07729ed
+_HAS_HEADS = "kyutai/stt-1b-en_fr-candle"
+KNOWN_MODELS = {
+    "digits": KnownModel("spoken English digits, zero to nine, and nothing else"),
+    "kyutai/stt-1b-en_fr": KnownModel("English and French", served_from=_HAS_HEADS),
+    _HAS_HEADS: KnownModel("English and French"),
+    "kyutai/stt-2.6b-en": KnownModel("English", hears_pauses=False),
 }
 
 
@@ -58,14 +77,31 @@ class EngineConfig:
         return cls(model=environment.get("MODEL_NAME", DEFAULT_MODEL), slots=int(batch_size))
 
     @property
+    def checkpoint(self) -> str:
+        """The name of the checkpoint that is served; for some models not the model's own."""
+        known = KNOWN_MODELS.get(self.model)
+        return known.served_from if known and known.served_from else self.model
+
+    @property
     def source(self) -> str:
         """Where the checkpoint is: a directory or a repository id."""
-        return str(DIGITS_CHECKPOINT) if self.model == "digits" else self.model
+        return str(DIGITS_CHECKPOINT) if self.model == DEFAULT_MODEL else self.checkpoint
 
     @property
     def description(self) -> str:
-        """What the model understands, for a person; empty if unknown."""
-        return DESCRIPTIONS.get(self.model, "")
+        """What the model understands, for a person, as after "understands"; empty if unknown."""
+        known = KNOWN_MODELS.get(self.model)
+        if known is None:
+            return ""
+        if known.served_from:
+            return f"{known.understands} (served from {known.served_from}, which hears pauses too)"
+        return known.understands if known.hears_pauses else f"{known.understands} (hears no pauses)"
+
+    @property
+    def is_known_to_hear_no_pauses(self) -> bool:
+        """Whether its sessions get no `vad_end` because the model was made so."""
+        known = KNOWN_MODELS.get(self.model)
+        return known is not None and not known.hears_pauses
 
     @property
     def cpu_threads(self) -> int:

@@ -93,6 +93,7 @@ class Server:
         self._metrics.model.info(
             {"name": self._engine_config.model, "device": self._engine_config.device}
         )
+        self._tell_of_missing_pauses()
         await self._set_health(Health.SERVING)
 
     async def wait_for_death(self) -> Exception:
@@ -125,6 +126,15 @@ class Server:
 
         config = self._engine_config
         return MoshiModel(config.source, config.slots, config.device, config.cpu_threads)
+
+    def _tell_of_missing_pauses(self) -> None:
+        if self.engine.info.has_semantic_vad:
+            return
+        names = {"model": self._engine_config.model, "checkpoint": self._engine_config.checkpoint}
+        if self._engine_config.is_known_to_hear_no_pauses:
+            log.info("this model hears no pauses, so its sessions get no vad_end", **names)
+        else:
+            log.warning("this checkpoint has no heads that hear pauses: no vad_end", **names)
 
     def _bind(self) -> int:
         address = self._config.grpc_address
