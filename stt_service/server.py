@@ -56,7 +56,8 @@ class Server:
         self._metrics.watch(self.engine)
         # grpc_health binds `aio` at run time, so a type checker does not see it.
         self._health: Any = health.aio.HealthServicer()  # pyright: ignore
-        self._grpc = grpc.aio.server(options=make_channel_arguments(config.max_message_bytes))
+        # Made when it listens: its threads and sockets would not outlive a memory snapshot.
+        self._grpc: grpc.aio.Server | None = None
         self._metrics_server: WSGIServer | None = None
         self.port = 0
 
@@ -67,20 +68,22 @@ class Server:
 
     async def start(self) -> None:
         """Bind and answer. Raises OSError if the address is taken."""
+        server = grpc.aio.server(options=make_channel_arguments(self._config.max_message_bytes))
+        self._grpc = server
         servicer = SpeechToTextServicer(
             self.engine,
             self._metrics,
             model_name=self._engine_config.model,
             description=self._engine_config.description,
         )
-        stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(servicer, self._grpc)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)  # pyright: ignore
+        stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # pyright: ignore
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._grpc)
-        self.port = self._bind()
+        reflection.enable_server_reflection(names, server)
+        self.port = self._bind(server)
         is_warm = self.engine.state is State.SERVING
         await self._set_health(Health.SERVING if is_warm else Health.NOT_SERVING)
-        await self._grpc.start()
+        await server.start()
         if self._config.metrics_address is not None:
             host, port = parse_address(self._config.metrics_address)
             self._metrics_server, _ = prometheus_client.start_http_server(
@@ -112,9 +115,10 @@ class Server:
 
     async def stop(self) -> None:
         """Stop now; calls in progress get a moment to be told why."""
-        stopping = asyncio.create_task(self._grpc.stop(LAST_WORDS_S))
+        stopping = asyncio.create_task(self._grpc.stop(LAST_WORDS_S)) if self._grpc else None
         await self.engine.stop()
-        await stopping
+        if stopping is not None:
+            await stopping
         if self._metrics_server is not None:
             self._metrics_server.shutdown()
             self._metrics_server.server_close()
@@ -136,12 +140,12 @@ class Server:
         else:
             log.warning("this checkpoint has no heads that hear pauses: no vad_end", **names)
 
-    def _bind(self) -> int:
+    def _bind(self, server: grpc.aio.Server) -> int:
         address = self._config.grpc_address
         try:
             if self._config.tls is None:
-                return self._grpc.add_insecure_port(address)
-            return self._grpc.add_secure_port(address, read_credentials(self._config.tls))
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, read_credentials(self._config.tls))
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: is another server there?") from error
 
