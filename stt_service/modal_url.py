@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from stt_service.deployment import DEFAULTS, GATEWAY_NAME, POOL_NAME, STREAM_PATH
+from stt_service.deployment import DEFAULTS, GATEWAY_NAME, POOL_NAME, STREAM_PATH, read_variable
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 
 EXPLANATION = """\
 Both addresses want the headers Modal-Key and Modal-Secret: a proxy auth token of the workspace,
-exported as MODAL_KEY and MODAL_SECRET.
+exported as MODAL_KEY and MODAL_SECRET. They are what Modal says: where WORKSPACE--APP-… would be
+longer than 63 characters, the host is a shorter one that ends in a hash.
 """
 
 
@@ -65,6 +66,8 @@ def find_addresses(app_name: str) -> Addresses:
         raise NotFound(f"Modal refused: {error}; run `uvx modal setup`") from error
     except modal.exception.ConnectionError as error:
         raise NotFound(f"Modal cannot be reached: {error}") from error
+    except modal.exception.Error as error:
+        raise NotFound(f"Modal answered: {error}") from error
     if not pool_url or not gateway_url:
         raise NotFound(f"the app {app_name!r} has no addresses; deploy it again")
     return Addresses(gateway_url, pool_url)
@@ -72,7 +75,7 @@ def find_addresses(app_name: str) -> Addresses:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the addresses; the exit status."""
-    default = os.environ.get("KYUTAI_APP_NAME", DEFAULTS["KYUTAI_APP_NAME"])
+    default = read_variable(os.environ, "KYUTAI_APP_NAME") or DEFAULTS["KYUTAI_APP_NAME"]
     parser = argparse.ArgumentParser(
         prog="stt-modal-url",
         description="Print the addresses of the service on Modal.",
