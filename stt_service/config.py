@@ -1,6 +1,7 @@
 """Settings of the server; the only reader of the environment in this package."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,16 @@ DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
 DEFAULT_MODEL = "digits"
 DEFAULT_SLOTS = 8
 MAX_SLOTS = 1024
+MAX_THREADS = 1024
 DEFAULT_GRPC_ADDRESS = "127.0.0.1:50051"
 DEFAULT_HTTP_ADDRESS = "127.0.0.1:8000"
 
 # gRPC's own default is 4 MiB; this holds 2.9 minutes of float32 audio in one Transcribe call.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_QUOTES = ("'", '"')
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,37 @@ class InvalidSetting(ValueError):
     """A setting is wrong; the message says which, and what it may be."""
 
 
+def read_variable(environment: Mapping[str, str], name: str, default: str = "") -> str:
+    """A variable without surrounding white space and quotes; the default if nothing is left.
+
+    Reads as `stt.environment.read_variable` does, which is not there where images are built.
+    Raises InvalidSetting for a character that no setting of ours can hold.
+    """
+    value = environment.get(name, "").strip()
+    # `docker --env-file` and systemd's older parsers keep the quotes of an .env file.
+    if len(value) > 1 and value[0] in _QUOTES and value[-1] == value[0]:
+        value = value[1:-1].strip()
+    for position, character in enumerate(value, start=1):
+        if not character.isprintable():
+            raise InvalidSetting(
+                f"{name} holds {character!r} as its character {position}, which no setting can; "
+                "type it again"
+            )
+    return value or default
+
+
+def read_count(name: str, text: str, most: int) -> int:
+    """A whole number from 1 to `most`; `name` is what to call it. Raises InvalidSetting."""
+    if not (_COUNT.fullmatch(text) and 1 <= int(text) <= most):
+        raise InvalidSetting(f"{name} is {text!r}; it must be a whole number from 1 to {most}")
+    return int(text)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be sent: bytes of a path that are no UTF-8 cannot."""
+    return all(not "\ud800" <= character <= "\udfff" for character in name)
+
+
 @dataclass(frozen=True)
 class EngineConfig:
     """Which model is served, by how many slots, on what.
@@ -62,19 +99,30 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         if not self.model:
-            raise InvalidSetting("MODEL_NAME is empty; leave it unset for the embedded model")
+            raise InvalidSetting("the model's name is empty; leave it out for the embedded model")
+        if not _is_text(self.model):
+            raise InvalidSetting(f"the model's name {self.model!r} is not UTF-8; rename the folder")
         if not 1 <= self.slots <= MAX_SLOTS:
-            raise InvalidSetting(f"BATCH_SIZE is {self.slots}; it must be from 1 to {MAX_SLOTS}")
-        if self.threads is not None and self.threads < 1:
-            raise InvalidSetting(f"threads is {self.threads}; it must be at least 1")
+            raise InvalidSetting(
+                f"the batch size is {self.slots}; it must be from 1 to {MAX_SLOTS}"
+            )
+        if not _DEVICE.fullmatch(self.device):
+            raise InvalidSetting(
+                f"the device is {self.device!r}; it must be auto, cpu, cuda or cuda:N"
+            )
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise InvalidSetting(
+                f"the number of threads is {self.threads}; it must be from 1 to {MAX_THREADS}"
+            )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "EngineConfig":
         """Read MODEL_NAME and BATCH_SIZE. Raises InvalidSetting."""
-        batch_size = environment.get("BATCH_SIZE", str(DEFAULT_SLOTS))
-        if not batch_size.isdecimal():
-            raise InvalidSetting(f"BATCH_SIZE is {batch_size!r}; it must be a whole number")
-        return cls(model=environment.get("MODEL_NAME", DEFAULT_MODEL), slots=int(batch_size))
+        batch_size = read_variable(environment, "BATCH_SIZE", str(DEFAULT_SLOTS))
+        return cls(
+            model=read_variable(environment, "MODEL_NAME", DEFAULT_MODEL),
+            slots=read_count("BATCH_SIZE", batch_size, MAX_SLOTS),
+        )
 
     @property
     def checkpoint(self) -> str:

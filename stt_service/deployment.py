@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stt_service.config import EngineConfig, InvalidSetting
+from stt_service.config import EngineConfig, InvalidSetting, read_variable
 
 # Modal's names of the GPUs that the models and the pinned torch run on, from
 # https://modal.com/docs/guide/gpu. A100 has 40 GB, or 80 at the same price; H100 may be an H200.
@@ -55,7 +55,6 @@ LONGEST_APP_NAME = LONGEST_HOST_LABEL - len(f"w{WORKSPACE_SEPARATOR}-{GATEWAY_LA
 _APP_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # As huggingface_hub checks it.
 _REPOSITORY = re.compile(r"(?!.*(--|\.\.|\.git$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
-_QUOTES = ("'", '"')
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,7 @@ class Deployment:
     def from_environment(cls, environment: Mapping[str, str]) -> "Deployment":
         """Read and check the variables of DEFAULTS, and moshi's switches. Raises InvalidSetting."""
         settings = {
-            name: read_variable(environment, name) if name in environment else default
-            for name, default in DEFAULTS.items()
+            name: read_variable(environment, name, default) for name, default in DEFAULTS.items()
         }
         settings["KYUTAI_GPU"] = _check_gpu(settings["KYUTAI_GPU"])
         settings["KYUTAI_ROUTING_REGION"] = _check_region(settings["KYUTAI_ROUTING_REGION"])
@@ -156,15 +154,6 @@ def read_credentials(environment: Mapping[str, str], *, required: bool) -> dict[
                 "copy it again"
             )
     return credentials
-
-
-def read_variable(environment: Mapping[str, str], name: str) -> str:
-    """A variable's value as it was meant: without white space and quotes around it."""
-    value = environment.get(name, "").strip()
-    # `docker --env-file` and systemd's older parsers keep the quotes of an .env file.
-    if len(value) > 1 and value[0] in _QUOTES and value[-1] == value[0]:
-        value = value[1:-1].strip()
-    return value
 
 
 def _read_switch(environment: Mapping[str, str], name: str) -> bool:

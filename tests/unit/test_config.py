@@ -1,5 +1,8 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stt import environment as environment_of_clients
 from stt_service.config import (
     DIGITS_CHECKPOINT,
     KNOWN_MODELS,
@@ -9,6 +12,7 @@ from stt_service.config import (
     ServerConfig,
     TlsConfig,
     parse_address,
+    read_variable,
 )
 
 
@@ -56,18 +60,72 @@ def test_what_a_name_is_served_from_is_served_from_itself(known: KnownModel) -> 
         assert KNOWN_MODELS[known.served_from].hears_pauses
 
 
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"BATCH_SIZE": "0"}, "BATCH_SIZE is 0"),
-        ({"BATCH_SIZE": "-3"}, "whole number"),
-        ({"BATCH_SIZE": "1025"}, "from 1 to 1024"),
-        ({"MODEL_NAME": ""}, "MODEL_NAME is empty"),
-    ],
+WRONG_COUNTS = ("0", "-1", "1025", "many", "1e3", "1_0", "8.0", "+8", "8 8", "8\n8", "\ud8008")
+OTHER_DIGITS = ("\uff18", "\u0668")
+TOO_MANY_DIGITS = ("9" * 20, "9" * 5000)
+
+
+@pytest.mark.parametrize("value", [*WRONG_COUNTS, *OTHER_DIGITS, *TOO_MANY_DIGITS])
+def test_a_batch_size_that_cannot_be_is_named(value: str) -> None:
+    with pytest.raises(InvalidSetting, match="BATCH_SIZE") as caught:
+        EngineConfig.from_environment({"BATCH_SIZE": value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", " ", "\r\n", '""', "' '"])
+@pytest.mark.parametrize("name", ["MODEL_NAME", "BATCH_SIZE"])
+def test_an_empty_variable_is_an_unset_one(name: str, value: str) -> None:
+    assert EngineConfig.from_environment({name: value}) == EngineConfig.from_environment({})
+
+
+@given(
+    value=st.text(st.characters(codec="ascii", categories=("L", "N", "P")), min_size=1).filter(
+        lambda value: value[0] not in "'\""
+    ),
+    around=st.lists(st.text(" \t\r\n\u00a0", max_size=3), min_size=4, max_size=4),
+    quote=st.sampled_from(["", '"', "'"]),
 )
-def test_a_wrong_environment_is_named(environment, message) -> None:
-    with pytest.raises(InvalidSetting, match=message):
-        EngineConfig.from_environment(environment)
+def test_what_surrounds_a_variable_is_not_part_of_it(value, around, quote) -> None:
+    before, inside, behind, after = around
+    if not quote:
+        inside = behind = ""
+    environment = {"NAME": f"{before}{quote}{inside}{value}{behind}{quote}{after}"}
+    assert read_variable(environment, "NAME") == value
+    assert EngineConfig.from_environment({"MODEL_NAME": environment["NAME"]}).model == value
+
+
+@given(value=st.text(st.characters() | st.sampled_from(" \n\r\t'\"\x00\ud800"), max_size=6))
+def test_a_variable_is_read_as_the_other_programs_read_theirs(value: str) -> None:
+    environment = {"NAME": value}
+    try:
+        theirs = environment_of_clients.read_variable(environment, "NAME")
+    except ValueError:
+        with pytest.raises(InvalidSetting, match="NAME holds"):
+            read_variable(environment, "NAME")
+    else:
+        assert read_variable(environment, "NAME", "the default") == (theirs or "the default")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
+def test_devices(device: str) -> None:
+    assert EngineConfig(device=device).device == device
+
+
+@pytest.mark.parametrize("device", ["", "gpu", "CPU", "mps", "cuda:", "cuda:x", "cuda:-1", "cpu:0"])
+def test_what_is_no_device_is_refused(device: str) -> None:
+    with pytest.raises(InvalidSetting, match="auto, cpu, cuda or cuda:N"):
+        EngineConfig(device=device)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10**9])
+def test_a_number_of_threads_that_cannot_be_is_refused(threads: int) -> None:
+    with pytest.raises(InvalidSetting, match="threads"):
+        EngineConfig(threads=threads)
+
+
+def test_a_model_whose_name_cannot_be_sent_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="not UTF-8"):
+        EngineConfig("folder\udcff")
 
 
 def test_one_core_is_left_to_the_network() -> None:
