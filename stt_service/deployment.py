@@ -5,7 +5,7 @@ Needs nothing outside the standard library: `uvx modal deploy` runs where only m
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stt_service.config import EngineConfig, InvalidSetting, read_variable
 
@@ -24,6 +24,9 @@ GPUS_TOO_NEW = ("B200+", "B300")
 REGIONS = ("us-east", "us-west", "eu-west", "ap-south")
 DEFAULT_REGION = "us-east"
 EMBEDDED_MODEL = "digits"
+# The work is the GPU's. By itself torch would start a thread for each core of the machine, of which
+# the container has two.
+MODEL_THREADS = 1
 
 DEFAULTS = {
     "KYUTAI_APP_NAME": "kyutai-stt-rust",
@@ -186,7 +189,7 @@ def _check_gpu(name: str) -> str:
 
 
 def _check_engine(settings: Mapping[str, str]) -> EngineConfig:
-    engine = EngineConfig.from_environment(settings)
+    engine = replace(EngineConfig.from_environment(settings), threads=MODEL_THREADS)
     if engine.model != EMBEDDED_MODEL and not _REPOSITORY.fullmatch(engine.model):
         raise InvalidSetting(
             f"MODEL_NAME is {engine.model!r}; write kyutai/stt-1b-en_fr, kyutai/stt-2.6b-en, "

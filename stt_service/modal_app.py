@@ -238,5 +238,8 @@ def measure(batch_sizes: tuple[int, ...]) -> dict[str, Any]:
 @app.local_entrypoint()
 def bench(batch_sizes: str = benchmark.DEFAULT_BATCH_SIZES) -> None:
     """`uvx modal run stt_service/modal_app.py::bench`: the figures of one GPU."""
-    sizes = benchmark.parse_batch_sizes(batch_sizes)
+    try:
+        sizes = benchmark.parse_batch_sizes(batch_sizes)
+    except InvalidSetting as error:
+        sys.exit(f"bench: {error}")
     benchmark.print_report(measure.remote(sizes), gpu=deployment.gpu)

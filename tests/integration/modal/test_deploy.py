@@ -148,7 +148,6 @@ async def test_stt_modal_url_knows_the_host_of_a_workspace_with_a_long_name(
     [
         {"KYUTAI_APP_NAME": "no such app"},
         {"KYUTAI_APP_NAME": "a\nb"},
-        {"MODAL_SERVER_URL": "http://127.0.0.1:9"},
         {"MODAL_TOKEN_ID": "", "MODAL_TOKEN_SECRET": ""},
     ],
 )
@@ -302,6 +301,15 @@ async def test_a_wrong_setting_stops_the_deployment(
     assert sentence in finished.output
     assert len(finished.output.strip().splitlines()) == 1, finished.output
     assert deployer.registered == Registered()
+
+
+async def test_wrong_batch_sizes_stop_the_benchmark_in_one_sentence(deployer: Deployer) -> None:
+    command = ("-m", "modal", "run", f"{MODAL_APP}::bench", "--batch-sizes", "eight")
+    finished = await deployer.run(*command, **CREDENTIALS)
+
+    assert finished.status == 1
+    assert "bench: batch sizes are 'eight'; write numbers from 1 to 1024" in finished.output
+    assert "InvalidSetting" not in finished.output
 
 
 COUNT_DEPENDENCIES = """

@@ -158,6 +158,10 @@ def test_compilation_is_off_unless_the_switch_against_it_is_off(value: str) -> N
         assert deployment.container_environment["NO_TORCH_COMPILE"] == "1"
 
 
+def test_the_model_takes_one_thread_of_the_machine_that_others_use_too() -> None:
+    assert Deployment.from_environment({}).engine.cpu_threads == 1
+
+
 def test_compiled_code_is_kept_in_the_folder_that_is_named() -> None:
     folders = {value for value in make_compile_settings("/kept").values() if "/" in value}
     assert folders == {"/kept/inductor", "/kept/triton"}
