@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
 
@@ -164,11 +165,6 @@ class TlsConfig:
     private_key: Path
     client_ca: Path | None = None
 
-    def __post_init__(self) -> None:
-        for path in (self.certificate, self.private_key, self.client_ca):
-            if path is not None and not path.is_file():
-                raise InvalidSetting(f"no such file: {path}")
-
 
 @dataclass(frozen=True)
 class ServerConfig:
@@ -184,19 +180,27 @@ class ServerConfig:
         parse_address(self.grpc_address)
         if self.metrics_address is not None:
             parse_address(self.metrics_address)
-
-    @property
-    def host(self) -> str:
-        return parse_address(self.grpc_address)[0]
-
-    @property
-    def metrics_host(self) -> str | None:
-        return parse_address(self.metrics_address)[0] if self.metrics_address else None
+        if not 0.0 <= self.drain_grace_s < float("inf"):
+            raise InvalidSetting(
+                f"the grace of draining is {self.drain_grace_s}; it must be 0 s or more"
+            )
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Split HOST:PORT. Raises InvalidSetting."""
-    host, separator, port = address.rpartition(":")
-    if not (host and separator and port.isdecimal() and int(port) < 65536):
-        raise InvalidSetting(f"{address!r} is no address; write HOST:PORT, as in 127.0.0.1:50051")
-    return host, int(port)
+    """Split HOST:PORT, the host without brackets. Raises InvalidSetting.
+
+    Takes what `stt.listening.parse_listening_address` does, which is not there where images are
+    built.
+    """
+    try:
+        parts = urlsplit(f"//{address}")
+        host, port = parts.hostname, parts.port
+        more = parts.path or parts.query or parts.fragment or parts.username is not None
+    except ValueError:
+        host, port, more = None, None, False
+    if not host or port is None or more:
+        raise InvalidSetting(
+            f"{address!r} is no address; write HOST:PORT, as in 127.0.0.1:8000 or [::1]:8000, with "
+            "a port up to 65535"
+        )
+    return host, port

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 
 from client.command.arguments import positive_int
 from client.command.exit_codes import INTERRUPTED
+from client.entry import demo
+from stt.program import interruptible
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from client.demo.run import run
 
     try:
-        return asyncio.run(run(arguments))
+        with interruptible((signal.SIGINT, signal.SIGTERM)):
+            return asyncio.run(run(arguments))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("stt-demo: interrupted; the server was stopped.", file=sys.stderr)
         return INTERRUPTED
@@ -46,4 +50,4 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    demo()

@@ -26,10 +26,7 @@ LONGEST_HOST_LABEL = 63
 
 
 def host_label(workspace: str, name: str) -> str:
-    """Modal cuts a label that is too long for DNS and marks it with a hash.
-
-    https://modal.com/docs/guide/webhook-urls, "Truncation".
-    """
+    """What is too long is cut: https://modal.com/docs/guide/webhook-urls, "Truncation"."""
     label = f"{workspace}--{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
     if len(label) <= LONGEST_HOST_LABEL:
         return label

@@ -1,64 +1,14 @@
 """The real `modal deploy`, from an environment with modal alone, and what it registers."""
 
-import contextlib
-import hashlib
-from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from modal_proto import api_pb2
 
 from stt_service.deployment import Deployment
-from tests.integration.modal.command import MODAL_APP, ROOT, Finished, link_modal_alone, run_python
-from tests.integration.modal.control_plane import ControlPlane, Registered, serve
-
-CREDENTIALS = {"MODAL_KEY": "wk-test", "MODAL_SECRET": "ws-test"}
-
-
-@pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return link_modal_alone(tmp_path_factory.mktemp("packages"))
-
-
-class Deployer:
-    """Deploys to a control plane of its own."""
-
-    def __init__(self, server_url: str, registered: Registered, packages: Path, folder: Path):
-        self.registered = registered
-        self._server_url = server_url
-        self._packages = packages
-        self._folder = folder
-
-    async def deploy(self, **environment: str) -> Finished:
-        return await self.run("-m", "modal", "deploy", str(MODAL_APP), **environment)
-
-    async def find_urls(self, **environment: str) -> Finished:
-        path = f"{self._packages}:{ROOT}"
-        return await self.run("-m", "stt_service.modal_url", PYTHONPATH=path, **environment)
-
-    async def run(self, *arguments: str, **environment: str) -> Finished:
-        return await run_python(
-            *arguments,
-            packages=self._packages,
-            server_url=self._server_url,
-            environment=environment,
-            folder=self._folder,
-        )
-
-
-@contextlib.asynccontextmanager
-async def run_deployer(
-    control_plane: ControlPlane, packages: Path, folder: Path
-) -> AsyncIterator[Deployer]:
-    async with serve(control_plane) as server_url:
-        yield Deployer(server_url, control_plane.registered, packages, folder)
-
-
-@pytest.fixture
-async def deployer(packages: Path, tmp_path: Path) -> AsyncIterator[Deployer]:
-    async with run_deployer(ControlPlane(), packages, tmp_path) as deployer:
-        yield deployer
+from tests.integration.modal.command import MODAL_APP, ROOT
+from tests.integration.modal.control_plane import Registered
+from tests.integration.modal.deployer import CREDENTIALS, Deployer
 
 
 async def test_the_default_deployment(deployer: Deployer) -> None:
@@ -124,58 +74,6 @@ async def test_compilation_on_a_deployment_that_asks_for_it(
         assert volume == ("kyutai-stt-compiled", False)
         assert settings.keys() == {"TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"}
         assert all(Path(kept).is_relative_to(folder) for kept in settings.values())
-
-
-async def test_stt_modal_url_knows_the_host_of_a_workspace_with_a_long_name(
-    packages: Path, tmp_path: Path
-) -> None:
-    """Above 19 characters, workspace and label do not fit into one label of a host name."""
-    workspace = "a-company-of-long-name"
-    async with run_deployer(ControlPlane(workspace), packages, tmp_path) as deployer:
-        assert (await deployer.deploy(**CREDENTIALS)).status == 0
-        found = await deployer.find_urls()
-
-    assert found.status == 0, found.output
-    host = urlsplit(found.output.split()[1]).hostname
-    composed = f"{workspace}--kyutai-stt-rust-kyutaisttrustservice-serve"
-    digest = hashlib.sha256(composed.encode()).hexdigest()
-    # https://modal.com/docs/guide/webhook-urls, "Truncation"
-    assert host == f"{composed[:56]}-{digest[:6]}.modal.run"
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"KYUTAI_APP_NAME": "no such app"},
-        {"KYUTAI_APP_NAME": "a\nb"},
-        {"MODAL_TOKEN_ID": "", "MODAL_TOKEN_SECRET": ""},
-    ],
-)
-async def test_stt_modal_url_fails_in_one_sentence(
-    deployer: Deployer, environment: dict[str, str]
-) -> None:
-    failed = await deployer.find_urls(**environment)
-    assert failed.status in (1, 2)
-    assert failed.output.startswith("stt-modal-url: ")
-    assert len(failed.output.strip().splitlines()) == 1, failed.output
-
-
-async def test_stt_modal_url_finds_a_deployed_app(deployer: Deployer) -> None:
-    app = {"KYUTAI_APP_NAME": "kyutai-stt-t4"}
-    assert (await deployer.find_urls(**app)).output.startswith(
-        "stt-modal-url: no deployed app 'kyutai-stt-t4'"
-    )
-    assert (await deployer.deploy(**CREDENTIALS, **app)).status == 0
-
-    found = await deployer.find_urls(**app)
-
-    assert found.status == 0, found.output
-    websocket, grpc, grpcurl = (line.split(maxsplit=1)[1] for line in found.output.splitlines())
-    host = "acme--kyutai-stt-t4-kyutaisttrustservice-serve.modal.run"
-    assert websocket == f"wss://{host}/v1/stream"
-    assert grpc == "https://acme--kyutai-stt-t4-speechtotext.us-east.modal.direct"
-    assert "acme--kyutai-stt-t4-speechtotext.us-east.modal.direct:443" in grpcurl
-    assert '-H "modal-key: $MODAL_KEY" -H "modal-secret: $MODAL_SECRET"' in grpcurl
 
 
 def check_pool(
