@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stt.address import is_loopback, split_host_port
+from stt.address import is_loopback, join_host_port
 from stt.channel import Endpoint, find_way
 from stt.environment import KEY_VARIABLE, SECRET_VARIABLE, read_credentials
+from stt.listening import is_local_only
 
 MIB = 1024 * 1024
 PING_INTERVAL_S = 3.0
@@ -20,31 +23,6 @@ BUFFER_BYTES = 12 * MIB
 """Two minutes of float32 audio at 24 kHz: a voice is never held up by a cold start."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class HttpAddress:
-    """Where the gateway listens; port 0 takes a free one."""
-
-    host: str
-    port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        return is_loopback(self.host)
-
-    @classmethod
-    def parse(cls, address: str) -> HttpAddress:
-        """Read `HOST:PORT`. Raises ValueError."""
-        complaint = f"The address {address!r} must be HOST:PORT, like 127.0.0.1:8000."
-        try:
-            host, port = split_host_port(address)
-        except ValueError as error:
-            raise ValueError(complaint) from error
-        if port is None:
-            raise ValueError(complaint)
-        return cls(host, port)
 
 
 @dataclass(frozen=True)
@@ -76,11 +54,35 @@ class GatewayConfig:
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0.")
         for origin in self.allow_origins:
-            parts = urlsplit(origin)
-            if not parts.scheme or not parts.netloc or parts.path not in ("", "/"):
-                raise ValueError(
-                    f"The origin {origin!r} must be scheme and host, like https://example.com."
-                )
+            check_origin(origin)
+
+    def listening_at(self, host: str, listening: Sequence[socket.socket]) -> GatewayConfig:
+        """The same for a gateway at these sockets, which is what `host` means.
+
+        Where only this machine can connect, its own pages have this machine's names, and the one
+        that it was told to listen at.
+        """
+        if not is_local_only(listening):
+            return self
+        own = f"http://{join_host_port(host, listening[0].getsockname()[1])}"
+        names = frozenset[str]() if is_loopback(host) else frozenset({own})
+        return replace(self, local_only=True, allow_origins=self.allow_origins | names)
+
+
+def check_origin(origin: str) -> None:
+    """Raises ValueError for what no browser would send as the origin of a page."""
+    complaint = f"The origin {origin!r} must be scheme and host, like https://example.com."
+    try:
+        parts = urlsplit(origin)
+        complete = parts.scheme and parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise ValueError(complaint) from error
+    if not complete or parts.username is not None or parts.path not in ("", "/"):
+        raise ValueError(complaint)
+    if parts.query or parts.fragment or "*" in origin or not origin.isascii():
+        raise ValueError(
+            f"{complaint} Each origin by itself, and other letters as browsers send them: xn--…"
+        )
 
 
 def config_from_arguments(
@@ -90,9 +92,8 @@ def config_from_arguments(
     return GatewayConfig(
         upstream=parse_upstream(arguments.upstream, arguments.upstream_ca, environment),
         patience_s=arguments.patience,
-        max_message_bytes=round(arguments.max_message_mib * MIB),
+        max_message_bytes=max(1, round(arguments.max_message_mib * MIB)),
         allow_origins=frozenset(arguments.allow_origin),
-        local_only=HttpAddress.parse(arguments.http).is_loopback,
         grace_s=arguments.grace,
     )
 
@@ -106,12 +107,20 @@ def parse_upstream(
 
     Credentials leave this machine only over TLS.
     """
-    try:
-        roots = Path(ca_file).read_bytes() if ca_file else None
-    except OSError as error:
-        raise ValueError(f"The CA file {ca_file!r} cannot be read: {error.strerror}.") from error
+    roots = _read_authority(ca_file) if ca_file is not None else None
     credentials = read_credentials(environment)
-    endpoint = Endpoint.parse(address, credentials, roots)
+    try:
+        if not address.isprintable():
+            raise ValueError("it holds a character that no address has.")
+        endpoint = Endpoint.parse(address, credentials, roots)
+    except ValueError as error:
+        raise ValueError(f"--upstream {address}: {error}") from error
+    if endpoint.port == 0:
+        raise ValueError(f"--upstream {address} has the port 0, which nobody answers at.")
+    if roots is not None and endpoint.tls is None:
+        raise ValueError(
+            f"--upstream-ca is for TLS, and {address!r} is plain; write https:// before it."
+        )
     find_way(endpoint)
     if credentials is not None and endpoint.tls is None and not endpoint.is_loopback:
         _log.warning(
@@ -122,3 +131,15 @@ def parse_upstream(
         )
         return Endpoint.parse(address, None, roots)
     return endpoint
+
+
+def _read_authority(ca_file: str) -> bytes:
+    """The certificates to trust. gRPC would find out only when it connects, again and again."""
+    try:
+        roots = Path(ca_file).read_bytes()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+    except ssl.SSLError as error:
+        raise ValueError(f"--upstream-ca {ca_file} holds no certificate in PEM format.") from error
+    except OSError as error:
+        raise ValueError(f"--upstream-ca {ca_file} cannot be read: {error.strerror}.") from error
+    return roots

@@ -13,8 +13,10 @@ from collections.abc import Generator
 
 import uvicorn
 
-from gateway.config import GatewayConfig, HttpAddress
+from gateway.config import GatewayConfig
 from gateway.server import Gateway, create_app
+from stt.listening import address_to_connect_to, addresses_of
+from stt.program import announce
 
 HARD_LIMIT_FACTOR = 4
 """A message up to this many times the limit is read, so that our own `error` can answer it."""
@@ -33,8 +35,8 @@ class GatewayServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then print the one line that scripts wait for."""
         await super().startup(sockets)
-        for listening in sockets or []:
-            print(f"ready http={_address_of(listening)}", flush=True)
+        if self.started and sockets:
+            announce(f"ready http={address_to_connect_to(addresses_of(sockets))}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nobody new, let open sessions finish within the grace, then stop."""
@@ -47,26 +49,21 @@ class GatewayServer(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """Stop in order on SIGTERM and SIGINT, at once on the second; end with status 0."""
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for number in signals:
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in before:
             loop.add_signal_handler(number, self.stop)
         try:
             yield
         finally:
-            for number in signals:
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
+                signal.signal(number, handler)
 
     def stop(self) -> None:
         """Begin to stop; called again, without grace."""
         if self.should_exit:
             self._gateway.sessions.hurry()
         self.should_exit = True
-
-
-def listen(address: HttpAddress) -> socket.socket:
-    """A listening socket at the address. Raises OSError."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    return socket.create_server((address.host, address.port), family=family, backlog=1024)
 
 
 def make_server(config: GatewayConfig) -> GatewayServer:
@@ -94,12 +91,18 @@ def make_server(config: GatewayConfig) -> GatewayServer:
     return GatewayServer(settings, app.state.gateway)
 
 
-async def serve(config: GatewayConfig, listening: socket.socket, *, with_parent: bool) -> None:
-    """Serve until a signal or, `with_parent`, until standard input reaches its end."""
+async def serve(
+    config: GatewayConfig, listening: list[socket.socket], *, with_parent: bool
+) -> bool:
+    """Serve until a signal or, `with_parent`, until standard input reaches its end.
+
+    Whether it served at all; if not, the log says why.
+    """
     server = make_server(config)
     if with_parent:
         _watch_parent(server)
-    await server.serve([listening])
+    await server.serve(listening)
+    return server.started
 
 
 def _watch_parent(server: GatewayServer) -> None:
@@ -119,8 +122,3 @@ def _watch_parent(server: GatewayServer) -> None:
             loop.call_soon_threadsafe(leave)
 
     threading.Thread(target=wait_for_end, name="parent-watch", daemon=True).start()
-
-
-def _address_of(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -28,6 +28,7 @@ from stt.logs import EventLog
 STREAM_PATH = "/v1/stream"
 WEB_FOLDER = Path(__file__).parent / "web"
 ASK_UPSTREAM_S = 3.0
+NOT_FOUND = 404
 UPGRADE_REQUIRED = 426
 UNAVAILABLE = 503
 
@@ -56,6 +57,21 @@ class Gateway:
     async def stream(self, websocket: WebSocket) -> None:
         """`/v1/stream`: audio in, messages out."""
         await self.sessions.serve(websocket)
+
+    async def refuse_other_path(self, websocket: WebSocket) -> None:
+        """A WebSocket handshake anywhere else: say where it belongs."""
+        self.metrics.refused.labels("path").inc()
+        text = f"There is no WebSocket at this path; it is at {STREAM_PATH}.\n"
+        if "websocket.http.response" in websocket.scope.get("extensions", {}):
+            await websocket.send_denial_response(PlainTextResponse(text, NOT_FOUND))
+        else:
+            # Without that extension an ASGI server answers a close before the accept with 403.
+            await websocket.close()
+
+    async def say_not_found(self, _request: Request, _error: Exception) -> Response:
+        """Any other path: say what there is."""
+        text = f"There is nothing at this path; the page is at /, the WebSocket at {STREAM_PATH}.\n"
+        return PlainTextResponse(text, NOT_FOUND)
 
     async def ask_for_upgrade(self, _request: Request) -> Response:
         """`/v1/stream` without a WebSocket handshake: say what is expected."""
@@ -95,7 +111,10 @@ def create_app(config: GatewayConfig) -> Starlette:
     gateway = Gateway(config)
     routes: list[BaseRoute] = [
         WebSocketRoute(STREAM_PATH, gateway.stream),
+        WebSocketRoute(f"{STREAM_PATH}/", gateway.stream),
+        WebSocketRoute("/{path:path}", gateway.refuse_other_path),
         Route(STREAM_PATH, gateway.ask_for_upgrade),
+        Route(f"{STREAM_PATH}/", gateway.ask_for_upgrade),
         Route("/v1/info", gateway.info),
         Route("/healthz", gateway.healthz),
         Route("/readyz", gateway.readyz),
@@ -105,7 +124,10 @@ def create_app(config: GatewayConfig) -> Starlette:
         # A Route and not a Mount: a WebSocket to another path must not reach the files.
         routes.append(Route("/{path:path}", StaticFiles(directory=WEB_FOLDER, html=True)))
     app = Starlette(
-        routes=routes, middleware=[Middleware(SecurityHeaders)], lifespan=gateway.lifespan
+        routes=routes,
+        middleware=[Middleware(SecurityHeaders)],
+        exception_handlers={NOT_FOUND: gateway.say_not_found},
+        lifespan=gateway.lifespan,
     )
     app.state.gateway = gateway
     return app

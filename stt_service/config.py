@@ -1,30 +1,87 @@
 """Settings of the server; the only reader of the environment in this package."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
 
 DEFAULT_MODEL = "digits"
 DEFAULT_SLOTS = 8
 MAX_SLOTS = 1024
+MAX_THREADS = 1024
 DEFAULT_GRPC_ADDRESS = "127.0.0.1:50051"
 DEFAULT_HTTP_ADDRESS = "127.0.0.1:8000"
 
 # gRPC's own default is 4 MiB; this holds 2.9 minutes of float32 audio in one Transcribe call.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
-DESCRIPTIONS = {
-    "digits": "spoken English digits, zero to nine, and nothing else",
-    "kyutai/stt-1b-en_fr": "English and French",
-    "kyutai/stt-2.6b-en": "English",
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_QUOTES = ("'", '"')
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """What is known of a model before it is loaded.
+
+    `served_from` is the repository of the checkpoint that is served, where it is not the name's
+    own. A model that `hears_pauses` has extra heads, without which no session gets a `vad_end`.
+    """
+
+    understands: str
+    served_from: str | None = None
+    hears_pauses: bool = True
+
+
+# Kyutai's PyTorch repository of the 1B model has no extra heads; the one for candle has the same
+# tensors in the same layout and four heads. Kyutai's own script makes the same exchange:
+# https://github.com/kyutai-labs/delayed-streams-modeling/commit/07729ed
+_HAS_HEADS = "kyutai/stt-1b-en_fr-candle"
+KNOWN_MODELS = {
+    "digits": KnownModel("spoken English digits, zero to nine, and nothing else"),
+    "kyutai/stt-1b-en_fr": KnownModel("English and French", served_from=_HAS_HEADS),
+    _HAS_HEADS: KnownModel("English and French"),
+    "kyutai/stt-2.6b-en": KnownModel("English", hears_pauses=False),
 }
 
 
 class InvalidSetting(ValueError):
     """A setting is wrong; the message says which, and what it may be."""
+
+
+def read_variable(environment: Mapping[str, str], name: str, default: str = "") -> str:
+    """A variable without surrounding white space and quotes; the default if nothing is left.
+
+    Reads as `stt.environment.read_variable` does, which is not there where images are built.
+    Raises InvalidSetting for a character that no setting of ours can hold.
+    """
+    value = environment.get(name, "").strip()
+    # `docker --env-file` and systemd's older parsers keep the quotes of an .env file.
+    if len(value) > 1 and value[0] in _QUOTES and value[-1] == value[0]:
+        value = value[1:-1].strip()
+    for position, character in enumerate(value, start=1):
+        if not character.isprintable():
+            raise InvalidSetting(
+                f"{name} holds {character!r} as its character {position}, which no setting can; "
+                "type it again"
+            )
+    return value or default
+
+
+def read_count(name: str, text: str, most: int) -> int:
+    """A whole number from 1 to `most`; `name` is what to call it. Raises InvalidSetting."""
+    if not (_COUNT.fullmatch(text) and 1 <= int(text) <= most):
+        raise InvalidSetting(f"{name} is {text!r}; it must be a whole number from 1 to {most}")
+    return int(text)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be sent: bytes of a path that are no UTF-8 cannot."""
+    return all(not "\ud800" <= character <= "\udfff" for character in name)
 
 
 @dataclass(frozen=True)
@@ -43,29 +100,57 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         if not self.model:
-            raise InvalidSetting("MODEL_NAME is empty; leave it unset for the embedded model")
+            raise InvalidSetting("the model's name is empty; leave it out for the embedded model")
+        if not _is_text(self.model):
+            raise InvalidSetting(f"the model's name {self.model!r} is not UTF-8; rename the folder")
         if not 1 <= self.slots <= MAX_SLOTS:
-            raise InvalidSetting(f"BATCH_SIZE is {self.slots}; it must be from 1 to {MAX_SLOTS}")
-        if self.threads is not None and self.threads < 1:
-            raise InvalidSetting(f"threads is {self.threads}; it must be at least 1")
+            raise InvalidSetting(
+                f"the batch size is {self.slots}; it must be from 1 to {MAX_SLOTS}"
+            )
+        if not _DEVICE.fullmatch(self.device):
+            raise InvalidSetting(
+                f"the device is {self.device!r}; it must be auto, cpu, cuda or cuda:N"
+            )
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise InvalidSetting(
+                f"the number of threads is {self.threads}; it must be from 1 to {MAX_THREADS}"
+            )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "EngineConfig":
         """Read MODEL_NAME and BATCH_SIZE. Raises InvalidSetting."""
-        batch_size = environment.get("BATCH_SIZE", str(DEFAULT_SLOTS))
-        if not batch_size.isdecimal():
-            raise InvalidSetting(f"BATCH_SIZE is {batch_size!r}; it must be a whole number")
-        return cls(model=environment.get("MODEL_NAME", DEFAULT_MODEL), slots=int(batch_size))
+        batch_size = read_variable(environment, "BATCH_SIZE", str(DEFAULT_SLOTS))
+        return cls(
+            model=read_variable(environment, "MODEL_NAME", DEFAULT_MODEL),
+            slots=read_count("BATCH_SIZE", batch_size, MAX_SLOTS),
+        )
+
+    @property
+    def checkpoint(self) -> str:
+        """The name of the checkpoint that is served; for some models not the model's own."""
+        known = KNOWN_MODELS.get(self.model)
+        return known.served_from if known and known.served_from else self.model
 
     @property
     def source(self) -> str:
         """Where the checkpoint is: a directory or a repository id."""
-        return str(DIGITS_CHECKPOINT) if self.model == "digits" else self.model
+        return str(DIGITS_CHECKPOINT) if self.model == DEFAULT_MODEL else self.checkpoint
 
     @property
     def description(self) -> str:
-        """What the model understands, for a person; empty if unknown."""
-        return DESCRIPTIONS.get(self.model, "")
+        """What the model understands, for a person, as after "understands"; empty if unknown."""
+        known = KNOWN_MODELS.get(self.model)
+        if known is None:
+            return ""
+        if known.served_from:
+            return f"{known.understands} (served from {known.served_from}, which hears pauses too)"
+        return known.understands if known.hears_pauses else f"{known.understands} (hears no pauses)"
+
+    @property
+    def is_known_to_hear_no_pauses(self) -> bool:
+        """Whether its sessions get no `vad_end` because the model was made so."""
+        known = KNOWN_MODELS.get(self.model)
+        return known is not None and not known.hears_pauses
 
     @property
     def cpu_threads(self) -> int:
@@ -79,11 +164,6 @@ class TlsConfig:
     certificate: Path
     private_key: Path
     client_ca: Path | None = None
-
-    def __post_init__(self) -> None:
-        for path in (self.certificate, self.private_key, self.client_ca):
-            if path is not None and not path.is_file():
-                raise InvalidSetting(f"no such file: {path}")
 
 
 @dataclass(frozen=True)
@@ -100,19 +180,27 @@ class ServerConfig:
         parse_address(self.grpc_address)
         if self.metrics_address is not None:
             parse_address(self.metrics_address)
-
-    @property
-    def host(self) -> str:
-        return parse_address(self.grpc_address)[0]
-
-    @property
-    def metrics_host(self) -> str | None:
-        return parse_address(self.metrics_address)[0] if self.metrics_address else None
+        if not 0.0 <= self.drain_grace_s < float("inf"):
+            raise InvalidSetting(
+                f"the grace of draining is {self.drain_grace_s}; it must be 0 s or more"
+            )
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Split HOST:PORT. Raises InvalidSetting."""
-    host, separator, port = address.rpartition(":")
-    if not (host and separator and port.isdecimal() and int(port) < 65536):
-        raise InvalidSetting(f"{address!r} is no address; write HOST:PORT, as in 127.0.0.1:50051")
-    return host, int(port)
+    """Split HOST:PORT, the host without brackets. Raises InvalidSetting.
+
+    Takes what `stt.listening.parse_listening_address` does, which is not there where images are
+    built.
+    """
+    try:
+        parts = urlsplit(f"//{address}")
+        host, port = parts.hostname, parts.port
+        more = parts.path or parts.query or parts.fragment or parts.username is not None
+    except ValueError:
+        host, port, more = None, None, False
+    if not host or port is None or more:
+        raise InvalidSetting(
+            f"{address!r} is no address; write HOST:PORT, as in 127.0.0.1:8000 or [::1]:8000, with "
+            "a port up to 65535"
+        )
+    return host, port

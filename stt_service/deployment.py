@@ -5,24 +5,40 @@ Needs nothing outside the standard library: `uvx modal deploy` runs where only m
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from stt_service.config import EngineConfig, InvalidSetting
+from stt_service.config import EngineConfig, InvalidSetting, read_variable
 
-# Modal's names of the GPUs that hold the models and that this service was sized for.
-GPUS = ("T4", "L4", "A10G", "L40S", "A100", "H100")
+# Modal's names of the GPUs that the models and the pinned torch run on, from
+# https://modal.com/docs/guide/gpu. A100 has 40 GB, or 80 at the same price; H100 may be an H200.
+GPUS = (
+    *("T4", "L4", "A10", "L40S", "A100", "A100-40GB", "A100-80GB", "RTX-PRO-6000"),
+    *("H100", "H100!", "H200", "B200"),
+)
+# What Modal called it before, and what users were told.
+FORMER_GPU_NAMES = {"A10G": "A10"}
+# They want CUDA 13.1, and torch 2.9.1 on PyPI is built for CUDA 12.8. B200+ may be a B300.
+GPUS_TOO_NEW = ("B200+", "B300")
+# Where Modal's proxies stand, https://modal.com/docs/guide/region-selection. Each name is also
+# that of a region for containers.
+REGIONS = ("us-east", "us-west", "eu-west", "ap-south")
+DEFAULT_REGION = "us-east"
 EMBEDDED_MODEL = "digits"
+# The work is the GPU's. By itself torch would start a thread for each core of the machine, of which
+# the container has two.
+MODEL_THREADS = 1
 
 DEFAULTS = {
     "KYUTAI_APP_NAME": "kyutai-stt-rust",
     "KYUTAI_GPU": "L40S",
-    "KYUTAI_ROUTING_REGION": "us-east",
+    "KYUTAI_ROUTING_REGION": DEFAULT_REGION,
     "KYUTAI_SNAPSHOT": "0",
     "MODEL_NAME": "kyutai/stt-1b-en_fr",
     "BATCH_SIZE": "8",
 }
-# Read by libraries in the container.
-PASSED_ON = ("NO_TORCH_COMPILE", "NO_CUDA_GRAPH")
+# moshi's own switches, read in the containers.
+NO_COMPILE = "NO_TORCH_COMPILE"
+NO_CUDA_GRAPH = "NO_CUDA_GRAPH"
 
 # The names of the two classes in the app; the label makes the address that users were told.
 POOL_NAME = "SpeechToText"
@@ -32,11 +48,16 @@ STREAM_PATH = "/v1/stream"
 
 CREDENTIALS = ("MODAL_KEY", "MODAL_SECRET")
 
+# A host is `{workspace}--{label}.modal.run`. Of a first part above 63 characters, the most that
+# DNS allows, Modal keeps 56 and adds a hash: https://modal.com/docs/guide/webhook-urls#truncation.
+LONGEST_HOST_LABEL = 63
+WORKSPACE_SEPARATOR = "--"
+# So that the address can be what users were told for a workspace whose name is one character.
+LONGEST_APP_NAME = LONGEST_HOST_LABEL - len(f"w{WORKSPACE_SEPARATOR}-{GATEWAY_LABEL_SUFFIX}")
+
 _APP_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_REGION = re.compile(r"[a-z]+(-[a-z0-9]+)*")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-# One label of a host name holds 63 characters, and the workspace's name needs some.
-_LONGEST_APP_NAME = 30
+# As huggingface_hub checks it.
+_REPOSITORY = re.compile(r"(?!.*(--|\.\.|\.git$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -47,28 +68,49 @@ class Deployment:
     gpu: str
     engine: EngineConfig
     routing_region: str
+    """Where calls enter Modal, and where the gateway runs."""
     snapshot: bool
+    compiles: bool
+    """Whether moshi compiles its models with torch.compile."""
     container_environment: Mapping[str, str]
     """The settings for the containers, which read them again and must see the same."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Deployment":
-        """Read and check the variables of DEFAULTS. Raises InvalidSetting."""
-        settings = {name: environment.get(name, default) for name, default in DEFAULTS.items()}
-        passed_on = {name: environment[name] for name in PASSED_ON if name in environment}
+        """Read and check the variables of DEFAULTS, and moshi's switches. Raises InvalidSetting."""
+        settings = {
+            name: read_variable(environment, name, default) for name, default in DEFAULTS.items()
+        }
+        settings["KYUTAI_GPU"] = _check_gpu(settings["KYUTAI_GPU"])
+        settings["KYUTAI_ROUTING_REGION"] = _check_region(settings["KYUTAI_ROUTING_REGION"])
+        # Off until a measurement says otherwise: the compiler's workers, up to 32, each import
+        # torch on the two cores of a container that somebody waits for.
+        compiles = NO_COMPILE in environment and not _read_switch(environment, NO_COMPILE)
+        switches = {NO_COMPILE: "" if compiles else "1"}  # moshi takes "0" for yes
+        if _read_switch(environment, NO_CUDA_GRAPH):
+            switches[NO_CUDA_GRAPH] = "1"
         return cls(
             app_name=_check_app_name(settings["KYUTAI_APP_NAME"]),
-            gpu=_check_gpu(settings["KYUTAI_GPU"]),
+            gpu=settings["KYUTAI_GPU"],
             engine=_check_engine(settings),
-            routing_region=_check_region(settings["KYUTAI_ROUTING_REGION"]),
-            snapshot=_check_switch("KYUTAI_SNAPSHOT", settings["KYUTAI_SNAPSHOT"]),
-            container_environment={**settings, **passed_on},
+            routing_region=settings["KYUTAI_ROUTING_REGION"],
+            snapshot=_read_switch(settings, "KYUTAI_SNAPSHOT"),
+            compiles=compiles,
+            container_environment={**settings, **switches},
         )
 
     @property
     def gateway_label(self) -> str:
         """The gateway's host is `{workspace}--{gateway_label}.modal.run`."""
         return f"{self.app_name}-{GATEWAY_LABEL_SUFFIX}"
+
+    @property
+    def gateway_routing_region(self) -> str | None:
+        """Where Modal routes WebSockets through; None for the region that it takes by itself.
+
+        An app keeps the one of its first deployment, so the default stays unsaid, as it was.
+        """
+        return None if self.routing_region == DEFAULT_REGION else self.routing_region
 
     @property
     def target_sessions(self) -> int:
@@ -80,39 +122,74 @@ class Deployment:
         return max(1, self.engine.slots * 3 // 4)
 
 
+def make_compile_settings(folder: str) -> dict[str, str]:
+    """What torch.compile reads: one thread, as the cores are the model's, and where it keeps what
+    it made, for the containers that start later."""
+    return {
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+        "TRITON_CACHE_DIR": f"{folder}/triton",
+    }
+
+
 def read_credentials(environment: Mapping[str, str], *, required: bool) -> dict[str, str]:
     """The proxy auth token with which the gateway reaches the GPU pool.
 
-    Raises InvalidSetting if it is `required` and not there; else what is missing is empty.
+    Raises InvalidSetting if it is `required` and not there or no token; else what is missing is
+    empty.
     """
-    missing = [name for name in CREDENTIALS if not environment.get(name)]
-    if missing and required:
+    credentials = {name: read_variable(environment, name) for name in CREDENTIALS}
+    if not required:
+        return credentials
+    missing = [name for name, value in credentials.items() if not value]
+    if missing:
         raise InvalidSetting(
             f"{' and '.join(missing)} must be set: make a proxy auth token in the settings of your "
             "Modal workspace (https://modal.com/settings/proxy-auth-tokens), export it as "
             "MODAL_KEY and MODAL_SECRET, and run this again"
         )
-    return {name: environment.get(name, "") for name in CREDENTIALS}
+    for name, value in credentials.items():
+        # It travels in a header. The character and not the value: this is a secret.
+        wrong = next((character for character in value if not "!" <= character <= "~"), None)
+        if wrong is not None:
+            raise InvalidSetting(
+                f"{name} holds {wrong!r}; a token has ASCII letters, digits and signs only, so "
+                "copy it again"
+            )
+    return credentials
+
+
+def _read_switch(environment: Mapping[str, str], name: str) -> bool:
+    value = read_variable(environment, name)
+    if value not in ("", "0", "1"):
+        raise InvalidSetting(f"{name} is {value!r}; write 1 for on or 0 for off")
+    return value == "1"
 
 
 def _check_app_name(name: str) -> str:
-    if not _APP_NAME.fullmatch(name) or len(name) > _LONGEST_APP_NAME:
+    if not _APP_NAME.fullmatch(name) or len(name) > LONGEST_APP_NAME:
         raise InvalidSetting(
             f"KYUTAI_APP_NAME is {name!r}; it becomes part of a host name, so write up to "
-            f"{_LONGEST_APP_NAME} lower-case letters, digits and single hyphens, as in "
+            f"{LONGEST_APP_NAME} lower-case letters, digits and single hyphens, as in "
             "kyutai-stt-l4"
         )
     return name
 
 
-def _check_gpu(gpu: str) -> str:
+def _check_gpu(name: str) -> str:
+    gpu = FORMER_GPU_NAMES.get(name.upper(), name.upper())
+    if gpu in GPUS_TOO_NEW:
+        raise InvalidSetting(
+            f"KYUTAI_GPU is {name!r}, which wants a newer CUDA than the pinned torch is built for; "
+            f"choose one of {', '.join(GPUS)}"
+        )
     if gpu not in GPUS:
-        raise InvalidSetting(f"KYUTAI_GPU is {gpu!r}; choose one of {', '.join(GPUS)}")
+        raise InvalidSetting(f"KYUTAI_GPU is {name!r}; choose one of {', '.join(GPUS)}")
     return gpu
 
 
 def _check_engine(settings: Mapping[str, str]) -> EngineConfig:
-    engine = EngineConfig.from_environment(settings)
+    engine = replace(EngineConfig.from_environment(settings), threads=MODEL_THREADS)
     if engine.model != EMBEDDED_MODEL and not _REPOSITORY.fullmatch(engine.model):
         raise InvalidSetting(
             f"MODEL_NAME is {engine.model!r}; write kyutai/stt-1b-en_fr, kyutai/stt-2.6b-en, "
@@ -121,15 +198,10 @@ def _check_engine(settings: Mapping[str, str]) -> EngineConfig:
     return engine
 
 
-def _check_region(region: str) -> str:
-    if not _REGION.fullmatch(region):
+def _check_region(name: str) -> str:
+    region = name.lower()
+    if region not in REGIONS:
         raise InvalidSetting(
-            f"KYUTAI_ROUTING_REGION is {region!r}; write a region of Modal's, as in us-east"
+            f"KYUTAI_ROUTING_REGION is {name!r}; choose one of {', '.join(REGIONS)}"
         )
     return region
-
-
-def _check_switch(name: str, value: str) -> bool:
-    if value not in ("", "0", "1"):
-        raise InvalidSetting(f"{name} is {value!r}; write 1 for on or 0 for off")
-    return value == "1"

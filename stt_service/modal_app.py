@@ -22,7 +22,12 @@ sys.path.insert(0, str(ROOT))
 from stt_service import bench as benchmark  # noqa: E402
 from stt_service import weights  # noqa: E402
 from stt_service.config import InvalidSetting  # noqa: E402
-from stt_service.deployment import POOL_NAME, Deployment, read_credentials  # noqa: E402
+from stt_service.deployment import (  # noqa: E402
+    POOL_NAME,
+    Deployment,
+    make_compile_settings,
+    read_credentials,
+)
 
 if TYPE_CHECKING:
     from stt_service.pool import PoolMember
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 PYTHON_VERSION = "3.11"
 SOURCE_DIR = "/root"
 WEIGHTS_DIR = "/weights"
+COMPILED_DIR = "/compiled"
 GRPC_PORT = 50051
 
 MINUTE_S = 60
@@ -39,14 +45,24 @@ SCALEDOWN_WINDOW_S = 60
 STARTUP_TIMEOUT_S = 20 * MINUTE_S
 GATEWAY_STARTUP_TIMEOUT_S = 2 * MINUTE_S
 JOB_TIMEOUT_S = 60 * MINUTE_S
-# Longer than PoolMember.drain takes.
-EXIT_GRACE_PERIOD_S = 6 * MINUTE_S
+# A container that has to go gets no new sessions, but those in it may go on for so long, the most
+# that Modal takes. SIGTERM, and PoolMember.drain, come after it.
+EXIT_GRACE_PERIOD_S = 60 * MINUTE_S
 # One WebSocket is one call of the gateway's function, which Modal ends after this time.
 LONGEST_SESSION_S = 4 * 60 * MINUTE_S
 SOCKETS_PER_GATEWAY = 100
+# From here on another gateway starts, so that the one who comes next need not wait for it.
+TARGET_SOCKETS = 75
 # Reserved, so that no neighbour makes a step late; one core is the model thread's.
 POOL_CPU_CORES = 2.0
 POOL_MEMORY_MIB = 8 * 1024
+# Measured on two cores: a hundred live sockets take 92 MB and a fifth of a core, a hundred callers
+# who wait for 30 s of a cold start 442 MB, as their audio is kept.
+GATEWAY_CPU_CORES = 1.0
+GATEWAY_MEMORY_MIB = 1024
+# Imports torch, which takes 515 MB, to see that it is a checkpoint that can be served.
+FETCH_CPU_CORES = 1.0
+FETCH_MEMORY_MIB = 2 * 1024
 
 try:
     deployment = Deployment.from_environment(os.environ)
@@ -56,12 +72,21 @@ except InvalidSetting as error:
     sys.exit(f"modal_app: {error}")
 
 app = modal.App(deployment.app_name)
-model = deployment.engine.model
+checkpoint = deployment.engine.checkpoint
 
 Volumes = dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
 volume = modal.Volume.from_name("kyutai-stt-weights", create_if_missing=True)
 weights_to_write: Volumes = {WEIGHTS_DIR: volume}
 weights_to_read: Volumes = {WEIGHTS_DIR: volume.with_mount_options(read_only=True)}
+compiled = modal.Volume.from_name("kyutai-stt-compiled", create_if_missing=True)
+pool_volumes: Volumes = {
+    **weights_to_read,
+    **({COMPILED_DIR: compiled} if deployment.compiles else {}),
+}
+pool_environment: dict[str, str | None] = {
+    "HF_HUB_OFFLINE": "1",
+    **(make_compile_settings(COMPILED_DIR) if deployment.compiles else {}),
+}
 
 
 def make_image(extra: str) -> modal.Image:
@@ -86,25 +111,38 @@ def add_sources(image: modal.Image, *packages: str) -> modal.Image:
 server_image = add_sources(
     make_image("server")
     .env({"HF_HUB_CACHE": WEIGHTS_DIR})
-    .run_function(weights.fetch, args=(model,), volumes=weights_to_write, timeout=JOB_TIMEOUT_S),
+    .run_function(
+        weights.fetch,
+        args=(checkpoint,),
+        volumes=weights_to_write,
+        cpu=FETCH_CPU_CORES,
+        memory=FETCH_MEMORY_MIB,
+        timeout=JOB_TIMEOUT_S,
+    ),
     "stt_service",
     "proto/stt",
 )
 gateway_image = add_sources(make_image("gateway"), "stt_service", "proto/stt", "gateway")
 
 
-@app.function(image=server_image, volumes=weights_to_write, timeout=JOB_TIMEOUT_S)
+@app.function(
+    image=server_image,
+    volumes=weights_to_write,
+    cpu=FETCH_CPU_CORES,
+    memory=FETCH_MEMORY_MIB,
+    timeout=JOB_TIMEOUT_S,
+)
 def fetch_weights() -> None:
     """Fill the volume, for a container that found it empty."""
-    weights.fetch(model)
+    weights.fetch(checkpoint)
     volume.commit()
 
 
 @app.server(
     name=POOL_NAME,
     image=server_image,
-    env={"HF_HUB_OFFLINE": "1"},
-    volumes=weights_to_read,
+    env=pool_environment,
+    volumes=pool_volumes,
     gpu=deployment.gpu,
     cpu=POOL_CPU_CORES,
     memory=POOL_MEMORY_MIB,
@@ -132,7 +170,7 @@ class SpeechToText:
         """Have the weights, load them, warm up: what a memory snapshot holds."""
         from stt_service.pool import PoolMember
 
-        await weights.ensure_stored(model, fetch_weights.remote.aio, volume.reload.aio)
+        await weights.ensure_stored(checkpoint, fetch_weights.remote.aio, volume.reload.aio)
         self.member = PoolMember.serving(deployment.engine, self.address)
         await self.member.load()
 
@@ -150,13 +188,17 @@ class SpeechToText:
 @app.cls(
     image=gateway_image,
     secrets=[modal.Secret.from_dict({**credentials})],
+    cpu=GATEWAY_CPU_CORES,
+    memory=GATEWAY_MEMORY_MIB,
+    region=deployment.routing_region,
+    routing_region=deployment.gateway_routing_region,
     min_containers=0,
     max_containers=MAX_CONTAINERS,
     scaledown_window=SCALEDOWN_WINDOW_S,
     startup_timeout=GATEWAY_STARTUP_TIMEOUT_S,
     timeout=LONGEST_SESSION_S,
 )
-@modal.concurrent(max_inputs=SOCKETS_PER_GATEWAY)
+@modal.concurrent(max_inputs=SOCKETS_PER_GATEWAY, target_inputs=TARGET_SOCKETS)
 class Gateway:
     """The WebSocket at the documented address, in front of the pool."""
 
@@ -181,9 +223,11 @@ class Gateway:
 
 @app.function(
     image=server_image,
-    env={"HF_HUB_OFFLINE": "1"},
-    volumes=weights_to_read,
+    env=pool_environment,
+    volumes=pool_volumes,
     gpu=deployment.gpu,
+    cpu=POOL_CPU_CORES,
+    memory=POOL_MEMORY_MIB,
     timeout=JOB_TIMEOUT_S,
 )
 def measure(batch_sizes: tuple[int, ...]) -> dict[str, Any]:
@@ -194,5 +238,8 @@ def measure(batch_sizes: tuple[int, ...]) -> dict[str, Any]:
 @app.local_entrypoint()
 def bench(batch_sizes: str = benchmark.DEFAULT_BATCH_SIZES) -> None:
     """`uvx modal run stt_service/modal_app.py::bench`: the figures of one GPU."""
-    sizes = benchmark.parse_batch_sizes(batch_sizes)
+    try:
+        sizes = benchmark.parse_batch_sizes(batch_sizes)
+    except InvalidSetting as error:
+        sys.exit(f"bench: {error}")
     benchmark.print_report(measure.remote(sizes), gpu=deployment.gpu)

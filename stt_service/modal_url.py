@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from stt_service.config import InvalidSetting, read_variable
 from stt_service.deployment import DEFAULTS, GATEWAY_NAME, POOL_NAME, STREAM_PATH
 
 EXIT_OK = 0
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 
 EXPLANATION = """\
 Both addresses want the headers Modal-Key and Modal-Secret: a proxy auth token of the workspace,
-exported as MODAL_KEY and MODAL_SECRET.
+exported as MODAL_KEY and MODAL_SECRET. They are what Modal says: where WORKSPACE--APP-… would be
+longer than 63 characters, the host is a shorter one that ends in a hash.
+exit codes: 0 found, 1 not found or Modal cannot be asked, 2 wrong usage.
 """
 
 
@@ -58,21 +62,31 @@ def find_addresses(app_name: str) -> Addresses:
         gateway_url: str | None = gateway.serve.get_web_url()
     except modal.exception.NotFoundError as error:
         raise NotFound(
-            f"no deployed app {app_name!r} in this workspace ({error}); deploy it with "
-            "`uvx modal deploy stt_service/modal_app.py`"
+            f"no deployed app {app_name!r} in this workspace ({_on_one_line(error)}); deploy it "
+            "with `uvx modal deploy stt_service/modal_app.py`"
         ) from error
     except modal.exception.AuthError as error:
-        raise NotFound(f"Modal refused: {error}; run `uvx modal setup`") from error
+        raise NotFound(f"Modal refused: {_on_one_line(error)}; run `uvx modal setup`") from error
     except modal.exception.ConnectionError as error:
-        raise NotFound(f"Modal cannot be reached: {error}") from error
+        raise NotFound(f"Modal cannot be reached: {_on_one_line(error)}") from error
+    except modal.exception.Error as error:
+        raise NotFound(f"Modal answered: {_on_one_line(error)}") from error
     if not pool_url or not gateway_url:
         raise NotFound(f"the app {app_name!r} has no addresses; deploy it again")
     return Addresses(gateway_url, pool_url)
 
 
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the addresses; the exit status."""
-    default = os.environ.get("KYUTAI_APP_NAME", DEFAULTS["KYUTAI_APP_NAME"])
+    try:
+        default = read_variable(os.environ, "KYUTAI_APP_NAME", DEFAULTS["KYUTAI_APP_NAME"])
+    except InvalidSetting as error:
+        print(f"stt-modal-url: {error}", file=sys.stderr)
+        return EXIT_USAGE
     parser = argparse.ArgumentParser(
         prog="stt-modal-url",
         description="Print the addresses of the service on Modal.",

@@ -10,8 +10,9 @@ from stt_service.config import EngineConfig, ServerConfig
 from stt_service.engine.engine import State
 from stt_service.server import Server
 
-# Containers are also stopped by a new deployment: whoever is speaking may finish.
-DRAIN_GRACE_S = 300.0
+# `drain` runs in Modal's exit handler, which has 30 s until SIGKILL, also when Modal takes the
+# machine back: this grace, then 10 s for last words (Engine.drain), then 2 s to send them.
+DRAIN_GRACE_S = 12.0
 EXIT_ENGINE_DIED = 1
 
 log = EventLog(logging.getLogger(__name__))
@@ -34,7 +35,8 @@ class PoolMember:
     def serving(cls, engine: EngineConfig, address: str) -> "PoolMember":
         """A member that will listen on HOST:PORT; the process logs JSON lines from now on."""
         configure_logging("json")
-        log.info("loading", model=engine.model, slots=engine.slots)
+        names = {"model": engine.model, "checkpoint": engine.checkpoint}
+        log.info("loading", **names, slots=engine.slots)
         return cls(Server(engine, ServerConfig(address, drain_grace_s=DRAIN_GRACE_S)))
 
     @property

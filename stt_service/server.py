@@ -4,20 +4,21 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
-from wsgiref.simple_server import WSGIServer
 
 import grpc
-import prometheus_client
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from stt.listening import CannotListen, address_to_connect_to, find_free, listen
 from stt.logs import EventLog
 from stt.v1 import stt_pb2, stt_pb2_grpc
-from stt_service.config import EngineConfig, ServerConfig, TlsConfig, parse_address
+from stt_service.config import EngineConfig, ServerConfig, parse_address
 from stt_service.engine.engine import Engine, State
 from stt_service.engine.model import BatchedModel
 from stt_service.metrics import Metrics
+from stt_service.metrics_server import MetricsServer
 from stt_service.servicer import SpeechToTextServicer
+from stt_service.tls import read_credentials
 
 SERVICE_NAME = stt_pb2.DESCRIPTOR.services_by_name["SpeechToTextService"].full_name
 # Health is answered for the whole server and for the service.
@@ -58,17 +59,22 @@ class Server:
         self._metrics.watch(self.engine)
         # grpc_health binds `aio` at run time, so a type checker does not see it.
         self._health: Any = health.aio.HealthServicer()  # pyright: ignore
-        self._grpc = grpc.aio.server(options=make_channel_arguments(config.max_message_bytes))
-        self._metrics_server: WSGIServer | None = None
+        # Made when it listens: its threads and sockets would not outlive a memory snapshot.
+        self._grpc: grpc.aio.Server | None = None
+        self._metrics_server: MetricsServer | None = None
         self.port = 0
+        self.address = ""
+        """HOST:PORT to connect to on this machine, after `start`."""
 
     @property
-    def metrics_port(self) -> int | None:
+    def metrics_address(self) -> str | None:
         """Where Prometheus metrics are served, if they are."""
-        return self._metrics_server.server_port if self._metrics_server else None
+        return self._metrics_server.address if self._metrics_server else None
 
     async def start(self) -> None:
-        """Bind and answer. Raises OSError if the address is taken."""
+        """Bind and answer. Raises OSError if an address cannot be listened on; then stop it."""
+        server = grpc.aio.server(options=make_channel_arguments(self._config.max_message_bytes))
+        self._grpc = server
         servicer = SpeechToTextServicer(
             self.engine,
             self._metrics,
@@ -76,19 +82,17 @@ class Server:
             description=self._engine_config.description,
             max_message_bytes=self._config.max_message_bytes,
         )
-        stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(servicer, self._grpc)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)  # pyright: ignore
+        stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # pyright: ignore
         names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._grpc)
-        self.port = self._bind()
+        reflection.enable_server_reflection(names, server)
+        self._bind(server)
         is_warm = self.engine.state is State.SERVING
         await self._set_health(Health.SERVING if is_warm else Health.NOT_SERVING)
-        await self._grpc.start()
+        await server.start()
         if self._config.metrics_address is not None:
-            host, port = parse_address(self._config.metrics_address)
-            self._metrics_server, _ = prometheus_client.start_http_server(
-                port, host, self._metrics.registry
-            )
+            listening = listen(*parse_address(self._config.metrics_address))
+            self._metrics_server = MetricsServer(self._metrics.registry, listening)
 
     async def warm_up(self) -> None:
         """Load the model; sessions are welcome when this returns. Raises what loading raised."""
@@ -96,6 +100,7 @@ class Server:
         self._metrics.model.info(
             {"name": self._engine_config.model, "device": self._engine_config.device}
         )
+        self._tell_of_missing_pauses()
         await self._set_health(Health.SERVING)
 
     async def wait_for_death(self) -> Exception:
@@ -114,12 +119,12 @@ class Server:
 
     async def stop(self) -> None:
         """Stop now; calls in progress get a moment to be told why."""
-        stopping = asyncio.create_task(self._grpc.stop(LAST_WORDS_S))
+        stopping = asyncio.create_task(self._grpc.stop(LAST_WORDS_S)) if self._grpc else None
         await self.engine.stop()
-        await stopping
+        if stopping is not None:
+            await stopping
         if self._metrics_server is not None:
-            self._metrics_server.shutdown()
-            self._metrics_server.server_close()
+            self._metrics_server.stop()
             self._metrics_server = None
 
     def _load_model(self) -> BatchedModel:
@@ -129,25 +134,37 @@ class Server:
         config = self._engine_config
         return MoshiModel(config.source, config.slots, config.device, config.cpu_threads)
 
-    def _bind(self) -> int:
-        address = self._config.grpc_address
-        try:
-            if self._config.tls is None:
-                return self._grpc.add_insecure_port(address)
-            return self._grpc.add_secure_port(address, read_credentials(self._config.tls))
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: is another server there?") from error
+    def _tell_of_missing_pauses(self) -> None:
+        if self.engine.info.has_semantic_vad:
+            return
+        names = {"model": self._engine_config.model, "checkpoint": self._engine_config.checkpoint}
+        if self._engine_config.is_known_to_hear_no_pauses:
+            log.info("this model hears no pauses, so its sessions get no vad_end", **names)
+        else:
+            log.warning("this checkpoint has no heads that hear pauses: no vad_end", **names)
+
+    def _bind(self, server: grpc.aio.Server) -> None:
+        """Have gRPC listen at every address that is meant. Raises CannotListen."""
+        host, port = parse_address(self._config.grpc_address)
+        tls = self._config.tls
+        credentials = read_credentials(tls) if tls else None
+        # gRPC keeps the reason for a failure to itself, and listens at one of two addresses
+        # where the other is taken.
+        addresses = find_free(host, port)
+        for address in addresses:
+            try:
+                if credentials is None:
+                    self.port = server.add_insecure_port(address)
+                else:
+                    self.port = server.add_secure_port(address, credentials)
+            except RuntimeError as error:
+                hint = " with this TLS certificate and key" if credentials else "; try again"
+                raise CannotListen(host, port, f"gRPC cannot bind it{hint}") from error
+        self.address = address_to_connect_to(addresses)
 
     async def _set_health(self, status: Health.ServingStatus.ValueType) -> None:
         for name in HEALTH_NAMES:
             await self._health.set(name, status)
-
-
-def read_credentials(tls: TlsConfig) -> grpc.ServerCredentials:
-    """Load the PEM files; with a client CA, clients without its certificate are refused."""
-    pair = (tls.private_key.read_bytes(), tls.certificate.read_bytes())
-    client_ca = tls.client_ca.read_bytes() if tls.client_ca else None
-    return grpc.ssl_server_credentials([pair], client_ca, client_ca is not None)
 
 
 def make_channel_arguments(max_message_bytes: int) -> list[tuple[str, int]]:

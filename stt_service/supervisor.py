@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
+import os
+import re
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stt.listening import CannotListen, listen
 from stt.logs import LogFormat, configure_logging
-from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
+from stt.program import announce, show
+from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig, parse_address
 from stt_service.engine.errors import EngineError
 from stt_service.engine.model import BatchedModel
 from stt_service.server import Server
@@ -18,6 +22,8 @@ from stt_service.server import Server
 GATEWAY_READY = "ready http="
 GATEWAY_START_TIMEOUT_S = 30.0
 GATEWAY_STOP_TIMEOUT_S = 10.0
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,15 @@ async def serve(
     """
     configure_logging(options.log_format)
     signals = Signals()
+    check_model(options.engine)
+    check_addresses(options)
     server = Server(options.engine, options.server, load_model)
     try:
-        await server.start()
-    except OSError as error:
-        raise ServeFailed(str(error)) from error
-    try:
-        async with run_gateway(options, server.port) as gateway:
+        try:
+            await server.start()
+        except OSError as error:
+            raise ServeFailed(str(error)) from error
+        async with run_gateway(options, server.address) as gateway:
             warming_up = _warm_up(server, options, gateway)
             if await race(warming_up, signals.first.wait()) == 1:
                 return
@@ -58,6 +66,54 @@ async def serve(
             await race(server.drain(), signals.second.wait())
     finally:
         await server.stop()
+
+
+def check_model(engine: EngineConfig) -> None:
+    """Find a wrong name now, and not when torch is imported. Raises ServeFailed."""
+    source = engine.source
+    if os.path.isdir(source):
+        if not os.path.isfile(os.path.join(source, "config.json")):
+            problem = "the folder has no config.json; name the folder that holds the checkpoint"
+        else:
+            return
+    elif os.path.exists(source):
+        problem = "that is a file; name the folder that holds the checkpoint"
+    elif source.startswith((".", "/", "~")):
+        problem = "there is no such folder"
+    elif not _REPOSITORY.fullmatch(source):
+        problem = (
+            "that is neither digits, nor a folder, nor a repository at Hugging Face, which is "
+            "written as OWNER/NAME"
+        )
+    else:
+        return
+    raise ServeFailed(f"cannot serve {engine.model}: {problem}")
+
+
+def check_addresses(options: ServeOptions) -> None:
+    """Find an address that cannot be listened on before the model is loaded. Raises ServeFailed.
+
+    The gateway's too, which is bound in a process of its own.
+    """
+    wanted = {
+        "--grpc": options.server.grpc_address,
+        "--http": options.http_address,
+        "--metrics": options.server.metrics_address,
+    }
+    listening: dict[int, str] = {}
+    with contextlib.ExitStack() as stack:
+        for option, address in wanted.items():
+            if address is None:
+                continue
+            host, port = parse_address(address)
+            try:
+                found = [stack.enter_context(each) for each in listen(host, port)]
+            except CannotListen as error:
+                if port in listening:
+                    other = listening[port]
+                    raise ServeFailed(f"{option}: {other} has the port {port} already") from error
+                raise ServeFailed(f"{option}: {error}") from error
+            listening[found[0].getsockname()[1]] = option
 
 
 class Signals:
@@ -100,7 +156,7 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def run_gateway(options: ServeOptions, grpc_port: int) -> AsyncGenerator[Gateway | None]:
+async def run_gateway(options: ServeOptions, upstream: str) -> AsyncGenerator[Gateway | None]:
     """Run the gateway as a child process while the block runs.
 
     Its own process: the gateway's work never waits for the interpreter lock of the
@@ -111,13 +167,14 @@ async def run_gateway(options: ServeOptions, grpc_port: int) -> AsyncGenerator[G
         return
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway"),
-        *("--upstream", f"{reachable(options.server.host)}:{grpc_port}"),
+        *("--upstream", upstream),
         *("--http", options.http_address),
         *("--log-format", options.log_format),
         # It ends when its standard input does, so a killed server leaves no orphan.
         "--exit-with-parent",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        env=without_proxies(os.environ),
         # A Ctrl-C at the terminal is for the server, which drains before it ends the gateway.
         start_new_session=True,
     )
@@ -127,9 +184,11 @@ async def run_gateway(options: ServeOptions, grpc_port: int) -> AsyncGenerator[G
         await _end(process)
 
 
-def reachable(host: str) -> str:
-    """The address to connect to for a server that listens on `host`."""
-    return "127.0.0.1" if host in ("0.0.0.0", "[::]") else host
+def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what would send a call to this very machine through a proxy."""
+    return {
+        name: value for name, value in environment.items() if not name.lower().endswith("_proxy")
+    }
 
 
 async def _read_gateway_address(process: asyncio.subprocess.Process) -> str:
@@ -137,12 +196,14 @@ async def _read_gateway_address(process: asyncio.subprocess.Process) -> str:
     try:
         async with asyncio.timeout(GATEWAY_START_TIMEOUT_S):
             async for line in process.stdout:
-                text = line.decode().strip()
+                text = line.decode(errors="replace").strip()
                 if text.startswith(GATEWAY_READY):
                     return text.removeprefix(GATEWAY_READY)
     except TimeoutError as error:
         raise ServeFailed("the gateway did not start in time") from error
-    raise ServeFailed(f"the gateway ended with exit code {await process.wait()}")
+    raise ServeFailed(
+        f"the gateway did not start (exit code {await process.wait()}); its own line above says why"
+    )
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -160,23 +221,25 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | None) -> None:
     """Load the model, then say what is served and where."""
     engine = options.engine
-    print(f"loading {engine.model} …", file=sys.stderr, flush=True)
+    show(f"loading {engine.model} …")
     started = time.monotonic()
     try:
         await server.warm_up()
-    except (EngineError, OSError, ValueError) as error:
-        raise ServeFailed(f"cannot serve {engine.model}: {error}") from error
-    print(describe(engine, time.monotonic() - started), file=sys.stderr, flush=True)
-    print(announce(server, options, gateway), flush=True)
+    except EngineError as error:
+        # The engine wraps whatever loading raised; libraries write it over many lines.
+        reason = " ".join(str(error).split())
+        raise ServeFailed(f"cannot serve {engine.model}: {reason}") from error
+    show(describe(engine, time.monotonic() - started))
+    announce(compose_ready_line(server, options, gateway))
 
 
-def announce(server: Server, options: ServeOptions, gateway: Gateway | None) -> str:
+def compose_ready_line(server: Server, options: ServeOptions, gateway: Gateway | None) -> str:
     """The line on standard output that says, also to programs, what is served where."""
-    places = {"grpc": f"{options.server.host}:{server.port}"}
+    places = {"grpc": server.address}
     if gateway is not None:
         places["http"] = gateway.address
-    if server.metrics_port is not None:
-        places["metrics"] = f"{options.server.metrics_host}:{server.metrics_port}"
+    if server.metrics_address is not None:
+        places["metrics"] = server.metrics_address
     what = {"model": options.engine.model, "slots": options.engine.slots}
     return " ".join(["ready", *(f"{name}={value}" for name, value in (places | what).items())])
 

@@ -11,14 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Dollars an hour as Modal listed them in November 2026; the GPU only, without CPU and memory.
+# Dollars an hour as Modal listed them in 2026 (https://modal.com/pricing says them by the second);
+# the GPU only, without CPU and memory. A10G is A10's former name.
 PRICES_PER_HOUR_USD = {
     "T4": 0.59,
     "L4": 0.80,
+    "A10": 1.10,
     "A10G": 1.10,
     "L40S": 1.95,
-    "A100": 2.78,
+    "A100": 2.10,
+    "A100-40GB": 2.10,
+    "A100-80GB": 2.50,
+    "RTX-PRO-6000": 3.03,
     "H100": 3.95,
+    "H100!": 3.95,
+    "H200": 4.54,
+    "B200": 6.25,
 }
 SERVER_PACKAGE = "stt_service"
 ERROR_LINES = 4
@@ -38,7 +46,13 @@ class GpuApp:
 
     @property
     def name(self) -> str:
-        return f"kyutai-stt-{self.gpu.lower()}"
+        # The exclamation mark of H100! forbids Modal to take an H200; no name of an app has one.
+        return f"kyutai-stt-{self.gpu.lower().replace('!', '-only')}"
+
+    @property
+    def price_per_hour_usd(self) -> float | None:
+        """None if it is not known."""
+        return PRICES_PER_HOUR_USD.get(self.gpu.upper())
 
     @property
     def stop_command(self) -> str:

@@ -17,7 +17,6 @@ from client.command.exit_codes import FAILED, OK, exit_code_for
 from client.command.target import Target, find_target
 from client.latency.audio import Audio
 from client.latency.gpu_comparison import (
-    PRICES_PER_HOUR_USD,
     DeployError,
     GpuApp,
     deploy,
@@ -136,7 +135,7 @@ async def _measure_gpu(
     audio: Audio,
     console: Console,
 ) -> GpuResult:
-    price = PRICES_PER_HOUR_USD.get(app.gpu)
+    price = app.price_per_hour_usd
     try:
         if not arguments.no_deploy:
             console.print(f"{app.gpu}: deploying {app.name} …")

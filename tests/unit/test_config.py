@@ -1,12 +1,17 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stt import environment as environment_of_clients
 from stt_service.config import (
     DIGITS_CHECKPOINT,
+    KNOWN_MODELS,
     EngineConfig,
     InvalidSetting,
+    KnownModel,
     ServerConfig,
-    TlsConfig,
     parse_address,
+    read_variable,
 )
 
 
@@ -20,22 +25,106 @@ def test_the_embedded_model_is_served_by_default() -> None:
 def test_the_environment_chooses_model_and_batch_size() -> None:
     environment = {"MODEL_NAME": "kyutai/stt-1b-en_fr", "BATCH_SIZE": "64"}
     config = EngineConfig.from_environment(environment)
-    assert (config.source, config.slots) == ("kyutai/stt-1b-en_fr", 64)
-    assert config.description == "English and French"
+    assert (config.model, config.slots) == ("kyutai/stt-1b-en_fr", 64)
 
 
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"BATCH_SIZE": "0"}, "BATCH_SIZE is 0"),
-        ({"BATCH_SIZE": "-3"}, "whole number"),
-        ({"BATCH_SIZE": "1025"}, "from 1 to 1024"),
-        ({"MODEL_NAME": ""}, "MODEL_NAME is empty"),
-    ],
+@pytest.mark.parametrize("model", ["kyutai/stt-1b-en_fr", "kyutai/stt-1b-en_fr-candle"])
+def test_the_1b_model_is_served_with_the_heads_that_hear_pauses(model: str) -> None:
+    config = EngineConfig(model)
+    assert config.source == config.checkpoint == "kyutai/stt-1b-en_fr-candle"
+    assert config.description.startswith("English and French")
+    assert not config.is_known_to_hear_no_pauses
+
+
+def test_the_description_says_where_a_model_is_served_from_if_not_by_its_name() -> None:
+    assert (
+        "served from kyutai/stt-1b-en_fr-candle" in EngineConfig("kyutai/stt-1b-en_fr").description
+    )
+    assert EngineConfig("kyutai/stt-1b-en_fr-candle").description == "English and French"
+    assert EngineConfig("kyutai/stt-2.6b-en").description == "English (hears no pauses)"
+    assert EngineConfig("acme/model").description == ""
+
+
+@pytest.mark.parametrize("model", ["kyutai/stt-2.6b-en", "acme/model", "./a/folder"])
+def test_other_models_are_served_from_where_their_names_say(model: str) -> None:
+    config = EngineConfig(model)
+    assert config.source == config.checkpoint == model
+    assert config.is_known_to_hear_no_pauses is (model == "kyutai/stt-2.6b-en")
+
+
+@pytest.mark.parametrize("known", KNOWN_MODELS.values())
+def test_what_a_name_is_served_from_is_served_from_itself(known: KnownModel) -> None:
+    if known.served_from is not None:
+        assert KNOWN_MODELS[known.served_from].served_from is None
+        assert KNOWN_MODELS[known.served_from].hears_pauses
+
+
+WRONG_COUNTS = ("0", "-1", "1025", "many", "1e3", "1_0", "8.0", "+8", "8 8", "8\n8", "\ud8008")
+OTHER_DIGITS = ("\uff18", "\u0668")
+TOO_MANY_DIGITS = ("9" * 20, "9" * 5000)
+
+
+@pytest.mark.parametrize("value", [*WRONG_COUNTS, *OTHER_DIGITS, *TOO_MANY_DIGITS])
+def test_a_batch_size_that_cannot_be_is_named(value: str) -> None:
+    with pytest.raises(InvalidSetting, match="BATCH_SIZE") as caught:
+        EngineConfig.from_environment({"BATCH_SIZE": value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", " ", "\r\n", '""', "' '"])
+@pytest.mark.parametrize("name", ["MODEL_NAME", "BATCH_SIZE"])
+def test_an_empty_variable_is_an_unset_one(name: str, value: str) -> None:
+    assert EngineConfig.from_environment({name: value}) == EngineConfig.from_environment({})
+
+
+@given(
+    value=st.text(st.characters(codec="ascii", categories=("L", "N", "P")), min_size=1).filter(
+        lambda value: value[0] not in "'\""
+    ),
+    around=st.lists(st.text(" \t\r\n\u00a0", max_size=3), min_size=4, max_size=4),
+    quote=st.sampled_from(["", '"', "'"]),
 )
-def test_a_wrong_environment_is_named(environment, message) -> None:
-    with pytest.raises(InvalidSetting, match=message):
-        EngineConfig.from_environment(environment)
+def test_what_surrounds_a_variable_is_not_part_of_it(value, around, quote) -> None:
+    before, inside, behind, after = around
+    if not quote:
+        inside = behind = ""
+    environment = {"NAME": f"{before}{quote}{inside}{value}{behind}{quote}{after}"}
+    assert read_variable(environment, "NAME") == value
+    assert EngineConfig.from_environment({"MODEL_NAME": environment["NAME"]}).model == value
+
+
+@given(value=st.text(st.characters() | st.sampled_from(" \n\r\t'\"\x00\ud800"), max_size=6))
+def test_a_variable_is_read_as_the_other_programs_read_theirs(value: str) -> None:
+    environment = {"NAME": value}
+    try:
+        theirs = environment_of_clients.read_variable(environment, "NAME")
+    except ValueError:
+        with pytest.raises(InvalidSetting, match="NAME holds"):
+            read_variable(environment, "NAME")
+    else:
+        assert read_variable(environment, "NAME", "the default") == (theirs or "the default")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
+def test_devices(device: str) -> None:
+    assert EngineConfig(device=device).device == device
+
+
+@pytest.mark.parametrize("device", ["", "gpu", "CPU", "mps", "cuda:", "cuda:x", "cuda:-1", "cpu:0"])
+def test_what_is_no_device_is_refused(device: str) -> None:
+    with pytest.raises(InvalidSetting, match="auto, cpu, cuda or cuda:N"):
+        EngineConfig(device=device)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10**9])
+def test_a_number_of_threads_that_cannot_be_is_refused(threads: int) -> None:
+    with pytest.raises(InvalidSetting, match="threads"):
+        EngineConfig(threads=threads)
+
+
+def test_a_model_whose_name_cannot_be_sent_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="not UTF-8"):
+        EngineConfig("folder\udcff")
 
 
 def test_one_core_is_left_to_the_network() -> None:
@@ -45,7 +134,7 @@ def test_one_core_is_left_to_the_network() -> None:
 
 @pytest.mark.parametrize(
     ("address", "expected"),
-    [("127.0.0.1:50051", ("127.0.0.1", 50051)), ("[::1]:0", ("[::1]", 0))],
+    [("127.0.0.1:50051", ("127.0.0.1", 50051)), ("[::1]:0", ("::1", 0))],
 )
 def test_addresses_are_host_and_port(address, expected) -> None:
     assert parse_address(address) == expected
@@ -57,7 +146,7 @@ def test_what_is_no_address_is_refused(address) -> None:
         ServerConfig(grpc_address=address)
 
 
-def test_missing_tls_files_are_named(tmp_path) -> None:
-    with pytest.raises(InvalidSetting, match=r"no such file: .*key\.pem"):
-        (tmp_path / "cert.pem").touch()
-        TlsConfig(tmp_path / "cert.pem", tmp_path / "key.pem")
+@pytest.mark.parametrize("grace_s", [-1.0, float("nan"), float("inf")])
+def test_a_grace_that_cannot_be_is_refused(grace_s: float) -> None:
+    with pytest.raises(InvalidSetting, match="must be 0 s or more"):
+        ServerConfig(drain_grace_s=grace_s)

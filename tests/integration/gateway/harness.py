@@ -18,8 +18,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.config import GatewayConfig, HttpAddress
-from gateway.process import listen, make_server
+from gateway.config import GatewayConfig
+from gateway.process import make_server
 from stt.channel import SERVICE_NAME
 from stt.endpoint import Endpoint
 from stt.v1 import stt_pb2, stt_pb2_grpc
@@ -165,7 +165,7 @@ async def run_gateway(upstream: Endpoint, **settings: Any) -> AsyncIterator[Runn
     """A gateway in front of the upstream while the block runs."""
     server = make_server(GatewayConfig(upstream, **settings))
     # Whoever connects before the server has started waits in the socket's backlog.
-    with listen(HttpAddress("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         task = asyncio.create_task(server.serve([listening]))
         try:

@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 import pytest
+import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.security import SECURITY_HEADERS
@@ -66,6 +67,38 @@ async def test_a_browser_that_opens_the_streams_address_is_told():
     assert "WebSocket" in response.text
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/streams", "/v2/stream", "/v1/stream/x", "//", "/healthz"]
+)
+async def test_a_websocket_at_another_path_is_told_where_it_belongs(path: str):
+    async with run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway:
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(f"ws://{gateway.http}{path}", proxy=None)
+    response = refused.value.response
+    assert response.status_code == 404
+    assert b"/v1/stream" in (response.body or b"")
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/streams", "/v1/stream/x", "/nothing-here"])
+async def test_a_page_at_another_path_is_told_what_there_is(path: str):
+    async with run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway:
+        response = await gateway.get(path)
+    assert response.status_code == 404
+    assert "/v1/stream" in response.text
+
+
+async def test_a_slash_at_the_end_of_the_path_changes_nothing():
+    async with run_scripted(ScriptedService()) as endpoint, run_gateway(endpoint) as gateway:
+        url = f"ws://{gateway.http}/v1/stream/?events=final"
+        async with websockets.connect(url, proxy=None) as websocket:
+            await websocket.send(b"abc")
+            await websocket.send(END)
+            ended = await read_to_close(websocket)
+        asked = await gateway.get("/v1/stream/")
+    assert ended.messages[-1]["transcript"] == " 3"
+    assert asked.status_code == 426
+
+
 async def test_every_metric_is_driven():
     service = ScriptedService()
     async with run_scripted(service) as endpoint, run_gateway(endpoint) as gateway:
@@ -81,6 +114,8 @@ async def test_every_metric_is_driven():
             await read_to_close(websocket)
         with pytest.raises(Exception, match="403"):
             await gateway.connect(origin="http://evil.example")
+        with pytest.raises(websockets.InvalidStatus):
+            await websockets.connect(f"ws://{gateway.http}/", proxy=None)
         after = await gateway.metrics()
         text = (await gateway.get("/metrics")).text
 
@@ -91,6 +126,7 @@ async def test_every_metric_is_driven():
         "stt_gateway_sessions_total{close_code=1000,outcome=finished}": 1,
         "stt_gateway_sessions_total{close_code=1008,outcome=bad_request}": 1,
         "stt_gateway_refused_total{reason=origin}": 1,
+        "stt_gateway_refused_total{reason=path}": 1,
         "stt_gateway_audio_bytes_total": 1000,
         "stt_gateway_messages_total{type=ready}": 1,
         "stt_gateway_messages_total{type=token}": 1,

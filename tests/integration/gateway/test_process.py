@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ import websockets
 from stt.endpoint import Endpoint
 from tests.integration.gateway.harness import (
     ScriptedService,
+    free_port,
     read_to_close,
     read_until,
     run_scripted,
@@ -60,7 +62,7 @@ async def start_gateway(upstream: Endpoint, *options: str) -> AsyncIterator[Gate
         assert process.stdout is not None
         async with asyncio.timeout(20):
             line = (await process.stdout.readline()).decode()
-        found = re.fullmatch(r"ready http=(127\.0\.0\.1:\d+)\n", line)
+        found = re.fullmatch(r"ready http=(\S+:\d+)\n", line)
         assert found, line
         yield GatewayProcess(process, found[1])
     finally:
@@ -147,6 +149,49 @@ async def test_without_that_option_it_stays(upstream: Endpoint):
         await asyncio.sleep(0.3)
         async with httpx.AsyncClient(trust_env=False) as client:
             assert (await client.get(f"http://{gateway.http}/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "listening", ["127.0.0.1:0", "[::1]:0", "[::]:0", "0.0.0.0:0", "localhost:0", "127.1:0"]
+)
+async def test_the_ready_line_can_be_connected_to_as_it_stands(upstream: Endpoint, listening: str):
+    async with (
+        start_gateway(upstream, "--http", listening) as gateway,
+        websockets.connect(f"{gateway.url}?events=final", proxy=None) as websocket,
+    ):
+        await websocket.send(b"abc")
+        await websocket.send(END)
+        assert (await read_to_close(websocket)).code == 1000
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+async def test_it_serves_where_nobody_reads_what_it_says(upstream: Endpoint, stream: str):
+    port = free_port()
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "--upstream", str(upstream)),
+        *("--http", f"127.0.0.1:{port}"),
+        **{"stdout": DEVNULL, "stderr": DEVNULL, stream: writer},
+    )
+    os.close(writer)
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                with contextlib.suppress(OSError):
+                    async with websockets.connect(
+                        f"ws://127.0.0.1:{port}/v1/stream", proxy=None
+                    ) as websocket:
+                        await websocket.send(END)
+                        assert (await read_to_close(websocket)).code == 1000
+                    break
+                await asyncio.sleep(0.05)
+        process.terminate()
+        assert await process.wait() == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 async def test_the_log_tells_a_sessions_story_without_its_words(upstream: Endpoint):

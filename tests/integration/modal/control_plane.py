@@ -25,9 +25,9 @@ TOKEN = ("ak-loopback", "as-loopback")
 LONGEST_HOST_LABEL = 63
 
 
-def host_label(name: str) -> str:
-    """Modal cuts a label that is too long for DNS and marks it with a hash."""
-    label = f"{WORKSPACE}--{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
+def host_label(workspace: str, name: str) -> str:
+    """What is too long is cut: https://modal.com/docs/guide/webhook-urls, "Truncation"."""
+    label = f"{workspace}--{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
     if len(label) <= LONGEST_HOST_LABEL:
         return label
     return f"{label[:56]}-{hashlib.sha256(label.encode()).hexdigest()[:6]}"
@@ -116,8 +116,9 @@ _EverythingRefused: type[Any] = type(
 class ControlPlane(_EverythingRefused):
     """Answers what `modal deploy` and the look-ups of deployed objects ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, workspace: str = WORKSPACE) -> None:
         self.registered = Registered()
+        self._workspace = workspace
 
     ClientHello = _answer(lambda _self, _request: api_pb2.ClientHelloResponse())
     AppHeartbeat = _answer(lambda _self, _request: Empty())
@@ -274,15 +275,14 @@ class ControlPlane(_EverythingRefused):
             method.web_url = self._web_url(app, data, name, method)
             echo.method_definitions[name].web_url = method.web_url
 
-    @staticmethod
-    def _web_url(app: str, data: Any, name: str, method: Any) -> str:
+    def _web_url(self, app: str, data: Any, name: str, method: Any) -> str:
         own = f"{app}-{data.function_name.removesuffix('.*')}-{name}"
-        return f"https://{host_label(method.webhook_config.requested_suffix or own)}.modal.run"
+        label = host_label(self._workspace, method.webhook_config.requested_suffix or own)
+        return f"https://{label}.modal.run"
 
-    @staticmethod
-    def _server_urls(app: str, data: Any) -> list[str]:
+    def _server_urls(self, app: str, data: Any) -> list[str]:
         regions = getattr(getattr(data, "http_config", None), "proxy_regions", [])
-        label = host_label(f"{app}-{data.function_name}")
+        label = host_label(self._workspace, f"{app}-{data.function_name}")
         return [f"https://{label}.{region}.modal.direct" for region in regions]
 
 

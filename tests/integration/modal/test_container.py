@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -17,12 +18,17 @@ from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
 from stt_service.engine.model import StepOutput, StepPlan
 from stt_service.engine.moshi_model import MoshiModel
-from stt_service.pool import PoolMember
+from stt_service.pool import DRAIN_GRACE_S, PoolMember
 from stt_service.server import Server
 from tests.support import Recording
 
 START_TIMEOUT_S = 90
+# https://modal.com/docs/guide/servers, "Container lifecycle": after SIGTERM, processes and exit
+# handlers "are given an additional 30s to complete", then comes SIGKILL. The same 30 s when a
+# container is preempted: https://modal.com/docs/guide/lifecycle-functions, "modal.exit".
 EXIT_TIMEOUT_S = 30
+FRAME_S = 0.08
+FRAME_BYTES = 1920 * 4
 READY = b"ready port="
 ENVIRONMENT = {"MODEL_NAME": "digits", "MODAL_KEY": "wk-test", "MODAL_SECRET": "ws-test"}
 
@@ -98,11 +104,76 @@ async def test_a_session_that_is_open_when_the_container_must_exit_gets_its_fina
         assert await container.wait_until_it_exits() == 0
 
 
+class Speaker:
+    """A caller who speaks in real time and does not stop, whatever comes back."""
+
+    def __init__(self, channel: grpc.aio.Channel, audio: bytes) -> None:
+        self._audio = audio
+        self._call = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe()
+        self.responses: list[stt_pb2.StreamingTranscribeResponse] = []
+        self.heard = asyncio.Event()
+        """Set when the first token is there."""
+
+    async def speak(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self._call.write(Request(config=stt_pb2.StreamingConfig()))
+        started = loop.time()
+        for frame in itertools.count():
+            start = frame * FRAME_BYTES % len(self._audio)
+            await self._call.write(Request(audio=self._audio[start : start + FRAME_BYTES]))
+            await asyncio.sleep(max(0.0, started + frame * FRAME_S - loop.time()))
+
+    async def listen(self) -> grpc.StatusCode:
+        """Collect what comes; the status that ends it."""
+        try:
+            async for response in self._call:
+                self.responses.append(response)
+                if response.HasField("token"):
+                    self.heard.set()
+        except grpc.aio.AioRpcError:
+            pass
+        return await self._call.code()
+
+
+@pytest.mark.timeout(180)
+async def test_who_speaks_on_when_the_container_must_exit_gets_the_last_words(
+    recordings: tuple[Recording, ...],
+) -> None:
+    """Within the time that Modal gives: real signal, real clock, real model."""
+    sessions = 3
+    async with (
+        run_container(BATCH_SIZE=str(sessions)) as container,
+        grpc.aio.insecure_channel(container.address) as channel,
+    ):
+        speakers = [Speaker(channel, r.pcm_f32le()) for r in recordings[:sessions]]
+        speaking = [asyncio.create_task(speaker.speak()) for speaker in speakers]
+        listening = [asyncio.create_task(speaker.listen()) for speaker in speakers]
+        async with asyncio.timeout(60):
+            for speaker in speakers:
+                await speaker.heard.wait()
+
+        container.process.terminate()
+        # Else the container would be killed, and its sessions with it.
+        assert await container.wait_until_it_exits() == 0
+        statuses = await asyncio.gather(*listening)
+        for task in speaking:
+            task.cancel()
+        await asyncio.gather(*speaking, return_exceptions=True)
+
+    for speaker, status in zip(speakers, statuses, strict=True):
+        assert status is grpc.StatusCode.UNAVAILABLE
+        final = speaker.responses[-1].final
+        tokens = [r.token.text for r in speaker.responses if r.HasField("token")]
+        assert final.transcript == "".join(tokens)
+        # Most of the grace was spoken in, and heard.
+        assert final.audio_duration.ToTimedelta().total_seconds() > DRAIN_GRACE_S / 2
+
+
 @pytest.mark.timeout(180)
 async def test_a_memory_snapshot_holds_a_warm_model_and_no_open_port() -> None:
     settings = {"KYUTAI_SNAPSHOT": "1", "MODAL_ENABLE_SNAP_RESTORE": "1"}
     async with run_container(**settings) as container:
-        assert container.before_ready == [b"snapshot loaded=True port=0\n"]
+        assert container.before_ready == [b"snapshot loaded=True port=0 grpc=0\n"]
         async with grpc.aio.insecure_channel(container.address) as channel:
             assert await check_health(channel) == health_pb2.HealthCheckResponse.SERVING
 

@@ -1,53 +1,14 @@
 """The real `modal deploy`, from an environment with modal alone, and what it registers."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from modal_proto import api_pb2
 
-from tests.integration.modal.command import MODAL_APP, ROOT, Finished, link_modal_alone, run_python
-from tests.integration.modal.control_plane import ControlPlane, Registered, serve
-
-CREDENTIALS = {"MODAL_KEY": "wk-test", "MODAL_SECRET": "ws-test"}
-
-
-@pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return link_modal_alone(tmp_path_factory.mktemp("packages"))
-
-
-class Deployer:
-    """Deploys to a control plane of its own."""
-
-    def __init__(self, server_url: str, registered: Registered, packages: Path, folder: Path):
-        self.registered = registered
-        self._server_url = server_url
-        self._packages = packages
-        self._folder = folder
-
-    async def deploy(self, **environment: str) -> Finished:
-        return await self.run("-m", "modal", "deploy", str(MODAL_APP), **environment)
-
-    async def find_urls(self, **environment: str) -> Finished:
-        path = f"{self._packages}:{ROOT}"
-        return await self.run("-m", "stt_service.modal_url", PYTHONPATH=path, **environment)
-
-    async def run(self, *arguments: str, **environment: str) -> Finished:
-        return await run_python(
-            *arguments,
-            packages=self._packages,
-            server_url=self._server_url,
-            environment=environment,
-            folder=self._folder,
-        )
-
-
-@pytest.fixture
-async def deployer(packages: Path, tmp_path: Path) -> AsyncIterator[Deployer]:
-    control_plane = ControlPlane()
-    async with serve(control_plane) as server_url:
-        yield Deployer(server_url, control_plane.registered, packages, tmp_path)
+from stt_service.deployment import Deployment
+from tests.integration.modal.command import MODAL_APP, ROOT
+from tests.integration.modal.control_plane import Registered
+from tests.integration.modal.deployer import CREDENTIALS, Deployer
 
 
 async def test_the_default_deployment(deployer: Deployer) -> None:
@@ -63,16 +24,21 @@ async def test_the_default_deployment(deployer: Deployer) -> None:
     check_weights(registered)
     check_images(registered)
     assert registered.definition("measure").resources.gpu_config.gpu_type == "L40S"
+    check_resources(registered)
+    # moshi compiles unless the variable holds some text, see moshi.utils.compile.
+    assert "ENV NO_TORCH_COMPILE=1" in registered.commands_of("SpeechToText")
+    assert "kyutai/stt-1b-en_fr-candle" in read_arguments_of_fetch(registered)
 
 
 async def test_another_app_on_another_gpu(deployer: Deployer) -> None:
     finished = await deployer.deploy(
         **CREDENTIALS,
         KYUTAI_APP_NAME="kyutai-stt-l4",
-        KYUTAI_GPU="L4",
-        BATCH_SIZE="16",
-        MODEL_NAME="kyutai/stt-2.6b-en",
-        KYUTAI_ROUTING_REGION="eu-west",
+        # As they may come out of an .env file.
+        KYUTAI_GPU="'l4'",
+        BATCH_SIZE=" 16",
+        MODEL_NAME='"kyutai/stt-2.6b-en"',
+        KYUTAI_ROUTING_REGION="EU-West",
         KYUTAI_SNAPSHOT="1",
     )
 
@@ -80,28 +46,34 @@ async def test_another_app_on_another_gpu(deployer: Deployer) -> None:
     registered = deployer.registered
     assert list(registered.app_names.values()) == ["kyutai-stt-l4"]
     check_pool(registered, gpu="L4", sessions=16, target=12, region="eu-west", snapshot=True)
-    check_gateway(registered, label="kyutai-stt-l4-kyutaisttrustservice-serve")
+    check_gateway(registered, label="kyutai-stt-l4-kyutaisttrustservice-serve", region="eu-west")
+    check_resources(registered)
     environment = "\n".join(registered.commands_of("SpeechToText"))
     for setting in ("kyutai/stt-2.6b-en", "KYUTAI_APP_NAME=kyutai-stt-l4", "BATCH_SIZE=16"):
         assert setting in environment
 
 
-async def test_stt_modal_url_finds_a_deployed_app(deployer: Deployer) -> None:
-    app = {"KYUTAI_APP_NAME": "kyutai-stt-t4"}
-    assert (await deployer.find_urls(**app)).output.startswith(
-        "stt-modal-url: no deployed app 'kyutai-stt-t4'"
-    )
-    assert (await deployer.deploy(**CREDENTIALS, **app)).status == 0
+@pytest.mark.parametrize("switch", ["0", ""])
+async def test_compilation_on_a_deployment_that_asks_for_it(
+    deployer: Deployer, switch: str
+) -> None:
+    finished = await deployer.deploy(**CREDENTIALS, NO_TORCH_COMPILE=switch)
 
-    found = await deployer.find_urls(**app)
-
-    assert found.status == 0, found.output
-    websocket, grpc, grpcurl = (line.split(maxsplit=1)[1] for line in found.output.splitlines())
-    host = "acme--kyutai-stt-t4-kyutaisttrustservice-serve.modal.run"
-    assert websocket == f"wss://{host}/v1/stream"
-    assert grpc == "https://acme--kyutai-stt-t4-speechtotext.us-east.modal.direct"
-    assert "acme--kyutai-stt-t4-speechtotext.us-east.modal.direct:443" in grpcurl
-    assert '-H "modal-key: $MODAL_KEY" -H "modal-secret: $MODAL_SECRET"' in grpcurl
+    assert finished.status == 0, finished.output
+    registered = deployer.registered
+    for name in ("SpeechToText", "measure"):
+        # Empty, which alone is no for moshi.
+        assert "ENV NO_TORCH_COMPILE=''" in registered.commands_of(name)
+        settings = registered.secrets_of(name)
+        assert settings.pop("HF_HUB_OFFLINE") == "1"
+        assert settings.pop("TORCHINDUCTOR_COMPILE_THREADS") == "1"
+        # What is compiled is kept where it can be written: the weights cannot be.
+        volumes = registered.volumes_of(name)
+        assert volumes.pop("/weights") == ("kyutai-stt-weights", True)
+        [(folder, volume)] = volumes.items()
+        assert volume == ("kyutai-stt-compiled", False)
+        assert settings.keys() == {"TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"}
+        assert all(Path(kept).is_relative_to(folder) for kept in settings.values())
 
 
 def check_pool(
@@ -122,7 +94,10 @@ def check_pool(
     http = pool.http_config
     assert (http.port, http.h2_enabled, http.unauthenticated) == (50051, True, False)
     assert list(http.proxy_regions) == [region]
-    assert (http.startup_timeout, http.exit_grace_period) == (1200, 360)
+    # Modal lets what is in flight go on for exit_grace_period before SIGTERM, and takes an hour at
+    # most: https://modal.com/docs/guide/servers, "Container lifecycle", and modal._server. What is
+    # done after SIGTERM has 30 s, see test_container.py.
+    assert (http.startup_timeout, http.exit_grace_period) == (1200, 3600)
     scaling = pool.autoscaler_settings
     assert (scaling.min_containers, scaling.max_containers) == (0, 10)
     assert scaling.scaledown_window == 60
@@ -133,7 +108,7 @@ def check_pool(
     assert dict(pool.experimental_options) == snapshot_options
 
 
-def check_gateway(registered: Registered, *, label: str) -> None:
+def check_gateway(registered: Registered, *, label: str, region: str = "us-east") -> None:
     gateway, definition = registered.function("Gateway.*"), registered.definition("Gateway.*")
     web = gateway.method_definitions["serve"].webhook_config
     assert web.type == api_pb2.WEBHOOK_TYPE_ASGI_APP
@@ -141,10 +116,36 @@ def check_gateway(registered: Registered, *, label: str) -> None:
     assert web.requires_proxy_auth
     assert registered.secrets_of("Gateway.*") == CREDENTIALS
     assert definition.max_concurrent_inputs == 100
+    assert definition.target_concurrent_inputs == 75
+    # A Function's inputs go through us-east, and its containers run anywhere, unless it says where:
+    # https://modal.com/docs/guide/region-selection. What is left unsaid is us-east.
+    assert list(definition.scheduler_placement.regions) == [region]
+    assert (gateway.routing_region or "us-east") == region
+    # One WebSocket is one call, https://modal.com/docs/guide/webhooks; of a day at most,
+    # https://modal.com/docs/guide/timeouts
     assert gateway.timeout_secs == 4 * 3600
     assert gateway.autoscaler_settings.min_containers == 0
     assert gateway.autoscaler_settings.scaledown_window == 60
     assert not definition.resources.gpu_config.count
+
+
+def check_resources(registered: Registered) -> None:
+    """Else a container gets an eighth of a core and 128 MiB, and more only where there is some.
+
+    https://modal.com/docs/guide/resources
+    """
+    for name in ("SpeechToText", "measure", "Gateway.*", "fetch_weights", "fetch"):
+        resources = registered.definition(name).resources
+        assert resources.milli_cpu >= 1000, name
+        assert resources.memory_mb >= 1024, name
+    pool, measured = (registered.definition(n).resources for n in ("SpeechToText", "measure"))
+    assert (pool.milli_cpu, pool.memory_mb) == (measured.milli_cpu, measured.memory_mb)
+
+
+def read_arguments_of_fetch(registered: Registered) -> str:
+    """What the build step that fills the volume is called with, pickled."""
+    [image] = [i for i in registered.layers_of("SpeechToText") if i.HasField("build_function")]
+    return image.build_function.input.args.decode(errors="replace")
 
 
 def check_weights(registered: Registered) -> None:
@@ -183,6 +184,9 @@ def check_images(registered: Registered) -> None:
     [
         ({**CREDENTIALS, "KYUTAI_GPU": "RTX4090"}, "KYUTAI_GPU is 'RTX4090'; choose one of"),
         ({**CREDENTIALS, "BATCH_SIZE": "eight"}, "BATCH_SIZE is 'eight'; it must be"),
+        ({**CREDENTIALS, "BATCH_SIZE": "4096"}, "BATCH_SIZE is '4096'; it must be a"),
+        ({**CREDENTIALS, "KYUTAI_ROUTING_REGION": "eu"}, "choose one of us-east, us-west, eu-west"),
+        ({**CREDENTIALS, "NO_TORCH_COMPILE": "yes"}, "NO_TORCH_COMPILE is 'yes'; write 1 for on"),
         ({}, "MODAL_KEY and MODAL_SECRET must be set: make a proxy auth token"),
     ],
 )
@@ -195,6 +199,15 @@ async def test_a_wrong_setting_stops_the_deployment(
     assert sentence in finished.output
     assert len(finished.output.strip().splitlines()) == 1, finished.output
     assert deployer.registered == Registered()
+
+
+async def test_wrong_batch_sizes_stop_the_benchmark_in_one_sentence(deployer: Deployer) -> None:
+    command = ("-m", "modal", "run", f"{MODAL_APP}::bench", "--batch-sizes", "eight")
+    finished = await deployer.run(*command, **CREDENTIALS)
+
+    assert finished.status == 1
+    assert "bench: batch sizes are 'eight'; write numbers from 1 to 1024" in finished.output
+    assert "InvalidSetting" not in finished.output
 
 
 COUNT_DEPENDENCIES = """
@@ -213,7 +226,10 @@ for name, function in sorted(functions.items()):
 """
 
 
-async def test_the_file_reads_the_same_in_a_container(deployer: Deployer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{}, {"NO_TORCH_COMPILE": "0"}])
+async def test_the_file_reads_the_same_in_a_container(
+    deployer: Deployer, tmp_path: Path, settings: dict[str, str]
+) -> None:
     """Modal matches what a function depends on, here and in its container, by position."""
     source_dir = tmp_path / "root"
     source_dir.mkdir()
@@ -222,8 +238,9 @@ async def test_the_file_reads_the_same_in_a_container(deployer: Deployer, tmp_pa
         (source_dir / Path(package).name).symlink_to(ROOT / package)
 
     count = ("-c", COUNT_DEPENDENCIES)
-    here = await deployer.run(*count, str(MODAL_APP.parent), "here", **CREDENTIALS)
-    there = await deployer.run(*count, str(source_dir), "there")
+    in_images = Deployment.from_environment(settings).container_environment
+    here = await deployer.run(*count, str(MODAL_APP.parent), "here", **CREDENTIALS, **settings)
+    there = await deployer.run(*count, str(source_dir), "there", **in_images)
 
     assert here.status == 0, here.output
     assert there.output == here.output

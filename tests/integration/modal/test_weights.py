@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from stt_service.config import DIGITS_CHECKPOINT
+from tests.integration.modal.hub_cache import store_model
 
 REPOSITORY = "acme/digits"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -106,3 +107,26 @@ def test_missing_weights_are_fetched_once_and_then_found(hub_url: str, tmp_path:
     assert started.stdout.split() == ["fetching", "reloading", "stored", "stored", "0.5"]
     assert "acme/digits is not on the disk yet" in started.stderr
     assert "Moshi 7B" not in started.stderr
+
+
+def test_the_documented_model_is_stored_when_the_checkpoint_is_that_it_is_served_from(
+    tmp_path: Path,
+) -> None:
+    name, served = "kyutai/stt-1b-en_fr", "kyutai/stt-1b-en_fr-candle"
+    store_model(tmp_path, name, heads=False)
+    ask = f"from stt_service import weights; print(weights.are_stored({name!r}))"
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    answers: list[str] = []
+    for heads in (False, True):
+        if heads:
+            store_model(tmp_path, served, heads=True)
+        answer = subprocess.run(
+            [sys.executable, "-c", ask],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=True,
+        )
+        answers.append(answer.stdout.strip())
+    assert answers == ["False", "True"]

@@ -9,7 +9,9 @@ import subprocess
 import sys
 
 import grpc
+import httpx
 import pytest
+import torch
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -29,20 +31,66 @@ def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
+def only_line(result: subprocess.CompletedProcess[str]) -> str:
+    """What stt-serve said, which is one sentence; it loaded nothing before."""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("stt-serve: ")
+    return line
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "message"),
     [
-        (["--batch-size", "0"], {}, "must be from 1 to"),
-        ([], {"BATCH_SIZE": "many"}, "must be a whole number"),
-        (["--grpc", "nonsense"], {}, "write HOST:PORT"),
-        (["--tls-cert", "x.pem"], {}, "go together"),
+        (["--device", "gpu"], {}, "--device"),
+        (["--grpc", "[::1"], {}, "write HOST:PORT"),
+        ([], {"BATCH_SIZE": "many"}, "BATCH_SIZE is 'many'"),
+        ([], {"MODAL_KEY": "wk\u20131", "MODAL_SECRET": "ws-1"}, "MODAL_KEY holds"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, environment, message) -> None:
     result = serve(*arguments, **environment)
     assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+    assert message in only_line(result)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:7"])
+def test_a_gpu_that_is_not_there_is_wrong_usage(device: str) -> None:
+    result = serve("--device", device)
+    assert result.returncode == 2
+    assert "--device" in only_line(result)
+
+
+@pytest.mark.parametrize("option", ["--grpc", "--http", "--metrics"])
+def test_an_address_that_cannot_be_listened_on_is_named_before_anything_is_loaded(
+    option: str,
+) -> None:
+    free = {"--grpc": "127.0.0.1:0", "--http": "127.0.0.1:0"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        options = {**free, option: address}
+        result = serve(*(word for pair in options.items() for word in pair))
+    assert result.returncode == 1
+    line = only_line(result)
+    assert f"{option}: cannot listen on {address}: another program listens there" in line
+
+
+def test_a_model_that_is_not_there_is_one_sentence_and_exit_code_1(tmp_path) -> None:
+    result = serve("--model", str(tmp_path), "--no-gateway", "--grpc", "127.0.0.1:0")
+    assert result.returncode == 1
+    assert "has no config.json" in only_line(result)
+
+
+def test_a_repository_that_cannot_be_reached_is_one_sentence_and_exit_code_1(tmp_path) -> None:
+    result = serve(
+        *("--model", "kyutai/stt-1b-en_fr", "--no-gateway", "--grpc", "127.0.0.1:0"),
+        HF_HUB_OFFLINE="1",
+        HF_HOME=str(tmp_path),
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    *_, last = result.stderr.splitlines()
+    assert last.startswith("stt-serve: cannot serve kyutai/stt-1b-en_fr: cannot fetch it from")
 
 
 def test_help_is_answered_without_torch() -> None:
@@ -54,20 +102,92 @@ def test_help_is_answered_without_torch() -> None:
     assert imported.isdisjoint({"torch", "moshi", "grpc", "numpy"})
 
 
-def test_a_model_that_is_not_there_is_one_sentence_and_exit_code_1(tmp_path) -> None:
-    result = serve("--model", str(tmp_path), "--no-gateway", "--grpc", "127.0.0.1:0")
-    assert result.returncode == 1
-    assert "has no config.json" in result.stderr
-    assert "Traceback" not in result.stderr
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["--batch-size", "2", "--model", "digits"], {"BATCH_SIZE": "many", "MODEL_NAME": "\n"}),
+        ([], {"BATCH_SIZE": ' "2"\n', "MODEL_NAME": "'digits'\r\n", "MODAL_KEY": ""}),
+    ],
+)
+def test_the_command_line_wins_and_variables_are_read_as_people_write_them(
+    arguments, environment
+) -> None:
+    with run_service("--no-gateway", *arguments, env=environment) as service:
+        assert service.fields["model"] == "digits"
+        assert service.fields["slots"] == "2"
 
 
-def test_an_address_that_is_taken_is_one_sentence_and_exit_code_1() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        result = serve("--grpc", address, "--no-gateway")
-    assert result.returncode == 1
-    assert f"cannot listen on {address}" in result.stderr
-    assert "Traceback" not in result.stderr
+def answers(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as caller:
+        return caller.connect_ex((host, port)) == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "at_ipv4", "at_ipv6"),
+    [("[::1]", False, True), ("[::]", True, True), ("localhost", True, True)],
+)
+async def test_one_rule_for_all_three_addresses(host: str, at_ipv4: bool, at_ipv6: bool) -> None:
+    address = f"{host}:0"
+    with run_service("--grpc", address, "--http", address, "--metrics", address) as service:
+        for name in ("grpc", "http", "metrics"):
+            port = int(service.fields[name].rpartition(":")[2])
+            assert (answers("127.0.0.1", port), answers("::1", port)) == (at_ipv4, at_ipv6), name
+        async with grpc.aio.insecure_channel(service.grpc) as channel:
+            assert kinds(await stream(channel, [request_config()])) == ["ready", "final"]
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"http://{service.http}/readyz")).status_code == 200
+            metrics = await client.get(f"http://{service.fields['metrics']}/metrics")
+            assert "stt_slots_total 8.0" in metrics.text
+
+
+def own_address() -> str:
+    """An address of this machine that other machines could use, or a spelling of loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            return "127.1"
+        return probe.getsockname()[0]
+
+
+async def test_the_gateway_reaches_its_own_server_past_every_proxy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        names = ("http_proxy", "HTTP_PROXY", "https_proxy", "grpc_proxy", "all_proxy", "ALL_PROXY")
+        proxies = dict.fromkeys(names, address)
+        with run_service("--grpc", f"{own_address()}:0", env=proxies) as service:
+            async with httpx.AsyncClient(trust_env=False) as client:
+                assert (await client.get(f"http://{service.http}/readyz")).status_code == 200
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_it_serves_where_nobody_reads_what_it_says(stream: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "stt_service", "--no-gateway", "--grpc", f"127.0.0.1:{port}"]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: writer}
+    process = subprocess.Popen(command, **streams)
+    os.close(writer)
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            check = health_pb2_grpc.HealthStub(channel).Watch(
+                health_pb2.HealthCheckRequest(), wait_for_ready=True
+            )
+            for health in check:
+                if health.status == health_pb2.HealthCheckResponse.SERVING:
+                    break
+            check.cancel()
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 async def read_rest(call, into: list | None = None) -> list:

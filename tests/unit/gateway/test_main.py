@@ -1,3 +1,4 @@
+import os
 import socket
 import subprocess
 import sys
@@ -5,15 +6,18 @@ import sys
 import pytest
 
 
-def run_gateway(*options: str) -> subprocess.CompletedProcess[str]:
+def run_gateway(
+    *options: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+    variables = {**os.environ, **(environment or {})}
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, env=variables)
 
 
 def test_help_waits_for_no_heavy_import():
     program = (
-        "import sys, gateway.__main__\n"
-        "try: gateway.__main__.main(['--help'])\n"
+        "import sys, gateway.__main__, gateway.command\n"
+        "try: gateway.command.main(['--help'])\n"
         "except SystemExit as error: status = error.code\n"
         "print('heavy:', sorted({'grpc', 'uvicorn', 'starlette', 'torch'} & set(sys.modules)))\n"
         "sys.exit(status)"
@@ -24,26 +28,68 @@ def test_help_waits_for_no_heavy_import():
     assert "heavy: []" in done.stdout
 
 
+UPSTREAM = ("--upstream", "127.0.0.1:1")
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--upstream", "ftp://x"], "scheme"),
-        (["--upstream", "127.0.0.1:1", "--http", "8000"], "HOST:PORT"),
-        (["--upstream", "127.0.0.1:1", "--patience", "-1"], "patience_s"),
-        (["--upstream", "127.0.0.1:1", "--allow-origin", "x"], "https://example.com"),
         ([], "--upstream"),
+        (["--upstream", "ftp://x"], "scheme"),
+        ([*UPSTREAM, "--http", "8000"], "HOST:PORT"),
+        ([*UPSTREAM, "--http", "127.0.0.1:99999"], "65535"),
+        ([*UPSTREAM, "--http", "::1:80"], "[::1]:8000"),
+        ([*UPSTREAM, "--patience", "-1"], "--patience"),
+        ([*UPSTREAM, "--patience", "nan"], "--patience"),
+        ([*UPSTREAM, "--grace", "inf"], "--grace"),
+        ([*UPSTREAM, "--grace", "1_0"], "--grace"),
+        ([*UPSTREAM, "--max-message-mib", "0"], "--max-message-mib"),
+        ([*UPSTREAM, "--max-message-mib", "1e400"], "--max-message-mib"),
+        ([*UPSTREAM, "--allow-origin", "x"], "https://example.com"),
+        ([*UPSTREAM, "--allow-origin", "*"], "https://example.com"),
+        ([*UPSTREAM, "--upstream-ca", "/none"], "/none cannot be read"),
+        ([*UPSTREAM, "--pati", "3"], "--pati"),
+        ([*UPSTREAM, "--log-format", "\udcff"], "--log-format"),
+        (["--upstream", "\udcff"], "--upstream"),
     ],
 )
 def test_wrong_options_end_with_2_and_a_sentence(options: list[str], complaint: str):
     done = run_gateway(*options)
     assert done.returncode == 2
-    assert complaint in done.stderr
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("stt-gateway: ")
+    assert complaint in line
+
+
+@pytest.mark.parametrize("value", ["wk\u20131", "wk 1", "wk\n1", "\udcff"])
+@pytest.mark.parametrize("name", ["MODAL_KEY", "MODAL_SECRET"])
+def test_a_token_that_cannot_be_sent_ends_with_2_and_its_name(name: str, value: str):
+    keys = {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1", name: value}
+    done = run_gateway("--upstream", "https://stt.invalid", environment=keys)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"{name} holds" in line
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("192.0.2.200:0", "this machine has no such address"),
+        ("nobody.invalid:80", "cannot be looked up"),
+        ("a..b:80", "no host name"),
+    ],
+)
+def test_an_address_that_cannot_be_listened_on_ends_with_1(address: str, reason: str):
+    done = run_gateway(*UPSTREAM, "--http", address)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"stt-gateway: --http: cannot listen on {address}: ")
+    assert reason in line
 
 
 def test_a_taken_address_ends_with_1():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = run_gateway("--upstream", "127.0.0.1:1", "--http", address)
+        done = run_gateway(*UPSTREAM, "--http", address)
     assert done.returncode == 1
-    assert f"cannot listen on {address}" in done.stderr
+    assert f"cannot listen on {address}: another program listens there" in done.stderr

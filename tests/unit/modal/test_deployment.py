@@ -1,9 +1,43 @@
 """Settings of a deployment: what they become, and the sentence for each that is wrong."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from client.latency.gpu_comparison import PRICES_PER_HOUR_USD, GpuApp
 from stt_service.config import InvalidSetting
-from stt_service.deployment import DEFAULTS, GPUS, Deployment, read_credentials
+from stt_service.deployment import (
+    DEFAULTS,
+    GPUS,
+    LONGEST_APP_NAME,
+    REGIONS,
+    Deployment,
+    make_compile_settings,
+    read_credentials,
+)
+
+# https://modal.com/docs/guide/gpu, "Specifying GPU type". B300, and B200+, which may be one, want
+# CUDA 13.1 by the same page.
+DOCUMENTED_GPUS = {
+    *("T4", "L4", "A10", "L40S", "A100", "A100-40GB", "A100-80GB", "RTX-PRO-6000"),
+    *("H100", "H100!", "H200", "B200", "B200+", "B300"),
+}
+# https://modal.com/docs/guide/servers, "Request routing", and
+# https://modal.com/docs/guide/region-selection, "Regional routing"
+DOCUMENTED_ROUTING_REGIONS = {"us-east", "us-west", "eu-west", "ap-south"}
+
+# As a shell, an .env file and a paste from a web page leave a value.
+WRAPPERS = ["{}", " {}", "{}\n", "\t{}\r\n", '"{}"', "'{}'", ' "{}" ', "' {}'"]
+VALUES = {
+    "KYUTAI_APP_NAME": "kyutai-stt-l4",
+    "KYUTAI_GPU": "A100-80GB",
+    "KYUTAI_ROUTING_REGION": "eu-west",
+    "KYUTAI_SNAPSHOT": "1",
+    "MODEL_NAME": "kyutai/stt-2.6b-en",
+    "BATCH_SIZE": "16",
+    "NO_TORCH_COMPILE": "0",
+    "NO_CUDA_GRAPH": "1",
+}
 
 
 def test_the_defaults_are_what_users_were_told() -> None:
@@ -14,11 +48,123 @@ def test_the_defaults_are_what_users_were_told() -> None:
     assert (deployment.engine.model, deployment.engine.slots) == ("kyutai/stt-1b-en_fr", 8)
     assert deployment.routing_region == "us-east"
     assert not deployment.snapshot
+    assert not deployment.compiles
+
+
+def test_the_gpus_are_modals_without_those_that_want_a_newer_cuda() -> None:
+    assert set(GPUS) == DOCUMENTED_GPUS - {"B300", "B200+"}
+    assert set(REGIONS) == DOCUMENTED_ROUTING_REGIONS
 
 
 @pytest.mark.parametrize("gpu", GPUS)
-def test_every_documented_gpu_is_known(gpu: str) -> None:
-    assert Deployment.from_environment({"KYUTAI_GPU": gpu}).gpu == gpu
+@pytest.mark.parametrize("write", [str, str.lower, str.title])
+def test_every_documented_gpu_is_known_in_any_case(gpu: str, write: type[str]) -> None:
+    # The SDK writes it in capitals: modal._utils.function_utils.parse_gpu_config
+    deployment = Deployment.from_environment({"KYUTAI_GPU": write(gpu)})
+    assert deployment.gpu == gpu
+    assert deployment.container_environment["KYUTAI_GPU"] == gpu
+
+
+def test_a_gpu_may_be_called_by_its_former_name() -> None:
+    assert Deployment.from_environment({"KYUTAI_GPU": "A10G"}).gpu == "A10"
+
+
+@pytest.mark.parametrize("gpu", [*GPUS, "A10G"])
+def test_a_comparison_can_deploy_every_gpu_and_knows_its_price(gpu: str) -> None:
+    app = GpuApp(gpu)
+    environment = {"KYUTAI_GPU": gpu, "KYUTAI_APP_NAME": app.name}
+    assert Deployment.from_environment(environment).app_name == app.name
+    assert app.price_per_hour_usd == GpuApp(gpu.lower()).price_per_hour_usd
+    assert gpu in PRICES_PER_HOUR_USD
+    # Two GPUs that were one app would be measured as one.
+    assert sum(GpuApp(other).name == app.name for other in GPUS if other != gpu) == 0
+
+
+@pytest.mark.parametrize(
+    # https://modal.com/pricing, dollars a second
+    ("gpu", "per_second"),
+    [
+        *[("T4", 0.000164), ("L4", 0.000222), ("A10", 0.000306), ("L40S", 0.000542)],
+        *[("A100", 0.000583), ("A100-40GB", 0.000583), ("A100-80GB", 0.000694)],
+        *[("RTX-PRO-6000", 0.000842), ("H100", 0.001097), ("H200", 0.001261), ("B200", 0.001736)],
+    ],
+)
+def test_prices_are_modals(gpu: str, per_second: float) -> None:
+    assert PRICES_PER_HOUR_USD[gpu] == pytest.approx(per_second * 3600, abs=0.006)
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_every_documented_region_is_known_in_any_case(region: str) -> None:
+    deployment = Deployment.from_environment({"KYUTAI_ROUTING_REGION": region.upper()})
+    assert deployment.routing_region == region
+
+
+def test_an_app_in_the_default_region_says_none_for_its_gateway() -> None:
+    """Of a Function, Modal takes a routing region with the first deployment only.
+
+    https://modal.com/docs/guide/region-selection, "Current restrictions": apps that were deployed
+    before the gateway had one must not look changed.
+    """
+    assert Deployment.from_environment({}).gateway_routing_region is None
+    environment = {"KYUTAI_ROUTING_REGION": "ap-south"}
+    assert Deployment.from_environment(environment).gateway_routing_region == "ap-south"
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_white_space_and_quotes_around_a_value_do_not_matter(name: str, wrapper: str) -> None:
+    meant = Deployment.from_environment({name: VALUES[name]})
+    assert Deployment.from_environment({name: wrapper.format(VALUES[name])}) == meant
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+@pytest.mark.parametrize("nothing", ["", " ", '""', "\n"])
+def test_a_variable_without_a_value_is_as_good_as_unset(name: str, nothing: str) -> None:
+    assert Deployment.from_environment({name: nothing}) == Deployment.from_environment({})
+
+
+# https://modal.com/docs/guide/webhook-urls: a host is `{source}--{label}.modal.run`; "Truncation":
+# a first part longer than 63 characters is cut to 56 and gets a hash.
+@given(st.from_regex(r"[a-z0-9]+(-[a-z0-9]+)*", fullmatch=True))
+def test_an_app_name_is_taken_if_its_address_can_be_the_documented_one(name: str) -> None:
+    label = f"{name}-kyutaisttrustservice-serve"
+    if len(f"w--{label}") <= 63:
+        assert Deployment.from_environment({"KYUTAI_APP_NAME": name}).gateway_label == label
+    else:
+        with pytest.raises(InvalidSetting, match=f"up to {LONGEST_APP_NAME}"):
+            Deployment.from_environment({"KYUTAI_APP_NAME": name})
+
+
+@pytest.mark.parametrize(("length", "taken"), [(LONGEST_APP_NAME, True), (34, False)])
+def test_the_longest_app_name(length: int, taken: bool) -> None:
+    assert LONGEST_APP_NAME == 33
+    try:
+        Deployment.from_environment({"KYUTAI_APP_NAME": "k" * length})
+    except InvalidSetting:
+        assert not taken
+    else:
+        assert taken
+
+
+@pytest.mark.parametrize("value", ["0", "", " ", '"0"', "''"])
+def test_compilation_is_off_unless_the_switch_against_it_is_off(value: str) -> None:
+    compiles = Deployment.from_environment({"NO_TORCH_COMPILE": value})
+    assert compiles.compiles
+    # moshi.utils.compile reads any text as yes, "0" too.
+    assert compiles.container_environment["NO_TORCH_COMPILE"] == ""
+    for environment in ({}, {"NO_TORCH_COMPILE": "1"}):
+        deployment = Deployment.from_environment(environment)
+        assert not deployment.compiles
+        assert deployment.container_environment["NO_TORCH_COMPILE"] == "1"
+
+
+def test_the_model_takes_one_thread_of_the_machine_that_others_use_too() -> None:
+    assert Deployment.from_environment({}).engine.cpu_threads == 1
+
+
+def test_compiled_code_is_kept_in_the_folder_that_is_named() -> None:
+    folders = {value for value in make_compile_settings("/kept").values() if "/" in value}
+    assert folders == {"/kept/inductor", "/kept/triton"}
 
 
 def test_another_app_has_the_same_pattern_of_address() -> None:
@@ -31,8 +177,11 @@ def test_another_container_starts_before_one_is_full(slots: int, target: int) ->
     assert Deployment.from_environment({"BATCH_SIZE": str(slots)}).target_sessions == target
 
 
-def test_containers_read_the_same_settings_again() -> None:
-    environment = {"KYUTAI_GPU": "T4", "BATCH_SIZE": "4", "NO_TORCH_COMPILE": "1", "HOME": "/x"}
+@pytest.mark.parametrize(
+    "switches", [{}, {"NO_TORCH_COMPILE": "1"}, {"NO_TORCH_COMPILE": "0"}, {"NO_TORCH_COMPILE": ""}]
+)
+def test_containers_read_the_same_settings_again(switches: dict[str, str]) -> None:
+    environment = {"KYUTAI_GPU": "T4", "BATCH_SIZE": "4", **switches, "HOME": "/x"}
     deployment = Deployment.from_environment(environment)
     again = Deployment.from_environment(deployment.container_environment)
     assert again == deployment
@@ -48,20 +197,30 @@ def test_snapshots_are_off_unless_asked_for(value: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("KYUTAI_GPU", "RTX4090", "choose one of T4, L4, A10G, L40S, A100, H100"),
-        ("KYUTAI_GPU", "l4", "choose one of"),
+        ("KYUTAI_GPU", "RTX4090", "choose one of T4, L4, A10, L40S, A100, A100-40GB, A100-80GB"),
+        ("KYUTAI_GPU", "L4:2", "choose one of"),
+        ("KYUTAI_GPU", "L4,A10", "choose one of"),
+        ("KYUTAI_GPU", '"L4', "choose one of"),
+        ("KYUTAI_GPU", "B300", "a newer CUDA than the pinned torch"),
+        ("KYUTAI_GPU", "B200+", "a newer CUDA than the pinned torch"),
         ("BATCH_SIZE", "eight", "must be a whole number"),
         ("BATCH_SIZE", "-1", "must be a whole number"),
-        ("BATCH_SIZE", "0", "must be from 1 to"),
-        ("BATCH_SIZE", "100000", "must be from 1 to"),
-        ("MODEL_NAME", "", "leave it unset"),
+        ("BATCH_SIZE", "0", "whole number from 1 to"),
+        ("BATCH_SIZE", "100000", "whole number from 1 to"),
         ("MODEL_NAME", "stt-1b-en_fr", "write kyutai/stt-1b-en_fr"),
         ("MODEL_NAME", "/models/mine", "write kyutai/stt-1b-en_fr"),
+        ("MODEL_NAME", "kyutai/stt\N{NON-BREAKING HYPHEN}1b-en_fr", "write kyutai/stt-1b-en_fr"),
+        ("MODEL_NAME", "kyutai/stt--1b", "write kyutai/stt-1b-en_fr"),
+        ("MODEL_NAME", "kyutai/stt-1b-", "write kyutai/stt-1b-en_fr"),
+        ("MODEL_NAME", '"kyutai/stt-1b-en_fr', "write kyutai/stt-1b-en_fr"),
+        ("MODEL_NAME", "https://huggingface.co/kyutai/stt-1b-en_fr", "write kyutai/stt-1b-en_fr"),
         ("KYUTAI_APP_NAME", "Kyutai_STT", "lower-case letters, digits and single hyphens"),
-        ("KYUTAI_APP_NAME", "k" * 31, "up to 30"),
-        ("KYUTAI_APP_NAME", "", "as in kyutai-stt-l4"),
-        ("KYUTAI_ROUTING_REGION", "US East", "as in us-east"),
+        ("KYUTAI_APP_NAME", "k" * 34, "up to 33"),
+        ("KYUTAI_ROUTING_REGION", "US East", "choose one of us-east, us-west, eu-west, ap-south"),
+        ("KYUTAI_ROUTING_REGION", "eu-central", "choose one of"),
         ("KYUTAI_SNAPSHOT", "yes", "write 1 for on or 0 for off"),
+        ("NO_TORCH_COMPILE", "off", "write 1 for on or 0 for off"),
+        ("NO_CUDA_GRAPH", "true", "write 1 for on or 0 for off"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_sentence(name: str, value: str, says: str) -> None:
@@ -86,6 +245,27 @@ def test_credentials_are_needed_where_it_is_deployed(
         read_credentials(environment, required=True)
     assert "proxy auth token" in str(caught.value)
     assert read_credentials(environment, required=False).keys() == {"MODAL_KEY", "MODAL_SECRET"}
+
+
+@pytest.mark.parametrize("name", ["MODAL_KEY", "MODAL_SECRET"])
+@pytest.mark.parametrize(
+    "value", ["wk\N{EN DASH}1", "wk-1\nws-1", "wk 1", "wk-\N{LATIN SMALL LETTER E WITH ACUTE}"]
+)
+def test_what_cannot_be_a_token_is_refused_without_showing_it(name: str, value: str) -> None:
+    environment = {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1", name: value}
+    with pytest.raises(InvalidSetting, match=f"{name} holds") as caught:
+        read_credentials(environment, required=True)
+    assert value not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_white_space_and_quotes_around_a_token_do_not_matter(wrapper: str) -> None:
+    environment = {"MODAL_KEY": wrapper.format("wk-1"), "MODAL_SECRET": wrapper.format("ws-1")}
+    assert read_credentials(environment, required=True) == {
+        "MODAL_KEY": "wk-1",
+        "MODAL_SECRET": "ws-1",
+    }
 
 
 def test_credentials_are_read() -> None:

@@ -1,0 +1,33 @@
+"""The console scripts of this package, which handle signals before they import a command."""
+
+import signal
+from typing import NoReturn
+
+from stt.program import run_program
+
+INTERRUPTED = 130
+
+
+def latency() -> NoReturn:
+    """stt-latency."""
+
+    def measure() -> int:
+        from client.latency_test import main
+
+        return main()
+
+    signals = (signal.SIGINT,)
+    run_program("stt-latency", measure, signals=signals, signalled=INTERRUPTED, extra="client")
+
+
+def demo() -> NoReturn:
+    """stt-demo."""
+
+    def show() -> int:
+        from client.demo.__main__ import main
+
+        return main()
+
+    # SIGTERM too: it has a server to stop.
+    signals = (signal.SIGINT, signal.SIGTERM)
+    run_program("stt-demo", show, signals=signals, signalled=INTERRUPTED, extra="client")

@@ -1,0 +1,144 @@
+"""stt-gateway: the WebSocket in front of a gRPC service, alone in its process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stt.arguments import EXIT_USAGE, Parser, number_up_to, seconds
+from stt.program import leave, say
+
+if TYPE_CHECKING:
+    from gateway.config import GatewayConfig
+
+PROGRAM = "stt-gateway"
+EXIT_OK = 0
+EXIT_FAILED = 1
+LARGEST_MESSAGE_MIB = 1024
+
+DESCRIPTION = "Serve the WebSocket /v1/stream in front of a speech-to-text gRPC service."
+EPILOG = """\
+--http: a number is that address; localhost is both loopback addresses; 0.0.0.0 and [::] are every
+address of this machine, IPv4 and IPv6; another name is every address that it has here.
+MODAL_KEY and MODAL_SECRET, where set, are sent to the upstream over TLS and never to a client.
+Exit status: 0 after SIGTERM or SIGINT, 1 if the address cannot be listened on, 2 for wrong options.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM; the exit status."""
+    options = build_parser().parse_args(arguments)
+    # Imported here: `--help` need not wait for gRPC.
+    from gateway.config import config_from_arguments
+    from stt.listening import CannotListen, listen, parse_listening_address
+    from stt.logs import configure_logging
+
+    configure_logging(options.log_format)
+    try:
+        host, port = parse_listening_address(options.http)
+    except ValueError as error:
+        say(PROGRAM, f"--http: {error}")
+        return EXIT_USAGE
+    try:
+        config = config_from_arguments(options)
+    except ValueError as error:
+        say(PROGRAM, str(error))
+        return EXIT_USAGE
+    try:
+        listening = listen(host, port)
+    except CannotListen as error:
+        say(PROGRAM, f"--http: {error}")
+        return EXIT_FAILED
+    return asyncio.run(_serve(config, host, listening, with_parent=options.exit_with_parent))
+
+
+async def _serve(
+    config: GatewayConfig, host: str, listening: list[socket.socket], *, with_parent: bool
+) -> int:
+    from gateway.process import serve
+
+    with contextlib.ExitStack() as stack:
+        for each in listening:
+            stack.enter_context(each)
+        served = await serve(
+            config.listening_at(host, listening), listening, with_parent=with_parent
+        )
+    # Here, where signals are still heard.
+    leave(PROGRAM, EXIT_OK if served else EXIT_FAILED)
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(PROGRAM, DESCRIPTION, EPILOG)
+    parser.add_argument(
+        "--upstream",
+        required=True,
+        metavar="ADDRESS",
+        help="the gRPC service: HOST:PORT, or https://HOST for TLS",
+    )
+    parser.add_argument(
+        "--upstream-ca",
+        metavar="FILE",
+        help="PEM file of certificates to trust for it, instead of the system's",
+    )
+    parser.add_argument(
+        "--http",
+        default="127.0.0.1:8000",
+        metavar="HOST:PORT",
+        help="where to listen; port 0 takes a free one (default %(default)s)",
+    )
+    parser.add_argument(
+        "--patience",
+        type=seconds,
+        default=120.0,
+        metavar="SECONDS",
+        help="how long a client waits for a service that starts (default %(default)g)",
+    )
+    parser.add_argument(
+        "--max-message-mib",
+        type=number_up_to(LARGEST_MESSAGE_MIB),
+        default=64.0,
+        metavar="N",
+        help="largest WebSocket message in MiB (default %(default)g)",
+    )
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        type=_origin,
+        metavar="ORIGIN",
+        help="let pages of this other origin connect, like https://example.com; repeatable",
+    )
+    parser.add_argument(
+        "--grace",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long open sessions may go on after SIGTERM (default %(default)g)",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="log lines for people or for machines (default %(default)s)",
+    )
+    parser.add_argument(
+        "--exit-with-parent",
+        action="store_true",
+        help="stop when standard input ends, as it does when the parent process is gone",
+    )
+    return parser
+
+
+def _origin(text: str) -> str:
+    from gateway.config import check_origin
+
+    try:
+        check_origin(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text

@@ -1,0 +1,133 @@
+"""How each command begins and ends as a process, so that no end of it is a traceback.
+
+A console script comes here before it imports its command, so this module imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+FAILED = 1
+
+
+def run_program(
+    name: str,
+    main: Callable[[], int],
+    *,
+    signals: Sequence[signal.Signals],
+    signalled: int,
+    extra: str,
+) -> NoReturn:
+    """Run `main` as this process and end it with the exit code that `main` returns.
+
+    Until `main` handles a signal itself, as in `interruptible`, the signals end the process at
+    once with the exit code `signalled`: during slow imports a KeyboardInterrupt would come out as
+    a traceback, or get lost in a callback of the interpreter's. `extra` names what to install
+    where a package is missing.
+    """
+    _end_at(signals, signalled)
+    _open_standard_streams()
+    try:
+        exit_code = main()
+    except SystemExit as error:
+        exit_code = error.code if isinstance(error.code, int) else FAILED if error.code else 0
+    except BrokenPipeError:
+        # Whoever read what we print has left; there is nobody to tell.
+        exit_code = FAILED
+    except ModuleNotFoundError as error:
+        say(name, f"{error.name} is not installed; pip install 'kyutai-stt[{extra}]'")
+        exit_code = FAILED
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        exit_code = FAILED
+    leave(name, exit_code)
+
+
+def leave(name: str, exit_code: int) -> NoReturn:
+    """End the process now, with what was printed written out.
+
+    The interpreter's own end would abort the process where a thread is in torch, and complain of
+    an output that nobody reads any more. So whoever calls has put everything else in order.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        exit_code = exit_code or FAILED
+    except OSError as error:
+        say(name, f"cannot write to standard output: {error.strerror}")
+        exit_code = exit_code or FAILED
+    with suppress(OSError):
+        sys.stderr.flush()
+    os._exit(exit_code)
+
+
+def say(name: str, sentence: str) -> None:
+    """Tell the person at the terminal in the program's name."""
+    show(f"{name}: {sentence}")
+
+
+def show(line: str) -> None:
+    """Write a line to standard error; an output that is gone is no error."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def announce(line: str) -> None:
+    """Print the line that other programs wait for; a server goes on where nobody reads it."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        # What could not be written is still in the buffer: let it go nowhere.
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+
+
+@contextmanager
+def interruptible(signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> Generator[None]:
+    """Let Ctrl-C, and what else is in `signals`, raise KeyboardInterrupt while the block runs."""
+    before = {number: signal.getsignal(number) for number in signals}
+    for number in signals:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # Through SIGINT, which asyncio.run turns into the cancellation of its main task.
+    signal.raise_signal(signal.SIGINT)
+
+
+def _end_at(signals: Sequence[signal.Signals], exit_code: int) -> None:
+    def end(_number: int, _frame: FrameType | None) -> None:
+        os._exit(exit_code)
+
+    for number in signals:
+        signal.signal(number, end)
+
+
+def _open_standard_streams() -> None:
+    """Have all three streams, and none that fails at a character that it cannot write.
+
+    A closed one leaves its number to the next socket or file, which then gets what is printed.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,222 @@
+"""stt-serve: the gRPC server and the WebSocket gateway until SIGTERM."""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stt.arguments import EXIT_USAGE, Parser, seconds, whole_number
+from stt.program import leave, say
+from stt_service import __version__
+from stt_service.config import (
+    DEFAULT_GRPC_ADDRESS,
+    DEFAULT_HTTP_ADDRESS,
+    DEFAULT_MODEL,
+    DEFAULT_SLOTS,
+    MAX_SLOTS,
+    MAX_THREADS,
+    EngineConfig,
+    InvalidSetting,
+    ServerConfig,
+    TlsConfig,
+    parse_address,
+)
+
+if TYPE_CHECKING:
+    from stt_service.supervisor import ServeOptions
+
+PROGRAM = "stt-serve"
+EXIT_OK = 0
+EXIT_FAILED = 1
+
+EPILOG = """\
+addresses: a number is that address; localhost is both loopback addresses; 0.0.0.0 and [::] are
+every address of this machine, IPv4 and IPv6; another name is every address that it has here.
+environment: MODEL_NAME and BATCH_SIZE are the defaults of --model and --batch-size.
+exit codes: 0 stopped by a signal, after draining if it served, 1 the model could not be loaded, an
+address cannot be listened on, or the engine or the gateway died, 2 wrong usage.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve as the command line says; the exit code."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        options = read_options(arguments)
+    except (InvalidSetting, ValueError) as error:
+        say(PROGRAM, str(error))
+        return EXIT_USAGE
+    return asyncio.run(_serve(options))
+
+
+async def _serve(options: "ServeOptions") -> int:
+    from stt_service.supervisor import ServeFailed, serve
+
+    exit_code = EXIT_OK
+    try:
+        await serve(options)
+    except ServeFailed as error:
+        say(PROGRAM, str(error))
+        exit_code = EXIT_FAILED
+    # Here, where signals are still heard: a thread that loads a model does not outlive the loop.
+    leave(PROGRAM, exit_code)
+
+
+def make_parser() -> Parser:
+    """The command line. What the environment may say too has no default here."""
+    parser = Parser(
+        PROGRAM, "Serve a streaming speech-to-text model over gRPC and WebSocket.", EPILOG
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="digits (embedded), kyutai/stt-1b-en_fr, kyutai/stt-2.6b-en, another Hugging Face "
+        "repository id, or a directory in the same layout "
+        f"(default: MODEL_NAME, or {DEFAULT_MODEL})",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=whole_number(MAX_SLOTS),
+        metavar="N",
+        help=f"sessions at once (default: BATCH_SIZE, or {DEFAULT_SLOTS})",
+    )
+    parser.add_argument(
+        "--device", type=_device, default="auto", help="auto, cpu, cuda or cuda:N (default: auto)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=whole_number(MAX_THREADS),
+        metavar="N",
+        help="CPU threads of the model (default: all cores but one)",
+    )
+    _add_network_arguments(parser)
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _add_network_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "--grpc",
+        type=_address,
+        default=DEFAULT_GRPC_ADDRESS,
+        metavar="HOST:PORT",
+        help="address of the gRPC server; port 0 picks a free one "
+        f"(default: {DEFAULT_GRPC_ADDRESS})",
+    )
+    parser.add_argument(
+        "--http",
+        type=_address,
+        default=DEFAULT_HTTP_ADDRESS,
+        metavar="HOST:PORT",
+        help=f"address of the WebSocket gateway (default: {DEFAULT_HTTP_ADDRESS})",
+    )
+    parser.add_argument("--no-gateway", action="store_true", help="serve gRPC only")
+    parser.add_argument(
+        "--metrics",
+        type=_address,
+        metavar="HOST:PORT",
+        help="serve Prometheus metrics there (default: nowhere)",
+    )
+    parser.add_argument(
+        "--drain-grace",
+        type=seconds,
+        default=30.0,
+        metavar="S",
+        help="seconds that open sessions get to finish after SIGTERM (default: 30)",
+    )
+    parser.add_argument("--tls-cert", type=Path, metavar="PEM", help="certificate of the gRPC port")
+    parser.add_argument("--tls-key", type=Path, metavar="PEM", help="private key of the gRPC port")
+    parser.add_argument(
+        "--tls-client-ca",
+        type=Path,
+        metavar="PEM",
+        help="clients must show a certificate of this authority",
+    )
+
+
+def read_options(arguments: argparse.Namespace) -> "ServeOptions":
+    """Validate the command line and the environment. Raises ValueError, like InvalidSetting."""
+    from stt.environment import read_credentials
+    from stt_service.supervisor import ServeOptions
+
+    if not arguments.no_gateway:
+        # The gateway reads them in its own process, after this one has begun to serve.
+        read_credentials(os.environ)
+    engine = _read_engine(arguments)
+    server = ServerConfig(
+        grpc_address=arguments.grpc,
+        metrics_address=arguments.metrics,
+        tls=read_tls(arguments),
+        drain_grace_s=arguments.drain_grace,
+    )
+    return ServeOptions(
+        engine=engine,
+        server=server,
+        http_address=None if arguments.no_gateway else arguments.http,
+        log_format=arguments.log_format,
+    )
+
+
+def _read_engine(arguments: argparse.Namespace) -> EngineConfig:
+    # What the command line says wins, also over a variable that makes no sense.
+    said = {"MODEL_NAME": arguments.model, "BATCH_SIZE": arguments.batch_size}
+    environment = {name: os.environ.get(name, "") for name, value in said.items() if value is None}
+    default = EngineConfig.from_environment(environment)
+    engine = EngineConfig(
+        model=default.model if arguments.model is None else arguments.model,
+        slots=arguments.batch_size or default.slots,
+        device=arguments.device,
+        threads=arguments.threads,
+    )
+    if engine.device.startswith("cuda"):
+        _check_cuda(engine.device)
+    return engine
+
+
+def _check_cuda(device: str) -> None:
+    """Ask torch, whose import takes seconds, only where the answer decides."""
+    from stt_service.engine.errors import EngineError
+    from stt_service.engine.moshi_model import choose_device
+
+    try:
+        choose_device(device)
+    except EngineError as error:
+        raise InvalidSetting(f"--device: {error}") from error
+
+
+def read_tls(arguments: argparse.Namespace) -> TlsConfig | None:
+    """The TLS files, if they are named and work. Raises InvalidSetting."""
+    from stt_service.tls import check_files
+
+    if arguments.tls_cert is None and arguments.tls_key is None:
+        if arguments.tls_client_ca is not None:
+            raise InvalidSetting("--tls-client-ca needs --tls-cert and --tls-key")
+        return None
+    if arguments.tls_cert is None or arguments.tls_key is None:
+        raise InvalidSetting("--tls-cert and --tls-key go together")
+    if not arguments.no_gateway:
+        raise InvalidSetting(
+            "with TLS, run the gateway apart: add --no-gateway here and start "
+            "stt-gateway --upstream https://HOST:PORT"
+        )
+    tls = TlsConfig(arguments.tls_cert, arguments.tls_key, arguments.tls_client_ca)
+    check_files(tls)
+    return tls
+
+
+def _address(text: str) -> str:
+    try:
+        parse_address(text)
+    except InvalidSetting as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _device(text: str) -> str:
+    try:
+        return EngineConfig(device=text).device
+    except InvalidSetting as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

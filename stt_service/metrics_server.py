@@ -1,0 +1,60 @@
+"""Prometheus metrics over HTTP, at all addresses that the option names."""
+
+import socket
+import threading
+from collections.abc import Sequence
+from socketserver import ThreadingMixIn
+from typing import Any, cast
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import (
+    CollectorRegistry,
+    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]
+)
+
+from stt.listening import address_to_connect_to, addresses_of
+
+READ_TIMEOUT_S = 10.0
+
+
+class MetricsServer:
+    """Serves a registry on listening sockets, which it owns, from its start to `stop`.
+
+    In threads of its own: a scrape answers also while the event loop is busy.
+    """
+
+    def __init__(self, registry: CollectorRegistry, listening: Sequence[socket.socket]) -> None:
+        self.address = address_to_connect_to(addresses_of(listening))
+        app = cast(Any, make_wsgi_app)(registry)  # Typed in part only.
+        self._servers = [_HttpServer(each, app) for each in listening]
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+
+class _Handler(WSGIRequestHandler):
+    # A caller who sends nothing does not hold a thread.
+    timeout = READ_TIMEOUT_S
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: a scrape is no event."""
+
+
+class _HttpServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def __init__(self, listening: socket.socket, app: Any) -> None:
+        super().__init__(listening.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.server_name, self.server_port = listening.getsockname()[:2]
+        self.setup_environ()
+        self.set_app(app)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: the caller has left."""
