@@ -1,9 +1,13 @@
 """The console script of this package, which handles signals before it imports the command."""
 
-import signal
-from typing import NoReturn
+from __future__ import annotations
 
-from stt.program import run_program
+import signal
+
+from stt.program import TYPE_CHECKING, run_program
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 EXIT_OK = 0
 

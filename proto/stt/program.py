@@ -5,16 +5,24 @@ A console script comes here before it imports its command, so this module import
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False
+"""As in `typing`, whose own import takes longer than all of the above."""
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from types import FrameType
+    from typing import NoReturn
 
 FAILED = 1
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_program(
@@ -45,7 +53,10 @@ def run_program(
         say(name, f"{error.name} is not installed; pip install 'kyutai-stt[{extra}]'")
         exit_code = FAILED
     except Exception as error:
-        sys.excepthook(type(error), error, error.__traceback__)
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            say(name, f"cannot write what there is to say: {error.strerror}")
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
         exit_code = FAILED
     leave(name, exit_code)
 
@@ -61,7 +72,7 @@ def leave(name: str, exit_code: int) -> NoReturn:
     except BrokenPipeError:
         exit_code = exit_code or FAILED
     except OSError as error:
-        say(name, f"cannot write to standard output: {error.strerror}")
+        say(name, f"cannot write what there is to say: {error.strerror}")
         exit_code = exit_code or FAILED
     with suppress(OSError):
         sys.stderr.flush()
