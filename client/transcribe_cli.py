@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import sys
+import signal
 
-from client.command.start import run_command
+from client.command.exit_codes import INTERRUPTED
+from stt.program import TYPE_CHECKING, run_program
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-    from typing import Any
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
+    from client.transcribe.arguments import parse
 
-    def load() -> Coroutine[Any, Any, int]:
-        from client.transcribe.arguments import parse
+    arguments = parse(argv)
+    # Audio, network and display libraries take a while to load; --help needs none of them.
+    from client.command.start import run_command
+    from client.transcribe.run import run
 
-        arguments = parse(argv)
-        # Audio, network and display libraries take a while to load; --help needs none of them.
-        from client.transcribe.run import run
+    return run_command(run(arguments))
 
-        return run(arguments)
 
-    return run_command(load)
+def program() -> NoReturn:
+    """The console script; it handles Ctrl-C before it imports what the command needs."""
+    signals = (signal.SIGINT,)
+    run_program("stt-transcribe", main, signals=signals, signalled=INTERRUPTED, extra="client")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()
