@@ -48,8 +48,12 @@ class GrpcConnection:
         )
         connection = cls(call, channel, endpoint)
         connection._encoding = options.encoding
-        with contextlib.suppress(ServerUnavailable):
-            await connection._write(config=config_from(options))
+        try:
+            with contextlib.suppress(ServerUnavailable):
+                await connection._write(config=config_from(options))
+        except BaseException:
+            call.cancel()
+            raise
         return connection
 
     async def send_audio(self, pcm: FloatArray) -> None:
