@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -71,8 +72,15 @@ class Stack:
 
 
 def count_tasks() -> Counter[str]:
-    """The tasks of this loop by what they run: a gRPC server waits for each call in a new one."""
-    return Counter(getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks())
+    """The tasks of this loop by what they run, without those in which a gRPC server waits for its
+    next calls."""
+    names = (getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks())
+    return Counter(name for name in names if not name.startswith("AioServer._request"))
+
+
+def count_descriptors(pid: int) -> int:
+    """The files, pipes and sockets that a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 @contextlib.asynccontextmanager

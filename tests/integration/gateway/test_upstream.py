@@ -83,8 +83,9 @@ class Watch:
 class Visitor:
     """A WebSocket as an ASGI server hands it to the gateway: one that asks for the end at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, breaks_at: str = "", error: Exception | None = None) -> None:
         self.sent: list[str] = []
+        self._breaks_at, self._error = breaks_at, error
         self.accepted = asyncio.Event()
         self.let_in = asyncio.Event()
         self.let_in.set()
@@ -103,6 +104,8 @@ class Visitor:
         return message
 
     async def _send(self, message: Any) -> None:
+        if message["type"] == self._breaks_at and self._error is not None:
+            raise self._error
         self.sent.append(message["type"])
         if message["type"] == "websocket.accept":
             self.accepted.set()
@@ -216,3 +219,22 @@ async def test_a_drain_waits_for_a_socket_that_is_just_being_accepted(upstream: 
     visitor.let_in.set()
     await asyncio.gather(serving, draining)
     assert visitor.sent == ["websocket.accept", "websocket.send", "websocket.close"]
+
+
+@pytest.mark.parametrize("breaks_at", ["websocket.accept", "websocket.send", "websocket.close"])
+@pytest.mark.parametrize(
+    "error", [OSError("gone"), RuntimeError("Unexpected ASGI message")], ids=["gone", "closed"]
+)
+async def test_a_socket_that_breaks_off_is_told_as_that(
+    upstream: Upstream, breaks_at: str, error: Exception, caplog: pytest.LogCaptureFixture
+):
+    """Uvicorn raises the one where the client has left, the other where it has been told to."""
+    metrics = GatewayMetrics()
+    sessions = Sessions(GatewayConfig(upstream.endpoint), upstream, metrics)
+    await sessions.serve(Visitor(breaks_at, error).socket)
+    outcome = "finished" if breaks_at == "websocket.close" else "client_gone"
+    code = "1000" if breaks_at == "websocket.close" else "none"
+    labels = {"outcome": outcome, "close_code": code}
+    assert metrics.registry.get_sample_value("stt_gateway_sessions_total", labels) == 1
+    assert metrics.registry.get_sample_value("stt_gateway_sessions_open") == 0
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []

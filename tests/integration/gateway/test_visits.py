@@ -6,47 +6,51 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import grpc
-import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from stt.endpoint import Endpoint
-from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.integration.gateway.harness import (
     RunningGateway,
+    ScriptedService,
     free_port,
     read_until,
     run_gateway,
+    run_scripted,
 )
-from tests.integration.gateway.stack import SLOTS, Stack, count_tasks, run_server, run_stack
+from tests.integration.gateway.stack import (
+    SLOTS,
+    Stack,
+    count_descriptors,
+    count_tasks,
+    run_server,
+    run_stack,
+)
 from tests.integration.gateway.visits import (
     VISITS,
-    Door,
+    Line,
     Manner,
     Moment,
     Visit,
-    visit_grpc,
+    doors_of,
     visit_often,
-    visit_page,
     visit_websocket,
 )
 from tests.interleaving import Complaints, become
-from tests.support import Service, run_service
 
 FORGOTTEN_S = 600
 BEFORE_READY = [visit for visit in VISITS if visit.moment in (Moment.ASKED, Moment.OPEN)]
 DOORS = ("websocket", "page", "grpc")
-QUICK = 200
+HANDSHAKE = (
+    "GET /v1/stream HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 MANY = 2_000
-# More than either process needs.
-WARM_DESCRIPTORS = 64
 GONE = {"client_gone"}
 
 
@@ -77,10 +81,6 @@ def is_complaint(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR or record.exc_info is not None
 
 
-def count_descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
 async def become_free(stack: Stack) -> None:
     engine = stack.server.engine
     await become(
@@ -97,14 +97,6 @@ async def outcomes(gateway: RunningGateway) -> Counter[str]:
         if name.startswith("stt_gateway_sessions_total{"):
             counted[name.partition("outcome=")[2].rstrip("}")] += int(value)
     return counted
-
-
-def doors_of(http: str, grpc_address: str) -> list[Door]:
-    return [
-        partial(visit_websocket, http),
-        partial(visit_page, http),
-        partial(visit_grpc, grpc_address),
-    ]
 
 
 class TestInOneProcess:
@@ -140,6 +132,24 @@ class TestInOneProcess:
         await become_free(stack)
         await guard.nothing_is_left()
         assert set(await outcomes(stack.gateway)) == GONE
+
+    async def test_those_who_watch_the_health_leave_nothing(
+        self, stack: Stack, caplog: pytest.LogCaptureFixture
+    ):
+        async def watch(cancels: bool) -> None:
+            async with grpc.aio.insecure_channel(stack.grpc) as channel:
+                call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+                await call.read()
+                # Else the call is left to the end of its connection.
+                if cancels:
+                    call.cancel()
+
+        for cancels in (True, False):
+            await watch(cancels)
+        guard = Guard(caplog)
+        for cancels in 10 * [True, False]:
+            await watch(cancels)
+        await guard.nothing_is_left()
 
     async def test_visits_to_a_full_service(self, stack: Stack, caplog: pytest.LogCaptureFixture):
         async with contextlib.AsyncExitStack() as taken:
@@ -193,86 +203,49 @@ class TestAColdStart:
             assert (await gateway.metrics())["stt_gateway_sessions_open"] == 0
 
 
-@dataclass(frozen=True)
-class Served:
-    """stt-serve as its users run it, and all that it writes to standard error."""
+MASK = bytes(4)
+BREACHES = {
+    "text that is not UTF-8": b"\x81\x82" + MASK + b"\xff\xfe",
+    "no mask": b"\x82\x03abc",
+    "an unknown opcode": b"\x83\x80" + MASK,
+    "reserved bits": b"\xf2\x80" + MASK,
+    "a terabyte is announced": b"\x82\xff" + (2**40).to_bytes(8, "big") + MASK,
+    "a continuation of nothing": b"\x80\x80" + MASK,
+    "another protocol": b"GET / HTTP/1.1\r\n\r\n",
+    "a close that is too short": b"\x88\x81" + MASK + b"x",
+}
 
-    service: Service
-    log: Path
 
-    @property
-    def pids(self) -> list[int]:
-        """The server and its gateway."""
-        pid = self.service.process.pid
-        children = [
-            int(child)
-            for path in Path(f"/proc/{pid}/task").glob("*/children")
-            for child in path.read_text().split()
-        ]
-        return [pid, *children]
-
-    @property
-    def descriptors(self) -> list[int]:
-        return [count_descriptors(pid) for pid in self.pids]
-
-    async def slots(self) -> list[tuple[float, float]]:
-        """Free and total, as GetServerInfo says, and as /metrics says."""
-        async with grpc.aio.insecure_channel(self.service.grpc) as channel:
-            stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
-            info = await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())
-        metrics = await read_metrics(self.service.fields["metrics"])
-        return [
-            (info.slots_free, info.slots_total),
-            (metrics["stt_slots_free"], metrics["stt_slots_total"]),
-        ]
-
-    async def nothing_is_left(self, descriptors: list[int]) -> None:
-        """Slots and descriptors are as before, and no session is open on either side."""
-        all_free = 2 * [(SLOTS, SLOTS)]
-
-        async def is_free() -> bool:
-            return await self.slots() == all_free
-
-        await become(is_free, lambda: "slots are left")
+@pytest.mark.parametrize("breach", BREACHES.values(), ids=BREACHES)
+async def test_a_visitor_that_breaks_the_protocol_while_it_is_spoken_to(
+    breach: bytes, caplog: pytest.LogCaptureFixture
+):
+    service = ScriptedService()
+    service.babble = "words and no end"
+    async with run_scripted(service) as endpoint, run_gateway(endpoint) as gateway:
+        for manner in 2 * list(Manner):
+            async with Line.open(gateway.http) as line:
+                line.send(HANDSHAKE.format(host=gateway.http).encode())
+                await line.reader.readuntil(b"words")
+                line.send(breach)
+                await line.leave(manner)
         await become(
-            lambda: all(n <= m for n, m in zip(self.descriptors, descriptors, strict=True)),
-            lambda: f"descriptors are {self.descriptors}, were {descriptors}",
+            lambda: all(call.ended.is_set() for call in service.calls), lambda: "a call is left"
         )
-        assert (await read_metrics(self.service.fields["metrics"]))["stt_sessions_open"] == 0
-        assert (await read_metrics(self.service.http))["stt_gateway_sessions_open"] == 0
-        said = self.log.read_text()
-        assert not re.search(r"Traceback|never (?:retrieved|awaited)|Exception|failed", said), said
+        assert (await gateway.metrics())["stt_gateway_sessions_open"] == 0
+        assert set(await outcomes(gateway)) == GONE
+    assert [r.getMessage() for r in caplog.records if is_complaint(r)] == []
 
 
-async def read_metrics(address: str) -> dict[str, float]:
-    """Every sample by its name and labels."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        text = (await client.get(f"http://{address}/metrics")).text
-    samples = re.findall(r"(?m)^(\w+(?:\{[^}]*\})?) (\S+)$", text)
-    return {name: float(value) for name, value in samples}
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    path = tmp_path_factory.mktemp("visits") / "stderr.log"
-    with path.open("w") as log, run_service("--metrics", "127.0.0.1:0", log=log) as service:
-        yield Served(service, path)
-
-
-@pytest.mark.parametrize(
-    "count", [QUICK, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
-)
-async def test_a_real_service_is_as_before_after_many_visits(served: Served, count: int):
-    doors = doors_of(served.service.http, served.service.grpc)
-    # What is made with the first visits stays: connections, threads, caches.
-    await visit_often(doors, len(VISITS))
-    await served.nothing_is_left([WARM_DESCRIPTORS] * 2)
-    before = served.descriptors
-    counted = await read_metrics(served.service.http)
-    await visit_often(doors, count)
-    await served.nothing_is_left(before)
-    ended = await read_metrics(served.service.http)
-    changed = {name for name in ended if ended[name] != counted.get(name)}
-    assert {name for name in changed if name.startswith("stt_gateway_sessions_total")} == {
-        'stt_gateway_sessions_total{close_code="none",outcome="client_gone"}'
-    }
+async def test_visitors_that_are_refused_at_the_door(caplog: pytest.LogCaptureFixture):
+    origin = "Origin: https://evil.example\r\n\r\n"
+    async with run_scripted(ScriptedService()) as endpoint, run_gateway(endpoint) as gateway:
+        asked = HANDSHAKE.format(host=gateway.http).removesuffix("\r\n") + origin
+        for manner in 5 * list(Manner):
+            async with Line.open(gateway.http) as line:
+                line.send(asked.encode())
+                await line.leave(manner)
+        metrics = await gateway.metrics()
+        assert metrics["stt_gateway_sessions_open"] == 0
+        assert not any(name.startswith("stt_gateway_sessions_total{") for name in metrics)
+    assert [r.getMessage() for r in caplog.records if is_complaint(r)] == []

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 import h2.config
 import h2.connection
@@ -291,3 +292,8 @@ async def visit_often(
     async with asyncio.TaskGroup() as visitors:
         for _ in range(AT_ONCE):
             visitors.create_task(come_and_go())
+
+
+def doors_of(http: str, address: str) -> list[Door]:
+    """By WebSocket, by page, by gRPC."""
+    return [partial(visit_websocket, http), partial(visit_page, http), partial(visit_grpc, address)]
