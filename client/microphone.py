@@ -134,6 +134,7 @@ class MicrophoneSource:
     def _open_stream(self) -> Any:
         sounddevice = _load_sounddevice()
         rate_hertz = self.device.sample_rate_hertz
+        stream = None
         try:
             stream = sounddevice.InputStream(
                 device=self.device.index,
@@ -145,6 +146,8 @@ class MicrophoneSource:
             )
             stream.start()
         except sounddevice.PortAudioError as error:
+            if stream is not None:
+                stream.close()
             raise AudioError(
                 f"The device {self.device.name!r} cannot be opened ({error}). Another program may "
                 "hold it, or this terminal may not be allowed to use the microphone."

@@ -10,6 +10,10 @@ T = TypeVar("T")
 async def first_of(*activities: Coroutine[Any, Any, T | None]) -> T:
     """Run activities together until one returns a result or fails; stop and await the others.
 
+    What an activity returns must not need closing. Where the caller is cancelled in the turn of the
+    loop in which a result arrives, or two results arrive at once, a result is dropped and nobody
+    hears of it: an activity that acquires something holds it until its own end, and returns facts.
+
     An activity that returns None has nothing to say and is waited for no more. Of several that end
     at the same moment the first in order is heard. Unlike a TaskGroup this raises an activity's
     own exception, not a group around it.
@@ -26,4 +30,5 @@ async def first_of(*activities: Coroutine[Any, Any, T | None]) -> T:
     finally:
         for task in tasks:
             task.cancel()
+        # Ends only when all have ended, also where the caller is cancelled once more.
         await asyncio.gather(*tasks, return_exceptions=True)

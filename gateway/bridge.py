@@ -71,14 +71,22 @@ class Bridge:
         self._started_s = time.monotonic()
         self._first_audio_s: float | None = None
         self._first_token_sent = False
-        self.admitted = False
+        self._admitted = asyncio.Event()
         self.audio_bytes = 0
         self.retries = 0
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the service has let the session in."""
+        return self._admitted.is_set()
 
     async def run(self, options: StreamOptions) -> Closing:
         """Serve the session until one side ends it, and say how it ended. Closes nothing."""
         return await first_of(
-            self.converse(options), self.receive_messages(), self._wait_for_stop()
+            self.converse(options),
+            self.receive_messages(),
+            self.send_pings(),
+            self._wait_for_stop(),
         )
 
     def stop(self, closing: Closing) -> None:
@@ -115,14 +123,32 @@ class Bridge:
     async def converse(self, options: StreamOptions) -> Closing:
         """Open the call, then pump both ways until the service ends it."""
         try:
-            admission = await first_of(self._be_admitted(options), self._send_pings())
-            return await self._pump(admission, options)
+            async with self._upstream.admit(
+                options.config, self._config.patience_s, self._note_retry
+            ) as admission:
+                self._note_admission(admission)
+                return await first_of(
+                    self.pump_events(admission, options), self.pump_audio(admission.call)
+                )
         except WebSocketDisconnect:
             return CLIENT_GONE
         except grpc.aio.AioRpcError as rpc_error:
             return close_for_upstream_error(error_from_rpc(rpc_error), admitted=self.admitted)
         except SttError as error:
             return close_for_upstream_error(error, admitted=self.admitted)
+
+    async def send_pings(self) -> Closing | None:
+        """Send signs of life until the service admits the session."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._config.ping_interval_s):
+                    await self._admitted.wait()
+            if self.admitted:
+                return None
+            try:
+                await self._send(encode_ping())
+            except WebSocketDisconnect:
+                return CLIENT_GONE
 
     async def pump_audio(self, call: Call) -> None:
         """Write what the client sent, in order, as fast as the service takes it."""
@@ -149,30 +175,12 @@ class Bridge:
             await self._send_event(response, options)
         return FINISHED
 
-    async def _pump(self, admission: Admission, options: StreamOptions) -> Closing:
-        try:
-            return await first_of(
-                self.pump_events(admission, options), self.pump_audio(admission.call)
-            )
-        finally:
-            # However this session ends, its slot is free at once.
-            admission.call.cancel()
-
-    async def _be_admitted(self, options: StreamOptions) -> Admission:
-        admission = await self._upstream.admit(
-            options.config, self._config.patience_s, self._note_retry
-        )
+    def _note_admission(self, admission: Admission) -> None:
         waited_s = time.monotonic() - self._started_s
         self._metrics.admission_seconds.observe(waited_s)
-        self.admitted = True
+        self._admitted.set()
         self.log = self.log.with_fields(session_id=admission.ready.ready.session_id)
         self.log.info("session admitted", waited_s=round(waited_s, 3), retries=self.retries)
-        return admission
-
-    async def _send_pings(self) -> None:
-        while True:
-            await asyncio.sleep(self._config.ping_interval_s)
-            await self._send(encode_ping())
 
     async def _wait_for_stop(self) -> Closing:
         return await self._stopped
@@ -201,7 +209,11 @@ class Bridge:
             await self._send(message)
 
     async def _send(self, message: Json) -> None:
-        await self._websocket.send_text(to_text(message))
+        try:
+            await self._websocket.send_text(to_text(message))
+        except RuntimeError as error:
+            # So Starlette and uvicorn say that the connection broke off before its close was read.
+            raise WebSocketDisconnect from error
         kind: str = message["type"]
         self._metrics.messages.labels(kind).inc()
         if kind == "token" and not self._first_token_sent and self._first_audio_s is not None:

@@ -23,6 +23,7 @@ HARD_LIMIT_FACTOR = 4
 
 WEBSOCKET_PING_S = 20.0
 LEAVE_S = 5
+_NO_HANDSHAKE = "ASGI callable returned without completing handshake"
 
 
 class GatewayServer(uvicorn.Server):
@@ -70,6 +71,7 @@ def make_server(config: GatewayConfig) -> GatewayServer:
     """The gateway's server, not started."""
     # Its start, stop and requests say nothing that our own events do not.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_leave_client_faults_to_us)
     app = create_app(config)
     settings = uvicorn.Config(
         app,
@@ -103,6 +105,16 @@ async def serve(
         _watch_parent(server)
     await server.serve(listening)
     return server.started
+
+
+def _leave_client_faults_to_us(record: logging.LogRecord) -> bool:
+    """Whether a record of uvicorn's is one to log: not what a client did, and our events tell.
+
+    It has errors of its own, one with a traceback, for text that is not UTF-8 and for a handshake
+    that was answered with a refusal or left before an answer.
+    """
+    is_bad_text = record.exc_info is not None and isinstance(record.exc_info[1], UnicodeDecodeError)
+    return not is_bad_text and not record.getMessage().startswith(_NO_HANDSHAKE)
 
 
 def _watch_parent(server: GatewayServer) -> None:

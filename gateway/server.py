@@ -44,7 +44,7 @@ class Gateway:
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
-        """Hold the one channel to the service while the application runs."""
+        """Hold the connections to the service while the application runs."""
         self.upstream = Upstream(self.config.upstream)
         self.sessions = Sessions(self.config, self.upstream, self.metrics)
         _log.info("gateway started", upstream=str(self.config.upstream))

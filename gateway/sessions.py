@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterable
 
 from starlette.responses import PlainTextResponse
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.activities import first_of
 from gateway.bridge import Bridge
 from gateway.closing import (
+    CLIENT_GONE,
     GATEWAY_RESTARTS,
     Closing,
     close_for_bad_request,
@@ -61,8 +62,11 @@ class Sessions:
             )
             await self._refuse(websocket, log, FORBIDDEN, "origin", text)
             return
-        await websocket.accept()
+        await self._serve(websocket, log)
+
+    async def _serve(self, websocket: WebSocket, log: EventLog) -> None:
         bridge = Bridge(websocket, self._upstream, self._config, self._metrics, log)
+        # Known before the accept: a drain that begins meanwhile waits for this one too.
         self._open.add(bridge)
         self._all_gone.clear()
         self._metrics.sessions_open.inc()
@@ -109,6 +113,11 @@ class Sessions:
             bridge.stop(GATEWAY_RESTARTS)
 
     async def _carry(self, websocket: WebSocket, bridge: Bridge) -> Closing:
+        try:
+            await websocket.accept()
+        except (OSError, RuntimeError, WebSocketDisconnect):
+            # The client was gone before it could be let in.
+            return CLIENT_GONE
         try:
             options = parse_query(websocket.url.query)
             bridge.log.info(

@@ -1,18 +1,19 @@
-"""The service behind the gateway: one channel for all sessions, and patience with a cold start."""
+"""The service behind the gateway: a call for each session, and patience with a cold start."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 
 import grpc
 
+from gateway.channels import ChannelPool
 from stt.channel import (
     Endpoint,
     Patience,
-    Waiting,
     check_serving,
     find_true_error,
     open_channel,
@@ -33,7 +34,7 @@ PAUSE_S = 1.0
 
 @dataclass(frozen=True)
 class Admission:
-    """A call that the service has admitted."""
+    """A call that the service has admitted. `Upstream.admit` owns it and ends it."""
 
     call: Call
     ready: stt_pb2.StreamingTranscribeResponse
@@ -47,31 +48,34 @@ class Upstream:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._channel = open_channel(endpoint)
-        self._stub = stt_pb2_grpc.SpeechToTextServiceStub(self._channel)
+        # Questions have a connection of their own: an answer never waits behind audio.
+        self._questions = open_channel(endpoint)
+        self._channels = ChannelPool(lambda: open_channel(endpoint))
 
     async def close(self) -> None:
-        """Close the channel; calls that are still open are cancelled."""
-        await self._channel.close()
+        """Close all channels; calls that are still open are cancelled."""
+        await asyncio.gather(self._questions.close(), self._channels.close())
 
     async def check(self, timeout_s: float) -> None:
         """Return if the service serves now; raise the `SttError` that says why not."""
-        await check_serving(self._channel, self.endpoint, timeout_s)
+        await check_serving(self._questions, self.endpoint, timeout_s)
 
     async def get_server_info(self, timeout_s: float) -> stt_pb2.GetServerInfoResponse:
         """What is served. Raises `SttError`."""
+        stub = stt_pb2_grpc.SpeechToTextServiceStub(self._questions)
         request = stt_pb2.GetServerInfoRequest()
         try:
-            return await self._stub.GetServerInfo(
+            return await stub.GetServerInfo(
                 request, timeout=timeout_s, metadata=self.endpoint.metadata
             )
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error) from error
 
+    @contextlib.asynccontextmanager
     async def admit(
         self, config: stt_pb2.StreamingConfig, patience_s: float, on_retry: OnRetry
-    ) -> Admission:
-        """Open a session, through a cold start if need be.
+    ) -> AsyncGenerator[Admission]:
+        """Open a session, through a cold start if need be; it lasts as long as the block.
 
         A service that starts, cannot be reached or is full at its edge, which may be starting one
         more, is asked again until patience ends; `on_retry` is told why. A service that itself
@@ -79,46 +83,72 @@ class Upstream:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
-        while True:
-            left_s = max(0.0, deadline - loop.time())
-            await wait_until_serving(
-                self._channel,
-                self.endpoint,
-                patience=Patience(starting_s=left_s, full_s=left_s, unreachable_s=left_s),
-                on_wait=_tell_reason(on_retry),
-            )
-            try:
-                left_s = max(LEAST_ADMISSION_S, deadline - loop.time())
-                return await self._open_call(config, left_s)
-            except (ServerUnavailable, _EdgeFull) as error:
-                pause_s = random.uniform(0.5, 1.0) * (error.retry_after_s or PAUSE_S)
+        with self._channels.share() as channel:
+            while True:
+                await self._wait_until_serving(channel, deadline - loop.time(), on_retry)
+                timeout_s = max(LEAST_ADMISSION_S, deadline - loop.time())
+                with self._open_call(channel) as call:
+                    answer = await self._ask_in(channel, call, config, timeout_s)
+                    if isinstance(answer, Admission):
+                        yield answer
+                        return
+                pause_s = random.uniform(0.5, 1.0) * (answer.retry_after_s or PAUSE_S)
                 if loop.time() + pause_s >= deadline:
-                    raise
-                on_retry(error)
+                    raise answer
+                on_retry(answer)
                 await asyncio.sleep(pause_s)
 
-    async def _open_call(self, config: stt_pb2.StreamingConfig, timeout_s: float) -> Admission:
-        call = self._stub.StreamingTranscribe(metadata=self.endpoint.metadata)
+    @contextlib.contextmanager
+    def _open_call(self, channel: grpc.aio.Channel) -> Generator[Call]:
+        """A call that ends with the block: however a session ends, its slot is free at once."""
+        stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+        call = stub.StreamingTranscribe(metadata=self.endpoint.metadata)
+        try:
+            yield call
+        finally:
+            call.cancel()
+
+    async def _wait_until_serving(
+        self, channel: grpc.aio.Channel, left_s: float, on_retry: OnRetry
+    ) -> None:
+        left_s = max(0.0, left_s)
+        await wait_until_serving(
+            channel,
+            self.endpoint,
+            patience=Patience(starting_s=left_s, full_s=left_s, unreachable_s=left_s),
+            on_wait=lambda waiting: on_retry(waiting.reason),
+        )
+
+    async def _ask_in(
+        self,
+        channel: grpc.aio.Channel,
+        call: Call,
+        config: stt_pb2.StreamingConfig,
+        timeout_s: float,
+    ) -> Admission | ServerUnavailable | _EdgeFull:
+        """The service's answer; one that may be another one soon is returned, not raised."""
         try:
             async with asyncio.timeout(timeout_s):
                 await write_request(call, stt_pb2.StreamingTranscribeRequest(config=config))
                 responses = aiter(call)
                 ready = await anext(responses, None)
-            if ready is None or not ready.HasField("ready"):
-                raise ServerFailed(f"The service at {self.endpoint} does not speak stt.v1.")
-            return Admission(call, ready, responses)
-        except BaseException as error:
-            call.cancel()
-            if isinstance(error, grpc.aio.AioRpcError):
-                raise await self._find_reason(error) from error
-            if isinstance(error, TimeoutError):
-                raise ServerUnavailable(
-                    f"The service at {self.endpoint} admitted nobody within {timeout_s:.0f} s."
-                ) from error
-            raise
+        except TimeoutError:
+            return ServerUnavailable(
+                f"The service at {self.endpoint} admitted nobody within {timeout_s:.0f} s."
+            )
+        except grpc.aio.AioRpcError as rpc_error:
+            reason = await self._find_reason(channel, rpc_error)
+            if isinstance(reason, ServerUnavailable | _EdgeFull):
+                return reason
+            raise reason from rpc_error
+        if ready is None or not ready.HasField("ready"):
+            raise ServerFailed(f"The service at {self.endpoint} does not speak stt.v1.")
+        return Admission(call, ready, responses)
 
-    async def _find_reason(self, rpc_error: grpc.aio.AioRpcError) -> SttError:
-        error = await find_true_error(self._channel, self.endpoint, rpc_error)
+    async def _find_reason(
+        self, channel: grpc.aio.Channel, rpc_error: grpc.aio.AioRpcError
+    ) -> SttError:
+        error = await find_true_error(channel, self.endpoint, rpc_error)
         own_words = rpc_error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         if isinstance(error, ServerFull) and not own_words:
             return _EdgeFull(str(error), error.retry_after_s)
@@ -127,7 +157,3 @@ class Upstream:
 
 class _EdgeFull(ServerFull):
     """Full, says an HTTP edge (429), which may be starting one more container."""
-
-
-def _tell_reason(on_retry: OnRetry) -> Callable[[Waiting], None]:
-    return lambda waiting: on_retry(waiting.reason)

@@ -194,10 +194,10 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             self._metrics.refusals.labels(reason=type(error).__name__).inc()
             raise
         session_log = log.with_fields(session_id=session.id)
-        session_log.info("session opened", peer=context.peer())
         outcome = "cancelled"
         with self._metrics.count_session():
             try:
+                session_log.info("session opened", peer=context.peer())
                 await context.send_initial_metadata(((SESSION_ID_KEY, session.id),))
                 yield session
                 outcome = "final"

@@ -131,18 +131,19 @@ class Signals:
 
 
 async def race(*rivals: Coroutine[Any, Any, object]) -> int:
-    """Run coroutines until the first ends, cancel the others; which one it was.
+    """Run coroutines until the first ends, stop and await the others; which one it was.
 
-    Raises what it raised.
+    What a rival returns is dropped, so it must not need closing. Raises what the winner raised.
     """
     tasks = [asyncio.ensure_future(rival) for rival in rivals]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        winner = next(task for task in tasks if task.done())
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
-    winner = next(task for task in tasks if task in done)
+        # Ends only when all have ended, also where the caller is cancelled once more.
+        await asyncio.gather(*tasks, return_exceptions=True)
     winner.result()
     return tasks.index(winner)
 
@@ -207,15 +208,20 @@ async def _read_gateway_address(process: asyncio.subprocess.Process) -> str:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask the process to end, then make it; at once where nobody can wait for it."""
     if process.returncode is not None:
         return
-    process.terminate()
-    try:
-        async with asyncio.timeout(GATEWAY_STOP_TIMEOUT_S):
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+        try:
+            async with asyncio.timeout(GATEWAY_STOP_TIMEOUT_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
             await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
 
 
 async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | None) -> None:

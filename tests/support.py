@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -59,15 +60,22 @@ class Service:
 
 
 @contextlib.contextmanager
-def run_service(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Service]:
-    """Run `stt-serve` with the embedded model on free ports while the block runs."""
+def run_service(
+    *arguments: str, env: dict[str, str] | None = None, log: IO[str] | None = None
+) -> Iterator[Service]:
+    """Run `stt-serve` with the embedded model on free ports while the block runs; what it and its
+    gateway write to standard error goes to `log`, if there is one."""
     command = [
         *(sys.executable, "-m", "stt_service", "--device", "cpu", "--threads", "1"),
         *("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--drain-grace", "0"),
         *arguments,
     ]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env={**os.environ, **(env or {})},
     )
     try:
         assert process.stdout is not None

@@ -95,6 +95,7 @@ async def _wait_until_ready(
         return reading.result() if reading.done() else None
     finally:
         reading.cancel()
+        await asyncio.wait([reading])
 
 
 async def _read_ready_line(process: asyncio.subprocess.Process) -> dict[str, str] | None:
@@ -116,3 +117,6 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         except TimeoutError:
             process.kill()
             await process.wait()
+        except asyncio.CancelledError:
+            process.kill()
+            raise

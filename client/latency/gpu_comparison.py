@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import re
@@ -30,6 +31,7 @@ PRICES_PER_HOUR_USD = {
 }
 SERVER_PACKAGE = "stt_service"
 ERROR_LINES = 4
+STOP_TIMEOUT_S = 10.0
 
 _WEBSOCKET_LINE = re.compile(r"^WebSocket\s+(wss?://\S+)$", re.MULTILINE)
 
@@ -94,14 +96,30 @@ async def _run(command: Sequence[str], app: GpuApp, doing: str) -> str:
     )
     try:
         output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.terminate()
+    except BaseException:
+        await _end(process)
+        raise
     text = output.decode(errors="replace")
     if process.returncode != 0:
         said = " ".join(text.split("\n")[-ERROR_LINES - 1 :]).strip()
         raise DeployError(f"{doing} {app.name} failed: {said}")
     return text
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask Modal's command to end, then make it; at once where nobody can wait for it."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                # Its pipe too: what it said last keeps it open.
+                await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
 
 
 def _find_modal_app() -> Path:

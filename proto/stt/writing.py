@@ -23,16 +23,14 @@ async def write_request(call: grpc.aio.StreamStreamCall[Any, Any], request: Mess
     """
     try:
         await call.wait_for_connection()
-    except grpc.aio.AioRpcError:
-        return False
-    if call.done():
-        return False
-    core_call = cast(Any, call)._cython_call
-    try:
+        if call.done():
+            return False
+        core_call = cast(Any, call)._cython_call
         await core_call.send_serialized_message(request.SerializeToString())
-    except grpc.aio.BaseError:
+    except (grpc.aio.AioRpcError, grpc.aio.BaseError):
         return False
     except asyncio.CancelledError:
+        # grpc.aio cancels the call while a message is sent, not while the connection is made.
         call.cancel()
         raise
     return True

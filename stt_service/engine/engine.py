@@ -120,17 +120,17 @@ class Engine:
         try:
             # The engine may have begun to drain, or died, since the slot was leased.
             self._check_admission()
-        except EngineError:
+            session = Session(
+                session_id,
+                framer,
+                push=lambda items: self._inbox.put(Push(lease, items)),
+                on_close=partial(self._forget, session_id, lease),
+                idle_timeout_s=options.idle_timeout_s,
+                stall_timeout_s=options.resolve_stall_timeout_s(info),
+            )
+        except BaseException:
             self._inbox.put(Close(lease))
             raise
-        session = Session(
-            session_id,
-            framer,
-            push=lambda items: self._inbox.put(Push(lease, items)),
-            on_close=partial(self._forget, session_id, lease),
-            idle_timeout_s=options.idle_timeout_s,
-            stall_timeout_s=options.resolve_stall_timeout_s(info),
-        )
         self._sessions[session_id] = session
         self._idle.clear()
         return session
@@ -183,9 +183,11 @@ class Engine:
             return await opening
         except asyncio.CancelledError:
             # The caller is gone, but the slot may be leased by now, or will be.
-            self._openings.pop(session_id, None)
             self._inbox.put(Abandon(session_id))
             raise
+        finally:
+            # Until the caller goes on the slot is taken, though there is no session yet.
+            del self._openings[session_id]
 
     def _forget(self, session_id: str, lease: Lease) -> None:
         self._inbox.put(Close(lease))
@@ -212,7 +214,7 @@ class Engine:
                         session.receive(item, step_ended_at if item.stepped else None)
 
     def _answer(self, session_id: str, outcome: Lease | EngineError) -> None:
-        opening = self._openings.pop(session_id, None)
+        opening = self._openings.get(session_id)
         if opening is None or opening.done():
             return
         if isinstance(outcome, Lease):
@@ -224,7 +226,6 @@ class Engine:
         for opening in self._openings.values():
             if not opening.done():
                 opening.set_exception(error)
-        self._openings.clear()
 
     def _become_ready(self, info: ModelInfo, slots: int) -> None:
         self._info, self._slots = info, slots

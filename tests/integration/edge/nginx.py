@@ -40,6 +40,7 @@ http {{
   upstream container {{ server {upstream} max_fails=0; }}
   server {{
     listen 127.0.0.1:{port} ssl http2;
+    http2_max_concurrent_streams {most_streams};
     server_name localhost;
     ssl_certificate certificate.pem;
     ssl_certificate_key key.pem;
@@ -81,7 +82,9 @@ def find_nginx() -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def run_edge(folder: Path, upstream: str, most_calls: int = 100) -> AsyncIterator[Edge]:
+async def run_edge(
+    folder: Path, upstream: str, most_calls: int = 100, most_streams: int = 128
+) -> AsyncIterator[Edge]:
     """Run nginx in front of HOST:PORT while the block runs; its files are in `folder`."""
     program = find_nginx()
     assert program is not None
@@ -96,6 +99,7 @@ async def run_edge(folder: Path, upstream: str, most_calls: int = 100) -> AsyncI
         port=edge.port,
         upstream=upstream,
         most_calls=most_calls,
+        most_streams=most_streams,
         key=CREDENTIALS.key,
         secret=CREDENTIALS.secret,
     )

@@ -26,6 +26,8 @@ from stt.v1 import stt_pb2, stt_pb2_grpc
 
 Response = stt_pb2.StreamingTranscribeResponse
 
+MOST_STREAMS = 1000
+
 
 def free_port() -> int:
     """A port that nobody listens on now."""
@@ -120,9 +122,13 @@ class ScriptedService(stt_pb2_grpc.SpeechToTextServiceServicer):
 
 
 @contextlib.asynccontextmanager
-async def run_scripted(service: ScriptedService, port: int = 0) -> AsyncIterator[Endpoint]:
+async def run_scripted(
+    service: ScriptedService, port: int = 0, most_streams: int = MOST_STREAMS
+) -> AsyncIterator[Endpoint]:
     """Serve the scripted service, with health SERVING, while the block runs."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(
+        options=[("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", most_streams)]
+    )
     stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(service, server)
     checks: Any = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -1,8 +1,10 @@
 import asyncio
 
 import pytest
+from hypothesis import given
 
 from gateway.activities import first_of
+from tests.unit.running_together import CANCELLATIONS, PLANS, Plan, leaves_nothing
 
 
 class Activity:
@@ -53,3 +55,10 @@ async def test_cancelling_stops_all():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert all(activity.stopped for activity in activities)
+
+
+@given(PLANS, CANCELLATIONS)
+def test_nothing_is_left_behind_however_endings_and_cancellations_fall(
+    plans: list[Plan], cancel_after: list[int]
+):
+    asyncio.run(leaves_nothing(first_of, plans, cancel_after))

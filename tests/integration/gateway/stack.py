@@ -1,0 +1,92 @@
+"""Server and gateway in the test's own event loop, where every task and descriptor can be counted:
+the real engine, gRPC server and gateway, and a model that hears and says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from stt.endpoint import Endpoint
+from stt.v1 import stt_pb2, stt_pb2_grpc
+from stt_service.config import EngineConfig, ServerConfig
+from stt_service.engine.model import StepOutput, StepPlan
+from stt_service.server import Server
+from tests.integration.gateway.harness import RunningGateway, run_gateway
+from tests.unit.engine.models import PADDING, make_info, make_output
+
+SLOTS = 8
+
+
+class SilentModel:
+    """Steps at once, and hears nothing."""
+
+    def __init__(self, slots: int = SLOTS) -> None:
+        self.info = make_info()
+        self.slots = slots
+
+    def warm_up(self) -> None:
+        pass
+
+    def step(self, plan: StepPlan) -> StepOutput:
+        return make_output([PADDING] * self.slots)
+
+
+@contextlib.asynccontextmanager
+async def run_server(slots: int = SLOTS, port: int = 0, warm: bool = True) -> AsyncIterator[Server]:
+    """The gRPC server while the block runs; it loads its model first, or never."""
+    config = ServerConfig(f"127.0.0.1:{port}", drain_grace_s=0.0)
+    server = Server(EngineConfig(slots=slots), config, lambda: SilentModel(slots))
+    await server.start()
+    try:
+        if warm:
+            await server.warm_up()
+        yield server
+    finally:
+        await (server.drain() if warm else server.stop())
+
+
+@dataclass
+class Stack:
+    """Both, running."""
+
+    server: Server
+    gateway: RunningGateway
+
+    @property
+    def grpc(self) -> str:
+        return f"127.0.0.1:{self.server.port}"
+
+    async def slots(self) -> tuple[int, int]:
+        """Free and total, as GetServerInfo says."""
+        async with grpc.aio.insecure_channel(self.grpc) as channel:
+            stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+            info = await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())
+        return info.slots_free, info.slots_total
+
+
+def count_tasks() -> Counter[str]:
+    """The tasks of this loop by what they run, without those in which a gRPC server waits for its
+    next calls."""
+    names = (getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks())
+    return Counter(name for name in names if not name.startswith("AioServer._request"))
+
+
+def count_descriptors(pid: int) -> int:
+    """The files, pipes and sockets that a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@contextlib.asynccontextmanager
+async def run_stack(slots: int = SLOTS, **settings: Any) -> AsyncIterator[Stack]:
+    """Server and gateway while the block runs."""
+    async with run_server(slots) as server:
+        endpoint = Endpoint.parse(f"127.0.0.1:{server.port}")
+        async with run_gateway(endpoint, **settings) as gateway:
+            yield Stack(server, gateway)
