@@ -45,7 +45,11 @@ async def test_a_dropped_mp3_is_read_and_taken_away(
     async with open_page(f"http://{service.http}/", permissions=clipboard) as page:
         await drop_file(page, "digits.mp3", "audio/mpeg", stereo_mp3)
         await wait_for_words(page, 1)
-        assert await page.inner_text("#headline") in ("Reading digits.mp3", "Finishing", "Ready")
+        assert await page.inner_text("#headline") in (
+            "Transcribing digits.mp3",
+            "Finishing",
+            "Ready",
+        )
         await wait_for_state(page, "idle")
         words = await read_words(page)
         assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS
@@ -74,7 +78,7 @@ async def check_clipboard_and_clear(page: Page, words: list[str]) -> None:
     await page.click("#clear")
     await page.wait_for_selector("#welcome", state="visible")
     assert await read_words(page) == []
-    await page.click("#clear:has-text('Bring back')")
+    await page.click("#clear:has-text('Undo clear')")
     await page.wait_for_selector("#welcome", state="hidden")
     assert await read_words(page) == words
 
@@ -96,7 +100,9 @@ async def test_a_file_without_sound(lonely_gateway: RunningGateway) -> None:
             "#file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound"}
         )
         await wait_for_state(page, "failed")
-        assert "notes.txt has no sound" in await page.inner_text("#state")
+        assert "notes.txt has no audio that this browser can decode" in await page.inner_text(
+            "#state"
+        )
 
 
 async def test_a_file_while_the_microphone_is_on(
@@ -107,7 +113,7 @@ async def test_a_file_while_the_microphone_is_on(
         await wait_for_state(page, "warming")
         await page.set_input_files("#file", voice)
         await page.wait_for_selector("#notice:has-text('Stop first')")
-        assert await page.inner_text("#headline") == "The model is waking up"
+        assert await page.inner_text("#headline") == "The model is starting"
 
 
 async def save(page: Page, format: str) -> str:
