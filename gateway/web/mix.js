@@ -1,7 +1,7 @@
 /** Any number of channels as one. */
 
 /** Below this part of the loudest channel's amplitude, the average has lost the voice. */
-const MIN_AMPLITUDE_RATIO = 0.1;
+const MIN_AMPLITUDE_RATIO = 0.25;
 /** A channel is left for another one that has this many times its amplitude. */
 const LOUDER_AMPLITUDE_RATIO = 2;
 /** How long loudness is averaged over. */

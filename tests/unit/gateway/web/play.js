@@ -2,6 +2,7 @@
 import process from "node:process";
 import { createInterface } from "node:readline";
 
+import { Mixer } from "../../../../gateway/web/mix.js";
 import { Replay, wholeFrames } from "../../../../gateway/web/replay.js";
 import { Tape } from "../../../../gateway/web/tape.js";
 
@@ -56,12 +57,17 @@ function readTape(tape, { read, limit }) {
   }
 }
 
+function mixAll(blocks) {
+  const mixer = new Mixer();
+  return blocks.flatMap((channels) => [...mixer.mix(channels.map((c) => Float32Array.from(c)))]);
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
-  const { replay, tape, capacity, frames } = JSON.parse(line);
-  const answer = replay
-    ? playReplay(replay)
-    : tape
-      ? playTape(tape, capacity)
-      : frames.map(wholeFrames);
+  const { replay, tape, capacity, frames, mix } = JSON.parse(line);
+  let answer;
+  if (replay) answer = playReplay(replay);
+  else if (tape) answer = playTape(tape, capacity);
+  else if (mix) answer = mixAll(mix);
+  else answer = frames.map(wholeFrames);
   console.log(JSON.stringify(answer));
 }
