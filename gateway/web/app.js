@@ -186,12 +186,12 @@ function noteProgress(running, began) {
 function move(event, news = {}) {
   const before = state;
   state = nextState(state, event);
-  const kept = isBusy(state) ? { name: facts.name, silent: facts.silent } : {};
-  facts = { ...kept, ...news };
+  const silent = isBusy(state) && facts.silent;
+  facts = { name: facts.name, silent, ...news };
   const [headline, detail] = describeState(state, facts);
   setText(find("headline"), headline);
   setText(find("detail"), detail);
-  setText(find("talk"), labelButton(state));
+  setText(find("talk"), labelButton(state, facts));
   document.body.dataset.state = state;
   document.title = isBusy(state) ? `${headline} – Speech to text` : "Speech to text";
   if (state !== before) {

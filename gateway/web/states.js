@@ -8,7 +8,7 @@
  * @typedef {import("./microphone.js").Reason} Reason
  *
  * @typedef {object} Facts what the texts speak of
- * @property {string} [name] of the recording that is transcribed
+ * @property {string} [name] of the recording that is, or was, transcribed
  * @property {Reason} [reason] why there is no microphone
  * @property {boolean} [silent] whether the microphone gives no sound
  * @property {string} [message] why it failed, or what came of it
@@ -115,10 +115,11 @@ export function describeState(state, facts) {
   return TEXTS[state](facts);
 }
 
+const START = "Start speaking";
 const AGAIN = "Try again";
 /** @type {Partial<Record<State, string>>} */
 const LABELS = {
-  idle: "Start speaking",
+  idle: START,
   asking: "Cancel",
   decoding: "Cancel",
   finishing: "Stop now",
@@ -128,10 +129,12 @@ const LABELS = {
 };
 
 /**
- * What the one button does in a state.
+ * What the one button does in a state. It never opens a recording again, only the microphone.
  *
  * @param {State} state
+ * @param {Facts} facts
  */
-export function labelButton(state) {
-  return LABELS[state] ?? "Stop";
+export function labelButton(state, { name }) {
+  const label = LABELS[state] ?? "Stop";
+  return label === AGAIN && name ? START : label;
 }

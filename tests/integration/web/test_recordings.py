@@ -130,6 +130,8 @@ async def test_a_file_that_cannot_be_transcribed(lonely_gateway: RunningGateway)
             detail = page.locator("#detail", has_text=f"{name} {complaint}")
             await detail.wait_for()
             await wait_for_state(page, "failed")
+            # Not "Try again": the button would open the microphone.
+            assert await page.inner_text("#talk") == "Start speaking"
 
 
 async def test_a_folder_is_no_recording(lonely_gateway: RunningGateway, tmp_path: Path) -> None:
