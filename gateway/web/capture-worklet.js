@@ -19,7 +19,7 @@ const { AudioWorkletProcessor, registerProcessor, sampleRate } = /** @type {Audi
 );
 
 class Capture extends AudioWorkletProcessor {
-  #mixer = new Mixer();
+  #mixer = new Mixer(sampleRate);
   #resampler = new Resampler(Math.round(sampleRate), MODEL_RATE_HZ);
   #frame = new Float32Array(FRAME_SAMPLES);
   #filled = 0;

@@ -73,7 +73,7 @@ function measurePeak(samples) {
 
 /** @param {AudioBuffer} decoded */
 function mixDown(decoded) {
-  const mixer = new Mixer();
+  const mixer = new Mixer(MODEL_RATE_HZ);
   const channels = Array.from({ length: decoded.numberOfChannels }, (_, channel) => {
     return decoded.getChannelData(channel);
   });

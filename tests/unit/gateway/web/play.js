@@ -58,7 +58,7 @@ function readTape(tape, { read, limit }) {
 }
 
 function mixAll(blocks) {
-  const mixer = new Mixer();
+  const mixer = new Mixer(24_000);
   return blocks.flatMap((channels) => [...mixer.mix(channels.map((c) => Float32Array.from(c)))]);
 }
 

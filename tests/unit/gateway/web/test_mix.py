@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 from tests.support import MODEL_RATE_HZ, load_recordings
 from tests.unit.gateway.web.conftest import Play
 
-MAX_LOSS = 4.0
-"""The mix has no less than this part of the loudest channel's amplitude."""
-
 GAINS = st.lists(st.sampled_from([-1.0, -0.9, 0.0, 0.1, 0.5, 1.0]), min_size=1, max_size=8)
 
 
@@ -47,7 +44,9 @@ def test_the_voice_is_in_the_mix(
     mixed = play_mix(play_js, channels, block_samples)
 
     loudest = max(loudness(channel) for channel in channels)
-    assert loudness(mixed) >= loudest / MAX_LOSS / 1.1
+    # A voice on one of n channels has an n-th of its amplitude in their average; half of that,
+    # and a little for the beginning, is what a partial cancelling may leave.
+    assert loudness(mixed) >= 0.45 * loudest / len(gains)
     assert loudness(mixed) <= loudest * 1.001
 
 
