@@ -3,6 +3,9 @@
 A connection that breaks takes the model's state with it. The next one hears the audio again from
 a few seconds before the last word, so that the model has context by the time it matters, and the
 words that the caller has seen already are recognised by time and text and dropped.
+
+The rules and the reasons are in docs/replay.md. gateway/web/replay.js follows the same ones, and
+the vectors in tests/vectors/replay.json hold both to them.
 """
 
 from __future__ import annotations
@@ -226,10 +229,17 @@ class Transcript:
         missing = final.words[self._words_of_connection :]
         told = [event for word in missing for event in self._accept_word(word, timing)]
         duration_s = final.audio_duration_s + self._base_s
-        unfinished = self._close_unfinished(duration_s, timing)
+        unfinished = self._settle(duration_s, timing)
         self._words += unfinished
         merged = Final("".join(self._texts), tuple(self._words), duration_s, timing)
         return [*told, *unfinished, merged]
+
+    def _settle(self, before_s: float, timing: Timing) -> list[Word]:
+        """All words before a time were told: none of that audio is heard again."""
+        unfinished = self._close_unfinished(before_s, timing)
+        self._restart_s = max(self._restart_s, before_s)
+        self._heard.clear()
+        return unfinished
 
     def _close_unfinished(self, before_s: float, timing: Timing) -> list[Word]:
         """Words before a time whose pieces came before a break and that no replay brought again."""

@@ -10,6 +10,9 @@ import numpy as np
 
 from client.options import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, FloatArray
 
+BORDER_TOLERANCE_FRAMES = 1e-6
+"""Floats cannot say every frame border exactly: this near counts as reached."""
+
 
 @dataclass(frozen=True)
 class FlushMark:
@@ -91,4 +94,5 @@ def whole_frames(seconds: float) -> int:
 
     A replay that starts on a frame border cuts the audio into the same frames as before.
     """
-    return int(max(0.0, seconds) * SAMPLE_RATE_HERTZ) // FRAME_SAMPLES * FRAME_SAMPLES
+    frames = max(0.0, seconds) * SAMPLE_RATE_HERTZ / FRAME_SAMPLES
+    return int(frames + BORDER_TOLERANCE_FRAMES) * FRAME_SAMPLES

@@ -1,5 +1,8 @@
-/** The page: what the button, the files and the service set in motion. */
+/** The page: what the button, the files and the service do to it. */
+import { notify, speakLine } from "./announce.js";
+import { element, setText } from "./dom.js";
 import { copyText, download } from "./export.js";
+import { listenForFiles } from "./files.js";
 import { MicrophoneRefused } from "./microphone.js";
 import { streamUrl } from "./protocol.js";
 import { UnreadableRecording } from "./recording.js";
@@ -10,44 +13,56 @@ import { Take } from "./take.js";
 import { Transcript } from "./transcript.js";
 import { AUDIBLE_LEVEL, VoiceStrip, measureLevel } from "./voice-strip.js";
 
-/** A voice that was not heard for this long is a microphone that does not work. */
-const DEAF_AFTER_SECONDS = 5;
+/** A microphone that gives no sound for this long may be the wrong one. */
+const SILENT_AFTER_SECONDS = 5;
 const LATENCIES_KEPT = 9;
-const LINES_SPOKEN = 3;
-const NOTICE_MS = 2_500;
 
-const element = (id) => document.getElementById(id);
-const downloads = [...document.querySelectorAll("[data-format]")];
+/** @param {string} id */
+const find = (id) => element(id, HTMLElement);
+/** @param {string} id */
+const findButton = (id) => element(id, HTMLButtonElement);
+/** @type {NodeListOf<HTMLButtonElement>} */
+const downloads = document.querySelectorAll("button[data-format]");
 
 const transcript = new Transcript();
-const sheet = new Sheet(element("lines"));
-const strip = new VoiceStrip(element("strip"));
+const sheet = new Sheet(element("lines", HTMLOListElement));
+const strip = new VoiceStrip(element("strip", HTMLCanvasElement));
 const corner = new ServiceCorner(showInfo);
 
 let state = FIRST_STATE;
-/** What describeState wants to know. */
+/** @type {import("./states.js").Facts} */
 let facts = {};
+/** @type {Take | null} */
 let take = null;
 /** Recorded time of all takes that are over, in seconds. */
 let recordedSeconds = 0;
+/** @type {number[]} */
 let latencies = [];
+let hasWords = false;
 let loudestLevel = 0;
+/** @type {{lines: import("./transcript.js").Line[], recordedSeconds: number} | null} */
 let cleared = null;
 let isRenderDue = false;
 
 // ------------------------------------------------------------------ takes
 
+/** @param {File} [file] without one, the microphone */
 async function begin(file) {
   if (isBusy(state)) return notify("Stop first, then open the recording.");
   const name = file?.name ?? "";
   const fresh = new Take({
     name,
     startSeconds: recordedSeconds,
-    onFrame: (frame) => take === fresh && noteFrame(frame),
-    tell: (event, detail) => take === fresh && follow(event, detail),
+    onFrame: (frame) => {
+      if (take === fresh) noteFrame(fresh, frame);
+    },
+    tell: (event) => {
+      if (take === fresh) follow(fresh, event);
+    },
   });
   take = fresh;
   latencies = [];
+  hasWords = false;
   loudestLevel = 0;
   strip.clear();
   strip.whole = name !== "";
@@ -55,7 +70,7 @@ async function begin(file) {
   try {
     await (file ? fresh.openRecording(file) : fresh.openMicrophone());
   } catch (error) {
-    if (take === fresh) refuse(error);
+    if (take === fresh) refuse(fresh, error);
     return;
   }
   // Cancelled while the browser was asking.
@@ -64,48 +79,71 @@ async function begin(file) {
   fresh.connect(streamUrl(document.baseURI), transcript);
 }
 
-function refuse(error) {
-  endTake();
+/**
+ * @param {Take} refused
+ * @param {unknown} error
+ */
+function refuse(refused, error) {
+  endTake(refused);
   if (error instanceof MicrophoneRefused) move("blocked", { reason: error.reason });
   else if (error instanceof UnreadableRecording) move("unreadable", { message: error.message });
-  else throw error;
+  else {
+    reportError(error);
+    if (refused.name) move("unreadable", { message: `${refused.name} cannot be opened: ${error}` });
+    else move("blocked", { reason: "busy" });
+  }
 }
 
-/** What the stream tells. */
-function follow(event, detail) {
-  strip.writtenSeconds = take.writtenSeconds;
-  switch (event) {
+/**
+ * What the stream tells.
+ *
+ * @param {Take} running
+ * @param {import("./take.js").TakeEvent} event
+ */
+function follow(running, event) {
+  strip.writtenSeconds = running.writtenSeconds;
+  switch (event.type) {
     case "progress":
-      noteProgress(detail);
+      noteProgress(running, event.began);
       break;
     case "ready":
-      move(take.isEnding ? "end" : "ready");
+      move(running.isEnding ? "end" : "ready");
       break;
     case "done":
+      endTake(running);
+      move("done", hasWords ? {} : { message: "No words were recognized." });
+      break;
     case "full":
     case "refused":
     case "gone":
-      endTake();
-      move(event, { message: detail });
+      endTake(running);
+      move(event.type, { message: event.message });
       break;
     default:
-      move(event);
+      move(event.type);
   }
 }
 
 function stopOrLeave() {
+  if (!take) return;
   const canFinish = !take.isEnding && take.seconds > 0 && nextState(state, "stop") !== state;
   if (canFinish) {
     take.stop();
     move("stop");
   } else {
-    endTake();
-    move("abandon");
+    leave();
   }
 }
 
-function endTake() {
-  const ended = take;
+/** End what runs at once: the microphone goes off, and the slot is free. */
+function leave() {
+  if (!take) return;
+  endTake(take);
+  move("abandon");
+}
+
+/** @param {Take} ended */
+function endTake(ended) {
   take = null;
   ended.abandon();
   transcript.close(ended.startSeconds + ended.seconds);
@@ -113,22 +151,27 @@ function endTake() {
   recordedSeconds = transcript.isEmpty ? 0 : ended.startSeconds + ended.seconds;
 }
 
-function noteFrame(frame) {
+/**
+ * @param {Take} running
+ * @param {Float32Array} frame
+ */
+function noteFrame(running, frame) {
   const level = measureLevel(frame);
   loudestLevel = Math.max(loudestLevel, level);
   strip.levels.push(level);
-  if (!take.name) noteDeafness();
+  const silent = running.seconds > SILENT_AFTER_SECONDS && loudestLevel < AUDIBLE_LEVEL;
+  if (!running.name && silent !== Boolean(facts.silent)) move("level", { silent });
   render();
 }
 
-function noteDeafness() {
-  const deaf = take.seconds > DEAF_AFTER_SECONDS && loudestLevel < AUDIBLE_LEVEL;
-  if (deaf !== Boolean(facts.deaf)) move("level", { deaf });
-}
-
-function noteProgress({ began }) {
-  if (began !== null && !take.name) {
-    latencies = [...latencies, take.behind(began)].slice(-LATENCIES_KEPT);
+/**
+ * @param {Take} running
+ * @param {number | null} began when a word began that has its first text now
+ */
+function noteProgress(running, began) {
+  if (began !== null) {
+    hasWords = true;
+    if (!running.name) latencies = [...latencies, running.behind(began)].slice(-LATENCIES_KEPT);
   }
   if (!transcript.isEmpty) cleared = null;
   render();
@@ -136,15 +179,19 @@ function noteProgress({ began }) {
 
 // ------------------------------------------------------------------ what is seen
 
+/**
+ * @param {import("./states.js").StateEvent} event
+ * @param {import("./states.js").Facts} [news]
+ */
 function move(event, news = {}) {
   const before = state;
   state = nextState(state, event);
-  const kept = isBusy(state) ? { name: facts.name, deaf: facts.deaf } : {};
-  facts = { ...kept, ...news };
+  const silent = isBusy(state) && facts.silent;
+  facts = { name: facts.name, silent, ...news };
   const [headline, detail] = describeState(state, facts);
-  setText(element("headline"), headline);
-  setText(element("detail"), detail);
-  setText(element("talk"), labelButton(state));
+  setText(find("headline"), headline);
+  setText(find("detail"), detail);
+  setText(find("talk"), labelButton(state, facts));
   document.body.dataset.state = state;
   document.title = isBusy(state) ? `${headline} – Speech to text` : "Speech to text";
   if (state !== before) {
@@ -154,7 +201,7 @@ function move(event, news = {}) {
   render();
 }
 
-/** Draw what has changed, once for everything that happens between two pictures. */
+/** Draw what has changed, once for everything that happens before the next animation frame. */
 function render() {
   if (isRenderDue) return;
   isRenderDue = true;
@@ -163,60 +210,40 @@ function render() {
     sheet.show(transcript.lines);
     strip.draw();
     showFigures();
-    element("welcome").hidden = !transcript.isEmpty;
-    for (const button of [element("copy"), ...downloads]) button.disabled = transcript.isEmpty;
-    element("clear").disabled = transcript.isEmpty && !cleared;
-    setText(element("clear"), cleared ? "Bring back" : "Clear");
+    find("welcome").hidden = !transcript.isEmpty;
+    for (const button of [findButton("copy"), ...downloads]) button.disabled = transcript.isEmpty;
+    findButton("clear").disabled = transcript.isEmpty && !cleared;
+    setText(find("clear"), cleared ? "Undo clear" : "Clear");
   });
 }
 
 function showFigures() {
-  const level = take && !take.name ? (strip.levels.at(-1) ?? 0) : 0;
-  element("meter").setAttribute("aria-valuenow", Math.round(100 * level));
+  const name = take?.name ?? "";
+  const level = take && !name ? (strip.levels.at(-1) ?? 0) : 0;
+  find("meter").setAttribute("aria-valuenow", String(Math.round(100 * level)));
   // A recording that is being opened has no length yet.
   const elapsed = take && state !== "decoding" ? formatTime(take.seconds) : "";
-  const read = elapsed && take.name ? `${formatTime(take.writtenSeconds)} of ${elapsed}` : elapsed;
-  setText(element("elapsed"), read);
+  const written = take && elapsed && name ? `${formatTime(take.writtenSeconds)} of ` : "";
+  setText(find("elapsed"), written + elapsed);
   const latency = latencies.toSorted((a, b) => a - b)[latencies.length >> 1];
-  setText(element("latency"), take && latency ? `${latency.toFixed(1)} s behind your voice` : "");
-  element("lag-entry").hidden = !take;
-  if (take) setText(element("lag"), `${take.lagSeconds.toFixed(1)} s`);
+  setText(find("latency"), take && latency ? `${latency.toFixed(1)} s behind your voice` : "");
+  find("lag-entry").hidden = !take;
+  if (take) setText(find("lag"), `${take.lagSeconds.toFixed(1)} s`);
 }
 
+/** @param {import("./service-corner.js").ServerInfo | null} info */
 function showInfo(info) {
   if (!info) {
-    setText(element("model"), "no answer yet");
-    setText(element("slots"), "–");
+    setText(find("model"), "no answer yet");
+    setText(find("slots"), "–");
     return;
   }
   const taken = info.slots_total - info.slots_free;
-  setText(element("model"), info.model_name);
-  setText(element("slots"), `${taken} of ${info.slots_total} taken`);
+  setText(find("model"), info.model_name);
+  setText(find("slots"), `${taken} of ${info.slots_total} taken`);
   const about = info.description ? `This model understands ${info.description}.` : "";
-  setText(element("understands"), about);
-  element("service").title = `${about} Version ${info.version}`.trim();
-}
-
-function speakLine(line) {
-  const spoken = element("spoken");
-  const paragraph = document.createElement("p");
-  paragraph.textContent = line.words.map(({ text }) => text).join(" ");
-  spoken.append(paragraph);
-  while (spoken.childElementCount > LINES_SPOKEN) spoken.firstElementChild.remove();
-}
-
-function notify(text) {
-  setText(element("notice"), text);
-  element("notice").classList.add("seen");
-  clearTimeout(notify.timer);
-  notify.timer = setTimeout(() => {
-    element("notice").classList.remove("seen");
-    setText(element("notice"), "");
-  }, NOTICE_MS);
-}
-
-function setText(target, text) {
-  if (target.textContent !== text) target.textContent = text;
+  setText(find("understands"), about);
+  find("service").title = `${about} Version ${info.version}`.trim();
 }
 
 // ------------------------------------------------------------------ what is touched
@@ -245,43 +272,21 @@ function clearOrBringBack() {
   render();
 }
 
-function listenForFiles() {
-  const curtain = element("drop");
-  const hasFiles = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
-  addEventListener("dragover", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    curtain.hidden = false;
-  });
-  addEventListener("dragleave", ({ relatedTarget }) => {
-    if (!relatedTarget) curtain.hidden = true;
-  });
-  addEventListener("drop", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    curtain.hidden = true;
-    begin(event.dataTransfer.files[0]);
-  });
-  element("file").addEventListener("change", ({ target }) => {
-    if (target.files.length) begin(target.files[0]);
-    // The same file may be chosen again.
-    target.value = "";
-  });
-}
-
 transcript.onLine = speakLine;
-element("talk").addEventListener("click", () => (isBusy(state) ? stopOrLeave() : begin()));
-element("copy").addEventListener("click", copy);
-element("clear").addEventListener("click", clearOrBringBack);
+find("talk").addEventListener("click", () => (isBusy(state) ? stopOrLeave() : begin()));
+find("copy").addEventListener("click", copy);
+find("clear").addEventListener("click", clearOrBringBack);
 for (const button of downloads) {
-  button.addEventListener("click", () => download(transcript.lines, button.dataset.format, "transcript"));
+  const format = button.dataset.format ?? "txt";
+  button.addEventListener("click", () => download(transcript.lines, format, "transcript"));
 }
 addEventListener("keydown", ({ key }) => {
   if (key === "Escape" && isBusy(state)) stopOrLeave();
 });
-addEventListener("pagehide", () => take?.abandon());
+// The page may come back from the browser's back-forward cache, and is ready then.
+addEventListener("pagehide", leave);
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && !corner.watched) corner.ask();
 });
-listenForFiles();
+listenForFiles(begin);
 render();

@@ -1,17 +1,28 @@
 /** A transcript as plain text, SubRip (.srt) and WebVTT (.vtt). */
 import { lineText } from "./transcript.js";
 
-// What subtitlers keep to, so that a viewer can read and watch.
+/**
+ * @typedef {import("./transcript.js").Line} Line
+ * @typedef {import("./transcript.js").Word} Word
+ * @typedef {{start: number, end: number, rows: string[]}} Cue
+ */
+
+// Common limits of subtitles, so that a viewer can read and watch.
 const ROW_CHARACTERS = 42;
 const ROWS = 2;
-const LONGEST_SECONDS = 7;
-const SHORTEST_SECONDS = 1;
+const MAX_SECONDS = 7;
+const MIN_SECONDS = 1;
 
-/** One line of text for every line of the transcript. */
+/**
+ * One line of text for every line of the transcript.
+ *
+ * @param {Line[]} lines
+ */
 export function toText(lines) {
   return lines.map((line) => `${fullText(line)}\n`).join("");
 }
 
+/** @param {Line[]} lines */
 export function toSrt(lines) {
   const blocks = makeCues(lines).map(
     ({ start, end, rows }, i) =>
@@ -20,6 +31,7 @@ export function toSrt(lines) {
   return blocks.join("\n");
 }
 
+/** @param {Line[]} lines */
 export function toVtt(lines) {
   const blocks = makeCues(lines).map(
     ({ start, end, rows }) =>
@@ -28,54 +40,68 @@ export function toVtt(lines) {
   return ["WEBVTT\n", ...blocks].join("\n");
 }
 
-/** Words grouped into captions of at most two rows and seven seconds, none over the next. */
+/**
+ * Words grouped into captions of at most two rows and seven seconds, which do not overlap.
+ *
+ * @param {Line[]} lines
+ * @returns {Cue[]}
+ */
 export function makeCues(lines) {
-  const cues = lines.flatMap(({ words }) => groupWords(words)).map(makeCue);
+  const cues = lines.flatMap(({ words }) => groupWords(words));
   return cues.map((cue, i) => {
     const latest = cues[i + 1]?.start ?? Infinity;
-    return { ...cue, end: Math.max(cue.end, Math.min(cue.start + SHORTEST_SECONDS, latest)) };
+    return { ...cue, end: Math.max(cue.end, Math.min(cue.start + MIN_SECONDS, latest)) };
   });
 }
 
+/**
+ * @param {Word[]} words
+ * @returns {Cue[]}
+ */
 function groupWords(words) {
-  const groups = [];
-  for (const word of words) {
-    const group = groups.at(-1);
-    if (group && fits([...group, word])) group.push(word);
-    else groups.push([word]);
+  /** @type {Cue[]} */
+  const cues = [];
+  for (const { text, start, end } of words) {
+    const cue = cues.at(-1);
+    const rows = cue ? addToRows(cue.rows, text) : [];
+    if (cue && rows.length <= ROWS && end - cue.start <= MAX_SECONDS) {
+      cue.rows = rows;
+      cue.end = end;
+    } else {
+      cues.push({ start, end, rows: [text] });
+    }
   }
-  return groups;
+  return cues;
 }
 
-function fits(words) {
-  const seconds = words.at(-1).end - words[0].start;
-  return seconds <= LONGEST_SECONDS && breakRows(words).length <= ROWS;
+/**
+ * The rows with one more word, in the last row where it fits.
+ *
+ * @param {string[]} rows
+ * @param {string} text
+ */
+function addToRows(rows, text) {
+  const longer = `${rows.at(-1)} ${text}`;
+  return longer.length <= ROW_CHARACTERS ? [...rows.slice(0, -1), longer] : [...rows, text];
 }
 
-function makeCue(words) {
-  return { start: words[0].start, end: words.at(-1).end, rows: breakRows(words) };
-}
-
-function breakRows(words) {
-  const rows = [];
-  for (const { text } of words) {
-    const longer = rows.length ? `${rows.at(-1)} ${text}` : text;
-    if (rows.length && longer.length <= ROW_CHARACTERS) rows[rows.length - 1] = longer;
-    else rows.push(text);
-  }
-  return rows;
-}
-
+/** @param {Line} line */
 function fullText(line) {
-  const { dry, wet } = lineText(line);
-  return `${dry} ${wet.trimStart()}`.trim();
+  const { final, interim } = lineText(line);
+  return `${final} ${interim.trimStart()}`.trim();
 }
 
+/** @param {string} text */
 function escapeVtt(text) {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
-/** Seconds as hours:minutes:seconds with milliseconds behind `point`. */
+/**
+ * Seconds as hours:minutes:seconds with milliseconds behind `point`.
+ *
+ * @param {number} seconds
+ * @param {string} point
+ */
 export function clock(seconds, point) {
   const milliseconds = Math.round(seconds * 1000);
   const [hours, minutes, rest] = [

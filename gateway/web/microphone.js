@@ -1,13 +1,20 @@
 /** The microphone as frames of mono float32 at the model's rate. */
 
-/** No sound comes; `reason` is blocked, missing, busy, insecure or offline. */
+/** @typedef {"blocked" | "missing" | "busy" | "insecure" | "offline"} Reason */
+
+/** There is no audio, for a reason. */
 export class MicrophoneRefused extends Error {
+  /**
+   * @param {Reason} reason
+   * @param {unknown} [cause]
+   */
   constructor(reason, cause) {
     super(`microphone ${reason}`, { cause });
     this.reason = reason;
   }
 }
 
+/** @type {Record<string, Reason>} what the browser's own errors mean */
 const REASONS = {
   NotAllowedError: "blocked",
   SecurityError: "blocked",
@@ -15,7 +22,7 @@ const REASONS = {
   OverconstrainedError: "missing",
 };
 
-// A transcript is better from the voice as it is: echo and noise filters eat consonants.
+// The model hears the voice as it is: echo and noise filters remove consonants.
 const CONSTRAINTS = {
   audio: {
     channelCount: { ideal: 1 },
@@ -25,15 +32,27 @@ const CONSTRAINTS = {
   },
 };
 
+/**
+ * @typedef {object} Listener
+ * @property {(frame: Float32Array<ArrayBuffer>) => void} onFrame
+ * @property {() => void} onEnd after the last frame, whoever ended it
+ */
+
 export class Microphone {
+  #context;
+  #stream;
+  #source;
+  #capture;
+  #resume;
+  #wakeLock;
+
   /**
-   * Ask for the microphone and start it. Call it from a click: browsers keep audio still
-   * otherwise. Throws MicrophoneRefused.
+   * Ask for the microphone and start it. Call it from a click: browsers suspend audio otherwise.
+   * Throws MicrophoneRefused.
    *
-   * @param {(frame: Float32Array) => void} onFrame
-   * @param {() => void} onEnd after the last frame, whoever ended it
+   * @param {Listener} listener
    */
-  static async open(onFrame, onEnd) {
+  static async open(listener) {
     // Outside https and localhost a browser hides the whole interface.
     if (!navigator.mediaDevices || !window.isSecureContext) throw new MicrophoneRefused("insecure");
     // Made while the click counts, or the browser keeps it suspended.
@@ -41,53 +60,63 @@ export class Microphone {
     try {
       await loadCapture(context);
       const stream = await navigator.mediaDevices.getUserMedia(CONSTRAINTS);
-      return new Microphone(context, stream, onFrame, onEnd);
+      return new Microphone(context, stream, listener);
     } catch (error) {
       await context.close();
       if (error instanceof MicrophoneRefused) throw error;
-      throw new MicrophoneRefused(REASONS[error.name] ?? "busy", error);
+      const name = error instanceof DOMException ? error.name : "";
+      throw new MicrophoneRefused(REASONS[name] ?? "busy", error);
     }
   }
 
-  constructor(context, stream, onFrame, onEnd) {
-    this.context = context;
-    this.stream = stream;
-    this.source = context.createMediaStreamSource(stream);
-    this.capture = new AudioWorkletNode(context, "capture");
-    this.capture.port.onmessage = ({ data }) => {
+  /**
+   * @param {AudioContext} context
+   * @param {MediaStream} stream
+   * @param {Listener} listener
+   */
+  constructor(context, stream, { onFrame, onEnd }) {
+    this.#context = context;
+    this.#stream = stream;
+    this.#capture = new AudioWorkletNode(context, "capture");
+    this.#capture.port.onmessage = ({ data }) => {
       if (data) return onFrame(data);
       this.close();
       onEnd();
     };
-    this.source.connect(this.capture);
-    // Without a way to the loudspeaker a browser may not run the node. It plays silence.
-    this.capture.connect(context.destination);
-    // Unplugged, or taken back by the user: what was heard until then is finished.
+    this.#source = context.createMediaStreamSource(stream);
+    this.#source.connect(this.#capture);
+    // A browser may not run a node that leads nowhere. This one plays silence.
+    this.#capture.connect(context.destination);
+    // Unplugged, or permission withdrawn: the words of what was heard still come.
     for (const track of stream.getTracks()) track.onended = () => this.stop();
-    // A phone call suspends the audio; it goes on when the page is looked at again.
-    this.resume = () => context.state !== "closed" && context.resume();
-    document.addEventListener("visibilitychange", this.resume);
-    this.resume();
-    // A telephone must not fall asleep while its owner speaks. Refused where power is short.
-    this.wakeLock = navigator.wakeLock?.request("screen").catch(() => null);
+    // A phone call suspends the audio; it resumes when the page is visible again.
+    this.#resume = () => {
+      if (context.state !== "closed") void context.resume();
+    };
+    document.addEventListener("visibilitychange", this.#resume);
+    this.#resume();
+    // A phone must not go to sleep while its owner speaks. Refused when the battery is low.
+    this.#wakeLock = navigator.wakeLock?.request("screen").catch(() => null);
   }
 
   /** End after the last frame. */
   stop() {
-    this.capture.port.postMessage("stop");
-    // The last word is in the worklet; the light on the device goes out now.
-    for (const track of this.stream.getTracks()) track.stop();
+    this.#capture.port.postMessage("stop");
+    // The worklet still holds the last audio; the device's own light goes out now.
+    for (const track of this.#stream.getTracks()) track.stop();
   }
 
   /** End at once. */
   close() {
-    document.removeEventListener("visibilitychange", this.resume);
-    for (const track of this.stream.getTracks()) track.stop();
-    this.wakeLock?.then((lock) => lock?.release());
-    if (this.context.state !== "closed") this.context.close();
+    this.#source.disconnect();
+    document.removeEventListener("visibilitychange", this.#resume);
+    for (const track of this.#stream.getTracks()) track.stop();
+    this.#wakeLock?.then((lock) => lock?.release());
+    if (this.#context.state !== "closed") this.#context.close();
   }
 }
 
+/** @param {AudioContext} context */
 async function loadCapture(context) {
   try {
     await context.audioWorklet.addModule(new URL("capture-worklet.js", import.meta.url));

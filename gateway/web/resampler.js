@@ -11,7 +11,12 @@ const PASSBAND_OF_NYQUIST = 0.9;
 const KAISER_BETA = 0.1102 * (STOPBAND_DB - 8.7);
 
 export class Resampler {
-  /** Both rates in samples per second, whole numbers. */
+  /**
+   * Both rates in samples per second, whole numbers.
+   *
+   * @param {number} fromHz
+   * @param {number} toHz
+   */
   constructor(fromHz, toHz) {
     const divisor = greatestCommonDivisor(fromHz, toHz);
     /** One input sample is `up` ticks long, one output sample `down` ticks. */
@@ -24,10 +29,15 @@ export class Resampler {
     this.tick = 0;
   }
 
-  /** The output that this input, with all input before it, decides. */
+  /**
+   * The output that is complete with this input.
+   *
+   * @param {Float32Array} samples
+   */
   push(samples) {
     const input = concatenate(this.held, samples);
     const { length } = this.kernel;
+    /** @type {number[]} */
     const output = [];
     let first = 0;
     while (first + length <= input.length) {
@@ -51,7 +61,10 @@ export class Resampler {
 
 /** The low-pass, sampled once for each place that an output can take between two inputs. */
 class Kernel {
-  /** @param {number} ratio the lower rate over the input rate, at most 1 */
+  /**
+   * @param {number} up
+   * @param {number} ratio the lower rate over the input rate, at most 1
+   */
   constructor(up, ratio) {
     const stop = 0.5 * ratio;
     const width = stop * (1 - PASSBAND_OF_NYQUIST);
@@ -59,15 +72,21 @@ class Kernel {
     this.length = 2 * this.half;
     this.cutoff = stop - width / 2;
     this.up = up;
+    /** @type {Float32Array[]} */
     this.phases = [];
   }
 
-  /** Taps for an output `tick` ticks after the middle sample, computed when first needed. */
+  /**
+   * Taps for an output `tick` ticks after the middle sample, computed when first needed.
+   *
+   * @param {number} tick
+   */
   phase(tick) {
     this.phases[tick] ??= this.sample(tick / this.up);
     return this.phases[tick];
   }
 
+  /** @param {number} offset */
   sample(offset) {
     const taps = new Float32Array(this.length);
     let sum = 0;
@@ -75,10 +94,11 @@ class Kernel {
       taps[tap] = this.at(tap - (this.half - 1) - offset);
       sum += taps[tap];
     }
-    // Every phase passes a constant unchanged, or the phases would be heard as a tone.
+    // Every phase passes a constant unchanged; otherwise the phases would add a tone.
     return taps.map((value) => value / sum);
   }
 
+  /** @param {number} distance */
   at(distance) {
     const edge = distance / this.half;
     if (Math.abs(edge) >= 1) return 0;
@@ -88,7 +108,11 @@ class Kernel {
   }
 }
 
-/** Modified Bessel function of the first kind, order zero, by its power series. */
+/**
+ * Modified Bessel function of the first kind, order zero, by its power series.
+ *
+ * @param {number} x
+ */
 function bessel(x) {
   let sum = 1;
   let term = 1;
@@ -99,10 +123,19 @@ function bessel(x) {
   return sum;
 }
 
+/**
+ * @param {number} a
+ * @param {number} b
+ * @returns {number}
+ */
 function greatestCommonDivisor(a, b) {
   return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }
 
+/**
+ * @param {Float32Array} left
+ * @param {Float32Array} right
+ */
 function concatenate(left, right) {
   const joined = new Float32Array(left.length + right.length);
   joined.set(left);

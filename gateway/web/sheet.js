@@ -1,5 +1,11 @@
 /** The transcript on the page: one list entry for each line, its time in the margin. */
+import { setText } from "./dom.js";
 import { lineText } from "./transcript.js";
+
+/**
+ * @typedef {import("./transcript.js").Line} Line
+ * @typedef {ReturnType<typeof makeEntry>} Entry
+ */
 
 /** Nearer than this to the end of the page, the page follows the text. */
 const FOLLOW_PIXELS = 160;
@@ -8,10 +14,15 @@ export class Sheet {
   /** @param {HTMLOListElement} list */
   constructor(list) {
     this.list = list;
+    /** @type {Map<Line, Entry>} */
     this.entries = new Map();
   }
 
-  /** Show the lines as they are now; only what has changed is touched. */
+  /**
+   * Show the lines as they are now; only what has changed is touched.
+   *
+   * @param {Line[]} lines
+   */
   show(lines) {
     const follows = isNearEnd();
     const present = new Set(lines);
@@ -24,6 +35,7 @@ export class Sheet {
     if (follows) scrollTo({ top: document.documentElement.scrollHeight });
   }
 
+  /** @param {Line} line */
   #showLine(line) {
     let entry = this.entries.get(line);
     if (!entry) {
@@ -31,12 +43,13 @@ export class Sheet {
       this.entries.set(line, entry);
       this.list.append(entry.element);
     }
-    const { dry, wet } = lineText(line);
-    setText(entry.dry, dry);
-    setText(entry.wet, dry ? wet : wet.trimStart());
+    const { final, interim } = lineText(line);
+    setText(entry.final, final);
+    setText(entry.interim, final ? interim : interim.trimStart());
   }
 }
 
+/** @param {Line} line */
 function makeEntry(line) {
   const element = document.createElement("li");
   const time = document.createElement("time");
@@ -44,24 +57,25 @@ function makeEntry(line) {
   time.dateTime = `PT${line.start.toFixed(1)}S`;
   const text = document.createElement("p");
   text.dir = "auto";
-  const dry = document.createElement("span");
-  const wet = document.createElement("span");
-  wet.className = "wet";
-  text.append(dry, wet);
+  const final = document.createElement("span");
+  const interim = document.createElement("span");
+  interim.className = "interim";
+  text.append(final, interim);
   element.append(time, text);
-  return { element, dry, wet };
+  return { element, final, interim };
 }
 
-/** Seconds as minutes:seconds, with hours where there are some. */
+/**
+ * Seconds as minutes:seconds, with hours where there are some.
+ *
+ * @param {number} seconds
+ */
 export function formatTime(seconds) {
   const whole = Math.floor(seconds);
-  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  const hours = Math.floor(whole / 3600);
+  const minutes = Math.floor(whole / 60) % 60;
   const rest = String(whole % 60).padStart(2, "0");
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
-}
-
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }
 
 function isNearEnd() {

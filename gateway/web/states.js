@@ -1,4 +1,20 @@
-/** What the page is doing, and what may follow. */
+/**
+ * What the page is doing, and what may follow.
+ *
+ * @typedef {keyof typeof TRANSITIONS} State
+ * @typedef {"ask" | "open" | "granted" | "blocked" | "unreadable" | "stop" | "stopped" | "abandon"
+ *   | "ping" | "ready" | "end" | "level" | "lost" | "idle" | "done" | "full" | "refused"
+ *   | "gone"} StateEvent
+ * @typedef {import("./microphone.js").Reason} Reason
+ *
+ * @typedef {object} Facts what the texts speak of
+ * @property {string} [name] of the recording that is, or was, transcribed
+ * @property {Reason} [reason] why there is no microphone
+ * @property {boolean} [silent] whether the microphone gives no sound
+ * @property {string} [message] why it failed, or what came of it
+ */
+
+/** @typedef {Partial<Record<StateEvent, string>>} Exits */
 
 const CONNECTED = { ping: "warming", ready: "listening", end: "finishing" };
 const ENDS = { done: "idle", full: "full", refused: "failed", gone: "failed" };
@@ -21,51 +37,69 @@ const TRANSITIONS = {
   finishing: { ...ENDS, lost: "lost", end: "finishing", abandon: "idle" },
 };
 
+/** @type {State} */
 export const FIRST_STATE = "idle";
 
-/** The state that an event leads to; an event that means nothing in a state changes nothing. */
+/**
+ * The state that an event leads to; an event that means nothing in a state changes nothing.
+ *
+ * @param {State} state
+ * @param {StateEvent} event
+ * @returns {State}
+ */
 export function nextState(state, event) {
-  return TRANSITIONS[state][event] ?? state;
+  /** @type {Exits} */
+  const exits = TRANSITIONS[state];
+  return /** @type {State} */ (exits[event] ?? state);
 }
 
-/** Whether audio is on its way, or about to be. */
+/**
+ * Whether audio is on its way, or about to be.
+ *
+ * @param {State} state
+ */
 export function isBusy(state) {
   return TRANSITIONS[state] !== BEGINS;
 }
 
+/** @type {Record<Reason, [string, string]>} */
 const MICROPHONE = {
   blocked: [
     "The microphone is blocked",
     "Allow it in the browser's address bar and try again.",
   ],
   missing: ["No microphone was found", "Plug one in and try again, or open a recording."],
-  busy: ["The microphone gives no sound", "Another program may hold it. Close that and try again."],
+  busy: [
+    "The microphone does not start",
+    "Another program may be using it. Close that program and try again.",
+  ],
   offline: ["The server does not answer", "Try again in a moment."],
   insecure: [
-    "This address gets no microphone",
-    "Browsers give it to https:// and to localhost only. A recording works here.",
+    "No microphone at this address",
+    "Browsers allow it on https:// and on localhost only. You can still open a recording.",
   ],
 };
 
-const WORDS = {
-  idle: () => ["Ready", ""],
-  asking: () => ["May this page listen?", "Your browser asks for the microphone. Please allow it."],
+/** @type {Record<State, (facts: Facts) => [string, string]>} */
+const TEXTS = {
+  idle: ({ message }) => ["Ready", message ?? ""],
+  asking: () => ["Waiting for the microphone", "Please allow it in the browser."],
   decoding: ({ name }) => [`Opening ${name}`, ""],
-  blocked: ({ reason }) => MICROPHONE[reason],
+  blocked: ({ reason }) => MICROPHONE[reason ?? "busy"],
   connecting: () => ["Connecting", ""],
   warming: ({ name }) => [
-    "The model is waking up",
-    `This can take half a minute. ${name ? "" : "Do speak: what you say is kept."}`,
+    "The model is starting",
+    `This can take half a minute. ${name ? "" : "You can speak now: what you say is kept."}`,
   ],
-  listening: ({ name, deaf }) => {
-    if (name) return [`Reading ${name}`, ""];
-    return ["Listening", deaf ? "No sound yet. Is the right microphone chosen, and not muted?" : ""];
+  listening: ({ name, silent }) => {
+    if (name) return [`Transcribing ${name}`, ""];
+    return ["Listening", silent ? "No sound yet. Is the right microphone selected and unmuted?" : ""];
   },
   lost: ({ name }) => [
     "Connection lost",
-    `Reconnecting. ${name ? "It goes on where it was." : "What you say meanwhile is kept."}`,
+    `Reconnecting. ${name ? "It continues where it was." : "What you say meanwhile is kept."}`,
   ],
-  paused: () => ["Paused", "The microphone gives no sound. It goes on when there is some."],
+  paused: () => ["Paused", "The microphone sends no audio. The transcript continues when it does."],
   finishing: () => ["Finishing", "The last words are on their way."],
   full: () => ["Every slot is taken", "Try again in a moment. Your text stays here."],
   failed: ({ message }) => ["This did not work", message || "The service cannot be reached."],
@@ -74,16 +108,18 @@ const WORDS = {
 /**
  * A state in words for a person: a headline and a detail.
  *
- * @param {{name?: string, reason?: string, deaf?: boolean, message?: string}} facts
+ * @param {State} state
+ * @param {Facts} facts
  */
 export function describeState(state, facts) {
-  return WORDS[state](facts);
+  return TEXTS[state](facts);
 }
 
-const STOP = "Stop";
+const START = "Start speaking";
 const AGAIN = "Try again";
+/** @type {Partial<Record<State, string>>} */
 const LABELS = {
-  idle: "Start speaking",
+  idle: START,
   asking: "Cancel",
   decoding: "Cancel",
   finishing: "Stop now",
@@ -92,7 +128,13 @@ const LABELS = {
   failed: AGAIN,
 };
 
-/** What the one button does in a state. */
-export function labelButton(state) {
-  return LABELS[state] ?? STOP;
+/**
+ * What the one button does in a state. It never opens a recording again, only the microphone.
+ *
+ * @param {State} state
+ * @param {Facts} facts
+ */
+export function labelButton(state, { name }) {
+  const label = LABELS[state] ?? "Stop";
+  return label === AGAIN && name ? START : label;
 }

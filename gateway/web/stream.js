@@ -1,74 +1,83 @@
 /**
  * One take on its way to the service: sends the tape, writes what comes back into the transcript,
- * and when the connection breaks goes on from the last whole word.
+ * and when the connection breaks sends again what is not settled (replay.js).
+ *
+ * What a stream tells: `ping` the service is starting · `ready` it listens · `progress` it has
+ * heard more · `lost` the connection broke and is tried again · `idle` it was closed for want of
+ * audio, and opens when some comes · and last, one of `done`, `full`, `refused`, `gone`.
+ *
+ * @typedef {{type: "ping" | "ready" | "lost" | "idle"}
+ *   | {type: "progress", began: number | null}
+ *   | {type: "done" | "full" | "refused" | "gone", message: string}} StreamEvent `began` is the
+ *   recorded time at which a word began that has its first text now
  */
-import { MODEL_RATE_HZ } from "./audio-format.js";
+import { FRAME_SAMPLES, MODEL_RATE_HZ } from "./audio-format.js";
 import { END, classifyClose, parseMessage } from "./protocol.js";
+import { Replay, wholeFrames } from "./replay.js";
 
-/** Half a second of audio in one message, at most. */
-const MESSAGE_SAMPLES = MODEL_RATE_HZ / 2;
+/** Half a second of audio in one message, at most: 46 KB. An edge may refuse more than 2 MiB. */
+const MESSAGE_SAMPLES = 6 * FRAME_SAMPLES;
 /** Ten seconds of audio: enough for a timer that a hidden page gets once a second. */
-const MOST_BUFFERED_BYTES = 10 * MODEL_RATE_HZ * Float32Array.BYTES_PER_ELEMENT;
+const MAX_BUFFERED_BYTES = 10 * MODEL_RATE_HZ * Float32Array.BYTES_PER_ELEMENT;
 const BUFFER_CHECK_MS = 20;
-const RETRY_MS = [300, 600, 1_200, 2_400, 4_000];
+const RETRY_MS = [300, 600, 1_200, 2_400];
+const MAX_RETRY_MS = 4_000;
 const PATIENCE_MS = 180_000;
-/** A word may begin this much before the text says so. */
-const WORD_MARGIN_SECONDS = 0.5;
+/** What the model hears again before the first word that was not settled. */
+const CONTEXT_SECONDS = 3;
 
-/**
- * What a stream tells, in `tell(event, detail)`:
- * `ping` the service is starting · `ready` it listens · `progress` it has heard more, and said
- * something or not · `lost` the connection broke and is tried again · `idle` it was closed for want
- * of audio, and opens when some comes · and last, one of `done`, `full`, `refused`, `gone`.
- */
 export class Stream {
+  #url;
+  #tape;
+  #transcript;
+  #startSeconds;
+  #tell;
+  #replay = new Replay();
+  /** @type {WebSocket | null} */
   #socket = null;
+  /** @type {Set<ReturnType<typeof setTimeout>>} */
   #timers = new Set();
   #admitted = false;
   #ended = false;
   #over = false;
   #failure = "";
   #retries = 0;
+  /** @type {number | null} */
   #lostAt = null;
-  /** Tape positions: where this connection began, what is sent, what need not be sent again. */
-  #base = 0;
+  /** Position up to which the tape is sent. */
   #cursor = 0;
-  #settled = 0;
-  #delay = 0;
+  #isBufferFull = false;
 
-  /** @param {number} startSeconds recorded time of the takes before this one */
+  /**
+   * @param {object} options
+   * @param {string} options.url
+   * @param {import("./tape.js").Tape} options.tape
+   * @param {import("./transcript.js").Transcript} options.transcript
+   * @param {number} options.startSeconds recorded time of the takes before this one
+   * @param {(event: StreamEvent) => void} options.tell
+   */
   constructor({ url, tape, transcript, startSeconds, tell }) {
-    Object.assign(this, { url, tape, transcript, startSeconds, tell });
+    this.#url = url;
+    this.#tape = tape;
+    this.#transcript = transcript;
+    this.#startSeconds = startSeconds;
+    this.#tell = tell;
     /** Recorded time up to which the text is complete. */
     this.writtenSeconds = startSeconds;
     /** Seconds of audio that the service holds and has not heard yet. */
     this.lagSeconds = 0;
-    this.open();
-  }
-
-  /** Connect, and send the tape from the end of what is written. */
-  open() {
-    this.#base = this.#cursor = this.#settled;
-    this.#admitted = this.#ended = false;
-    this.#failure = "";
-    const socket = new WebSocket(this.url);
-    socket.onopen = () => this.pump();
-    socket.onmessage = ({ data }) => this.#receive(parseMessage(data));
-    socket.onclose = (closing) => this.#afterClose(closing);
-    this.#socket = socket;
+    this.#open(false);
   }
 
   /** Send what is new on the tape, and its end, as fast as the connection takes it. */
   pump() {
     if (!this.#socket) return this.#wake();
-    if (this.#socket.readyState !== WebSocket.OPEN || this.#ended) return;
-    while (this.#cursor < this.tape.end) {
-      if (this.#socket.bufferedAmount > MOST_BUFFERED_BYTES) {
-        return this.#after(BUFFER_CHECK_MS, () => this.pump());
-      }
-      this.#sendPiece();
+    if (this.#socket.readyState !== WebSocket.OPEN || this.#ended || this.#isBufferFull) return;
+    while (this.#cursor < this.#tape.end) {
+      if (this.#socket.bufferedAmount > MAX_BUFFERED_BYTES) return this.#pumpLater();
+      this.#sendPiece(this.#socket);
     }
-    if (this.tape.complete) {
+    if (this.#tape.complete) {
       this.#socket.send(END);
       this.#ended = true;
     }
@@ -76,7 +85,7 @@ export class Stream {
 
   /** Send nothing more than was sent already, and wait for its words. */
   cut() {
-    this.tape.cut(this.#cursor);
+    this.#tape.cut(this.#cursor);
     this.pump();
   }
 
@@ -91,88 +100,116 @@ export class Stream {
     socket.close();
   }
 
-  /** Recorded time of a position in this connection's audio. */
-  #time(offset) {
-    return this.startSeconds + this.#base / MODEL_RATE_HZ + offset;
+  /**
+   * Connect, and send the tape from where the transcript wants it.
+   *
+   * @param {boolean} isBroken whether the connection before this one broke
+   */
+  #open(isBroken) {
+    const wanted = wholeFrames(this.#replay.findRestart(CONTEXT_SECONDS));
+    this.#cursor = Math.max(wanted, this.#tape.start);
+    this.#replay.begin(this.#cursor / MODEL_RATE_HZ, isBroken && this.#replay.wasAdmitted);
+    this.#admitted = this.#ended = false;
+    this.#failure = "";
+    const socket = new WebSocket(this.#url);
+    socket.onopen = () => this.pump();
+    socket.onmessage = ({ data }) => this.#receive(parseMessage(data));
+    socket.onclose = (closing) => this.#afterClose(closing);
+    this.#socket = socket;
   }
 
-  #sendPiece() {
-    // Nobody could take the audio for so long that its oldest part is gone.
-    const gone = Math.max(0, this.tape.start - this.#cursor);
-    this.#base += gone;
+  #pumpLater() {
+    this.#isBufferFull = true;
+    this.#after(BUFFER_CHECK_MS, () => {
+      this.#isBufferFull = false;
+      this.pump();
+    });
+  }
+
+  /** @param {WebSocket} socket */
+  #sendPiece(socket) {
+    // Nobody took the audio for so long that its oldest part is gone.
+    const gone = Math.max(0, this.#tape.start - this.#cursor);
+    this.#replay.skip(gone / MODEL_RATE_HZ);
     this.#cursor += gone;
-    const audio = this.tape.read(this.#cursor, MESSAGE_SAMPLES);
-    this.#socket.send(audio);
+    const audio = this.#tape.read(this.#cursor, MESSAGE_SAMPLES);
+    socket.send(audio);
     this.#cursor += audio.length;
   }
 
+  /** @param {import("./protocol.js").ServerMessage} message */
   #receive(message) {
-    switch (message.type) {
+    if (message.type === "error") this.#failure = message.message;
+    let began = null;
+    for (const told of this.#replay.accept(message)) {
+      this.#write(told);
+      if (told.type === "token") began = this.#startSeconds + told.start;
+    }
+    if (this.#admitted) this.#noteProgress(message.lag, began);
+  }
+
+  /** @param {import("./replay.js").Told} told */
+  #write(told) {
+    const zero = this.#startSeconds;
+    switch (told.type) {
       case "ready":
-        this.#beginAnew(message);
+      case "reconnected":
+        this.#admitted = true;
+        this.#retries = 0;
+        this.#lostAt = null;
+        this.#tell({ type: "ready" });
         break;
       case "token":
-        this.transcript.addToken(message.text, this.#time(message.start));
+        this.#transcript.addToken(told.text, zero + told.start);
         break;
-      case "word": {
-        const { text, start, end } = message;
-        this.transcript.addWord({ text, start: this.#time(start), end: this.#time(end) });
+      case "word":
+        this.#transcript.addWord({
+          text: told.text,
+          start: zero + told.start,
+          end: zero + told.end,
+        });
         break;
-      }
       case "vad_end":
-        this.transcript.addPause(this.#time(message.offset));
+        this.#transcript.addPause(zero + told.offset);
         break;
       case "ping":
-        if (!this.#admitted) this.tell("ping");
-        break;
-      case "error":
-        this.#failure = message.message;
+        if (!this.#admitted) this.#tell({ type: "ping" });
         break;
     }
-    if (this.#admitted) this.#noteProgress(message);
   }
 
-  #beginAnew({ delay }) {
-    this.#admitted = true;
-    this.#delay = delay;
-    this.#retries = 0;
-    this.#lostAt = null;
-    // What had no word yet is being sent again and comes again.
-    this.transcript.rewind();
-    this.tell("ready");
-  }
-
-  #noteProgress({ type, processed, lag, start }) {
+  /**
+   * @param {number | undefined} lag
+   * @param {number | null} began
+   */
+  #noteProgress(lag, began) {
     this.lagSeconds = lag ?? this.lagSeconds;
-    const written = this.#time(Math.max(0, (processed ?? 0) - this.#delay));
+    const written = this.#startSeconds + this.#replay.written;
     this.writtenSeconds = Math.max(this.writtenSeconds, written);
-    this.#settle();
-    this.tell("progress", { began: type === "token" ? this.#time(start) : null });
+    // Just after a replay began, what is settled may lie ahead of what is sent.
+    const settled = wholeFrames(this.#replay.findRestart(CONTEXT_SECONDS));
+    this.#tape.forget(Math.min(settled, this.#cursor));
+    this.#tell({ type: "progress", began });
   }
 
-  #settle() {
-    const { settledSeconds, hasWetInk } = this.transcript;
-    const silent = hasWetInk ? 0 : this.writtenSeconds - WORD_MARGIN_SECONDS;
-    const seconds = Math.max(settledSeconds, silent) - this.startSeconds;
-    const position = Math.round(seconds * MODEL_RATE_HZ);
-    this.#settled = Math.max(this.#settled, Math.min(position, this.#cursor));
-    this.tape.forget(this.#settled);
-  }
-
+  /** @param {CloseEvent} closing */
   #afterClose(closing) {
     this.#socket = null;
     const outcome = classifyClose(closing, { ended: this.#ended, admitted: this.#admitted });
-    const waits = outcome === "lost" || (outcome === "full" && this.#lostAt !== null);
-    if (waits) return this.#tryAgain();
+    if (outcome === "lost" || (outcome === "full" && this.#lostAt !== null)) {
+      return this.#tryAgain();
+    }
     if (outcome === "done" || outcome === "idle") this.#noteAllWritten();
-    this.#over = outcome !== "idle";
-    this.tell(outcome, this.#failure);
+    if (outcome === "idle") return this.#tell({ type: "idle" });
+    this.#over = true;
+    this.#tell({ type: outcome, message: this.#failure });
   }
 
   /** The service has said its last word on all that was sent. */
   #noteAllWritten() {
-    this.#settled = this.#cursor;
-    this.writtenSeconds = this.startSeconds + this.#cursor / MODEL_RATE_HZ;
+    const seconds = this.#cursor / MODEL_RATE_HZ;
+    for (const word of this.#replay.settle(seconds)) this.#write(word);
+    this.writtenSeconds = this.#startSeconds + seconds;
   }
 
   #tryAgain() {
@@ -180,24 +217,28 @@ export class Stream {
     this.#lostAt ??= now;
     if (now - this.#lostAt > PATIENCE_MS) {
       this.#over = true;
-      return this.tell("gone", this.#failure);
+      return this.#tell({ type: "gone", message: this.#failure });
     }
-    this.tell("lost", this.#failure);
+    this.#tell({ type: "lost" });
     // Not all pages of a restarted service at the same moment.
-    const pause = RETRY_MS[Math.min(this.#retries, RETRY_MS.length - 1)];
+    const pause = RETRY_MS[this.#retries] ?? MAX_RETRY_MS;
     this.#retries += 1;
-    this.#after(pause * (0.75 + 0.5 * Math.random()), () => this.open());
+    this.#after(pause * (0.75 + 0.5 * Math.random()), () => this.#open(true));
   }
 
   /** Without a connection and nobody to make one, unsent audio makes one. */
   #wake() {
     if (this.#over || this.#lostAt !== null) return;
-    if (this.#cursor < this.tape.end) return this.open();
-    if (!this.tape.complete) return;
+    if (this.#cursor < this.#tape.end) return this.#open(false);
+    if (!this.#tape.complete) return;
     this.#over = true;
-    this.tell("done");
+    this.#tell({ type: "done", message: "" });
   }
 
+  /**
+   * @param {number} milliseconds
+   * @param {() => void} action
+   */
   #after(milliseconds, action) {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);

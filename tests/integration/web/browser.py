@@ -107,6 +107,15 @@ async def drop_file(page: Page, name: str, kind: str, content: bytes) -> None:
         await page.dispatch_event("#sheet", event, {"dataTransfer": transfer})
 
 
+async def drop_paths(page: Page, *paths: Path) -> None:
+    """Drop files or folders of the disk onto the page, as a file manager does."""
+    session = await page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for event in ("dragEnter", "dragOver", "drop"):
+        place = {"type": event, "x": 50, "y": 50, "data": data}
+        await session.send("Input.dispatchDragEvent", place)
+
+
 def _find_fault(message: ConsoleMessage) -> list[str]:
     """Complaints of the security policy; a lost connection is no fault of the page."""
     text = message.text

@@ -2,8 +2,10 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
 import soxr
@@ -13,6 +15,7 @@ from client.scoring import count_word_errors
 from tests.integration.gateway.harness import RunningGateway
 from tests.integration.web.browser import (
     drop_file,
+    drop_paths,
     needs_chromium,
     open_page,
     press,
@@ -20,7 +23,7 @@ from tests.integration.web.browser import (
     wait_for_state,
     wait_for_words,
 )
-from tests.support import Recording, Service
+from tests.support import MODEL_RATE_HZ, Recording, Service
 
 pytestmark = needs_chromium
 
@@ -45,7 +48,11 @@ async def test_a_dropped_mp3_is_read_and_taken_away(
     async with open_page(f"http://{service.http}/", permissions=clipboard) as page:
         await drop_file(page, "digits.mp3", "audio/mpeg", stereo_mp3)
         await wait_for_words(page, 1)
-        assert await page.inner_text("#headline") in ("Reading digits.mp3", "Finishing", "Ready")
+        assert await page.inner_text("#headline") in (
+            "Transcribing digits.mp3",
+            "Finishing",
+            "Ready",
+        )
         await wait_for_state(page, "idle")
         words = await read_words(page)
         assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS
@@ -74,7 +81,7 @@ async def check_clipboard_and_clear(page: Page, words: list[str]) -> None:
     await page.click("#clear")
     await page.wait_for_selector("#welcome", state="visible")
     assert await read_words(page) == []
-    await page.click("#clear:has-text('Bring back')")
+    await page.click("#clear:has-text('Undo clear')")
     await page.wait_for_selector("#welcome", state="hidden")
     assert await read_words(page) == words
 
@@ -90,13 +97,63 @@ async def test_two_takes_follow_each_other_in_time(service: Service, spoken: Rec
         assert times == ["0:00", "0:05"]
 
 
-async def test_a_file_without_sound(lonely_gateway: RunningGateway) -> None:
+@pytest.mark.parametrize("channels", [[1, -1], [0, 1], [1, -0.9, 0], [0, 0, 1, 0, 0, 0]], ids=str)
+async def test_the_voice_is_found_in_any_channel(
+    service: Service, spoken: Recording, channels: list[float]
+) -> None:
+    recording = wav(np.outer(spoken.samples(), channels), MODEL_RATE_HZ)
+    async with open_page(f"http://{service.http}/") as page:
+        await drop_file(page, "channels.wav", "audio/wav", recording)
+        await page.wait_for_selector('body:not([data-state="idle"])')
+        await wait_for_state(page, "idle")
+        words = await read_words(page)
+    assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS
+
+
+async def test_a_file_that_cannot_be_transcribed(lonely_gateway: RunningGateway) -> None:
+    second = np.sin(np.arange(MODEL_RATE_HZ, dtype=np.float32))
+    undecodable = "has no audio that this browser can decode"
+    scaled = "has samples that are far too large or not numbers"
+    files = [
+        ("notes.txt", b"no sound", undecodable),
+        ("photo.png", b"\x89PNG\r\n\x1a\n" + bytes(100), undecodable),
+        ("cut.mp3", b"ID3\x04\x00", undecodable),
+        ("header.wav", wav(second)[:44], undecodable),
+        ("empty.wav", b"", "is empty"),
+        ("silent.wav", wav(0 * second), "is silent: 1.0 seconds"),
+        ("scaled.wav", wav(32_767 * second, subtype="FLOAT"), scaled),
+        ("nan.wav", wav(np.full_like(second, np.nan), subtype="FLOAT"), scaled),
+    ]
     async with open_page(f"http://{lonely_gateway.http}/") as page:
-        await page.set_input_files(
-            "#file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no sound"}
-        )
-        await wait_for_state(page, "failed")
-        assert "notes.txt has no sound" in await page.inner_text("#state")
+        for name, content, complaint in files:
+            await drop_file(page, name, "", content)
+            detail = page.locator("#detail", has_text=f"{name} {complaint}")
+            await detail.wait_for()
+            await wait_for_state(page, "failed")
+            # Not "Try again": the button would open the microphone.
+            assert await page.inner_text("#talk") == "Start speaking"
+
+
+async def test_a_folder_is_no_recording(lonely_gateway: RunningGateway, tmp_path: Path) -> None:
+    folder = tmp_path / "interviews"
+    folder.mkdir()
+    async with open_page(f"http://{lonely_gateway.http}/") as page:
+        await drop_paths(page, folder)
+        await page.locator("#detail", has_text="interviews cannot be read").wait_for()
+
+
+async def test_two_files_at_once(lonely_gateway: RunningGateway, voice: Path) -> None:
+    async with open_page(f"http://{lonely_gateway.http}/") as page:
+        await drop_paths(page, voice, Path(__file__))
+        await page.wait_for_selector("#notice:has-text('One recording at a time')")
+        assert await page.inner_text("#headline") == "Ready"
+
+
+async def test_a_recording_without_words(service: Service) -> None:
+    hum = 0.05 * np.sin(np.arange(MODEL_RATE_HZ) / 40)
+    async with open_page(f"http://{service.http}/") as page:
+        await drop_file(page, "hum.wav", "audio/wav", wav(hum))
+        await page.locator("#detail", has_text="No words were recognized").wait_for()
 
 
 async def test_a_file_while_the_microphone_is_on(
@@ -107,7 +164,16 @@ async def test_a_file_while_the_microphone_is_on(
         await wait_for_state(page, "warming")
         await page.set_input_files("#file", voice)
         await page.wait_for_selector("#notice:has-text('Stop first')")
-        assert await page.inner_text("#headline") == "The model is waking up"
+        assert await page.inner_text("#headline") == "The model is starting"
+
+
+def wav(
+    samples: npt.NDArray[Any], rate_hertz: int = MODEL_RATE_HZ, subtype: str = "PCM_16"
+) -> bytes:
+    """`[samples]` or `[samples, channels]` as the bytes of a file."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hertz, format="WAV", subtype=subtype)
+    return file.getvalue()
 
 
 async def save(page: Page, format: str) -> str:

@@ -55,7 +55,7 @@ async def test_an_address_that_gets_no_microphone(lonely_gateway: RunningGateway
     async with open_page(f"http://{name}/", arguments=resolve) as page:
         await press(page)
         await wait_for_state(page, "blocked")
-        assert "This address gets no microphone" in await page.inner_text("#state")
+        assert "No microphone at this address" in await page.inner_text("#state")
 
 
 async def test_a_server_that_has_gone_when_the_button_is_pressed() -> None:

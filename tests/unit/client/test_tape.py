@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.options import FRAME_SAMPLES
+from client.options import FRAME_SAMPLES, SAMPLE_RATE_HERTZ
 from client.tape import Tape, whole_frames
+from tests.vectors import Vector, each_vector
 
 
 def ramp(start: int, length: int) -> np.ndarray:
@@ -20,6 +21,23 @@ def read_all(tape: Tape, position: int, limit: int) -> list[float]:
         heard += pcm.tolist()
         position += len(pcm)
     return heard
+
+
+@each_vector("tape")
+def test_the_client_keeps_what_the_vectors_say(vector: Vector) -> None:
+    tape = Tape()
+    for step, expected in zip(vector.steps, vector.expected, strict=True):
+        if "read" in step and expected["read"] == "gone":
+            with pytest.raises(ValueError, match="was forgotten"):
+                tape.read(step["read"], step["limit"])
+        elif "read" in step:
+            assert tape.read(step["read"], step["limit"]).tolist() == expected["read"]
+        elif "record" in step:
+            tape.record(ramp(tape.end, step["record"]))
+        else:
+            tape.forget_before(step["forget"])
+        if "read" not in step:
+            assert {"start": tape.start, "end": tape.end} == expected
 
 
 @given(
@@ -68,6 +86,12 @@ def test_flushes_are_kept_in_order_until_they_are_confirmed() -> None:
     assert tape.confirm_flush("a")
     assert [n for n, _ in tape.marks_from(0)] == [1, 2]
     assert not tape.confirm_flush("never asked")
+
+
+@given(frame=st.integers(0, 10**7))
+def test_a_time_on_a_frame_border_stays_there(frame: int) -> None:
+    """Though floats say some borders as a little less: 29 frames as 28.999999999999996."""
+    assert whole_frames(frame * FRAME_SAMPLES / SAMPLE_RATE_HERTZ) == frame * FRAME_SAMPLES
 
 
 def test_replays_start_on_frame_borders() -> None:
