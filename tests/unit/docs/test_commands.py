@@ -1,0 +1,188 @@
+"""Every command line on the pages is understood by the program that it starts."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import shlex
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.pages import ROOT, Block, read_blocks
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SCRIPTS: dict[str, str] = PROJECT["project"]["scripts"]
+EXTRAS = set(PROJECT["project"]["optional-dependencies"])
+TASKS = set(PROJECT["tool"]["poe"]["tasks"])
+MARKERS = {line.partition(":")[0] for line in PROJECT["tool"]["pytest"]["ini_options"]["markers"]}
+
+SHELL_BLOCKS = read_blocks("sh")
+
+
+class Parsed(BaseException):
+    """A command line was understood; no Exception, so that no program catches it."""
+
+
+@pytest.fixture
+def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every program of this process stop once it has read its command line."""
+    parse_args = argparse.ArgumentParser.parse_args
+
+    def parse(self: argparse.ArgumentParser, args: Sequence[str] | None = None) -> None:
+        self.allow_abbrev = False
+        parse_args(self, args)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+
+
+@pytest.mark.usefixtures("parse_only")
+@pytest.mark.parametrize("block", SHELL_BLOCKS, ids=str)
+def test_every_command_is_understood(block: Block) -> None:
+    folder = ROOT
+    for words in split_commands(block.text):
+        if words[0] == "cd":
+            folder = folder / words[1]
+            assert folder.is_dir()
+        else:
+            check(words, folder)
+
+
+@pytest.mark.usefixtures("parse_only")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "uv run stt-serve --modell digits",
+        "stt-transcribe --format docx",
+        "python -m stt_service.bench --batch-size 1",
+        "python client/latency_test.py -q 4",
+        "uvx modal deplay stt_service/modal_app.py",
+        "uvx modal deploy stt_service/modal.py",
+        "uvx modal run stt_service/modal_app.py::benchmark",
+        "uv run --extra modle stt-latency",
+        "uv run poe chekc",
+        "uv run pytest -m slwo",
+        "export MODAL_KEYS=wk-1",
+        "MODEL=digits stt-serve",
+        "stt-server",
+    ],
+)
+def test_a_mistyped_command_is_found(line: str) -> None:
+    with pytest.raises((AssertionError, SystemExit, click.UsageError)):
+        for words in split_commands(line):
+            check(words, ROOT)
+
+
+def split_commands(script: str) -> list[list[str]]:
+    """The simple commands of a shell script, each as its words."""
+    # grpcurl's lines are run by tests/integration/test_examples.py.
+    if "grpcurl -plaintext" in script:
+        return []
+    commands: list[list[str]] = []
+    for line in script.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;")
+        lexer.whitespace_split = True
+        command: list[str] = []
+        for word in [*lexer, ";"]:
+            if set(word) <= set("|&;"):
+                commands += [command] if command else []
+                command = []
+            else:
+                command.append(word)
+    return commands
+
+
+def check(words: list[str], folder: Path) -> None:
+    """Fail if the program, its options or the files it is given do not exist."""
+    while re.match(r"[A-Z_]+=", words[0]):
+        check_variable(words.pop(0))
+    match words:
+        case ["uv", "run", "--extra", extra, *command]:
+            assert extra in EXTRAS
+            check(command, folder)
+        case ["uv", "run", *command] | ["uvx", *command]:
+            check(command, folder)
+        case ["python", "-m", "grpc_tools.protoc", *_]:
+            pass  # Run by tests/integration/test_examples.py.
+        case ["python", "-m", module, *arguments]:
+            check_main(importlib.import_module(module).main, arguments)
+        case ["python", path, *arguments] if path.startswith("examples/"):
+            assert (folder / path).is_file() and not arguments
+        case ["python", path, *arguments]:
+            assert (ROOT / path).is_file()
+            module = path.removesuffix(".py").replace("/", ".")
+            check_main(importlib.import_module(module).main, arguments)
+        case ["node", path]:
+            assert (folder / path).is_file()
+        case ["npm", "install"]:
+            assert (folder / "package.json").is_file()
+        case ["pip", "install", what]:
+            assert what == "uv" or what.removeprefix(".[").removesuffix("]") in EXTRAS
+        case ["export", *variables]:
+            for variable in variables:
+                check_variable(variable)
+        case ["pytest", *arguments]:
+            check_pytest(arguments)
+        case ["poe", task]:
+            assert task in TASKS
+        case ["ruff", "check" | "format", *_]:
+            pass
+        case ["modal", *arguments]:
+            check_modal(arguments)
+        case [name, *arguments]:
+            assert name in SCRIPTS, f"there is no program {name}"
+            module, _, function = SCRIPTS[name].partition(":")
+            check_main(getattr(importlib.import_module(module), function), arguments)
+
+
+def check_main(main: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> None:
+    with pytest.raises(Parsed):
+        main(arguments)
+
+
+def check_variable(assignment: str) -> None:
+    name = assignment.partition("=")[0]
+    code = (
+        path.read_text()
+        for folder in ("client", "proto", "stt_service")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    assert any(f'"{name}"' in text for text in code), f"nothing reads {name}"
+
+
+def check_pytest(arguments: Sequence[str]) -> None:
+    values = iter(arguments)
+    for argument in values:
+        match argument:
+            case "-n":
+                assert next(values).isdecimal()
+            case "-m":
+                assert next(values) in MARKERS
+            case "--ignore":
+                assert (ROOT / next(values)).exists()
+            case _:
+                assert (ROOT / argument).exists()
+
+
+def check_modal(arguments: list[str]) -> None:
+    from modal.cli.entry_point import entrypoint_cli
+
+    if arguments[0] == "run":
+        path, _, function = arguments[1].partition("::")
+        assert f"\ndef {function}(" in (ROOT / path).read_text()
+        return
+    command: click.Command = entrypoint_cli
+    context = click.Context(command, info_name="modal")
+    while isinstance(command, click.Group):
+        name, command, arguments = command.resolve_command(context, arguments)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=context)
+    command.parse_args(context, list(arguments))
+    for argument in arguments:
+        if argument.endswith(".py"):
+            assert (ROOT / argument).is_file()

@@ -1,0 +1,101 @@
+"""The pages' lists are complete: options, metrics, exit codes, and JSON that is JSON."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from gateway.metrics import GatewayMetrics
+from stt_service.metrics import Metrics
+from tests.pages import ROOT, find_pages, find_spans, read_blocks, read_prose
+
+OPERATIONS = ROOT / "docs" / "operations.md"
+SERVERS = ("stt_service.__main__", "gateway.__main__")
+COMMANDS = ("client.transcribe_cli", "client.latency_test", "client.demo.__main__")
+
+
+class Parser(BaseException):
+    """Carries a program's parser out of it."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.parser = parser
+
+
+def find_options(module: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The long options of a program, without those that every program has."""
+
+    def raise_self(self: argparse.ArgumentParser, args: Sequence[str] | None = None) -> None:
+        raise Parser(self)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", raise_self)
+    with pytest.raises(Parser) as caught:
+        importlib.import_module(module).main([])
+    strings = {
+        string for action in caught.value.parser._actions for string in action.option_strings
+    }
+    return {option for option in strings if option.startswith("--")} - {"--help", "--version"}
+
+
+@pytest.mark.parametrize("module", SERVERS)
+def test_operations_lists_every_option(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = set(re.findall(r"^\| (`--.*?) \|", OPERATIONS.read_text(), re.MULTILINE))
+    names = {name for cell in listed for name in re.findall(r"`(--[\w-]+)`", cell)}
+    assert find_options(module, monkeypatch) <= names
+
+
+def test_every_option_on_a_page_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = set().union(*(find_options(module, monkeypatch) for module in SERVERS + COMMANDS))
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for span in find_spans(page):
+            if re.match(r"--[a-z]", span):
+                assert span.split()[0] in known, f"{page.name}: no program has {span}"
+
+
+def test_operations_lists_every_metric() -> None:
+    listed = set(re.findall(r"`(stt_\w+?)(?:\{[\w,]+\})?`", read_prose(OPERATIONS)))
+    existing = set(name_series(Metrics().registry)) | set(name_series(GatewayMetrics().registry))
+    assert listed == existing
+
+
+def name_series(registry: CollectorRegistry) -> Iterable[str]:
+    """The names as a scrape has them: counters with `_total`, facts with `_info`."""
+    suffixes = {"counter": "_total", "info": "_info"}
+    for family in registry.collect():
+        if family.name.startswith("stt_"):
+            yield family.name + suffixes.get(family.type, "")
+
+
+def test_the_client_page_lists_every_exit_code() -> None:
+    exit_codes = vars(importlib.import_module("client.command.exit_codes"))
+    existing = {value for value in exit_codes.values() if type(value) is int}
+    prose = read_prose(ROOT / "docs" / "client.md")
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", prose, re.MULTILINE)} == existing
+
+
+def test_the_client_page_draws_the_tree_of_errors() -> None:
+    errors = importlib.import_module("stt.errors")
+    (tree,) = [block.text for block in read_blocks("") if block.text.startswith("SttError\n")]
+    assert {line.strip() for line in tree.splitlines()} <= {
+        line.strip() for line in (errors.__doc__ or "").splitlines()
+    }
+    drawn = re.findall(r"^[\W_]*(\w+)", tree, re.MULTILINE)
+    assert drawn == re.findall(r"^ {4}[\W_]*(\w+)", errors.__doc__ or "", re.MULTILINE)
+
+
+def test_every_line_of_json_is_json() -> None:
+    blocks = read_blocks("json")
+    assert blocks
+    for block in blocks:
+        for line in block.text.splitlines():
+            json.loads(line)
+
+
+def test_no_page_is_forgotten() -> None:
+    pages = {page.relative_to(ROOT).as_posix() for page in find_pages()}
+    assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/websocket.md"} <= pages
