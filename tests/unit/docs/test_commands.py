@@ -17,7 +17,6 @@ from tests.pages import ROOT, Block, read_blocks
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SCRIPTS: dict[str, str] = PROJECT["project"]["scripts"]
-EXTRAS = set(PROJECT["project"]["optional-dependencies"])
 TASKS = set(PROJECT["tool"]["poe"]["tasks"])
 MARKERS = {line.partition(":")[0] for line in PROJECT["tool"]["pytest"]["ini_options"]["markers"]}
 
@@ -102,10 +101,9 @@ def check(words: list[str], folder: Path) -> None:
     while re.match(r"[A-Z_]+=", words[0]):
         check_variable(words.pop(0))
     match words:
-        case ["uv", "run", "--extra", extra, *command]:
-            assert extra in EXTRAS
-            check(command, folder)
-        case ["uv", "run", *command] | ["uvx", *command]:
+        case ["uv", "run", *arguments]:
+            check(check_uv_options(arguments), folder)
+        case ["uvx", *command]:
             check(command, folder)
         case ["python", "-m", "grpc_tools.protoc", *_]:
             pass  # Run by tests/integration/test_examples.py.
@@ -122,7 +120,7 @@ def check(words: list[str], folder: Path) -> None:
         case ["npm", "install"]:
             assert (folder / "package.json").is_file()
         case ["pip", "install", what]:
-            assert what == "uv" or what.removeprefix(".[").removesuffix("]") in EXTRAS
+            assert what == "uv" or what.removeprefix(".[").removesuffix("]") in find_extras()
         case ["export", *variables]:
             for variable in variables:
                 check_variable(variable)
@@ -140,6 +138,35 @@ def check(words: list[str], folder: Path) -> None:
             check_main(getattr(importlib.import_module(module), function), arguments)
 
 
+def check_uv_options(arguments: Sequence[str]) -> list[str]:
+    """The command behind the options of `uv run`."""
+    match arguments:
+        case ["--package", package, "--extra", extra, *command]:
+            assert extra in find_extras(package)
+        case ["--package", package, *command]:
+            assert find_extras(package) is not None
+        case ["--extra", extra, *command]:
+            assert extra in find_extras()
+        case _:
+            command = arguments
+    return list(command)
+
+
+def find_extras(package: str = "kyutai-stt") -> set[str]:
+    """The extras of a package of this workspace."""
+    members = PROJECT["tool"]["uv"].get("workspace", {}).get("members", [])
+    projects = [
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+        for folder in [".", *members]
+    ]
+    (extras,) = [
+        set(project.get("optional-dependencies", {}))
+        for project in projects
+        if project["name"] == package
+    ]
+    return extras
+
+
 def check_main(main: Callable[[Sequence[str]], object], arguments: Sequence[str]) -> None:
     with pytest.raises(Parsed):
         main(arguments)
@@ -149,7 +176,7 @@ def check_variable(assignment: str) -> None:
     name = assignment.partition("=")[0]
     code = (
         path.read_text()
-        for folder in ("client", "proto", "stt_service")
+        for folder in ("client", "gateway", "proto", "stt_service")
         for path in (ROOT / folder).rglob("*.py")
     )
     assert any(f'"{name}"' in text for text in code), f"nothing reads {name}"

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.metrics import GatewayMetrics
+from stt.v1 import stt_pb2
 from stt_service.metrics import Metrics
 from tests.pages import ROOT, find_pages, find_spans, read_blocks, read_prose
 
@@ -86,6 +87,14 @@ def test_the_client_page_draws_the_tree_of_errors() -> None:
     }
     drawn = re.findall(r"^[\W_]*(\w+)", tree, re.MULTILINE)
     assert drawn == re.findall(r"^ {4}[\W_]*(\w+)", errors.__doc__ or "", re.MULTILINE)
+
+
+def test_the_grpc_page_names_every_value_of_the_contract() -> None:
+    prose = read_prose(ROOT / "docs" / "grpc.md").lower()
+    for enum in stt_pb2.DESCRIPTOR.enum_types_by_name.values():
+        prefix = f"{re.sub('(?<!^)(?=[A-Z])', '_', enum.name)}_".lower()
+        for name in [value.name.lower() for value in enum.values if value.number > 0]:
+            assert re.search(rf"\b({name}|{name.removeprefix(prefix)})\b", prose), name
 
 
 def test_every_line_of_json_is_json() -> None:

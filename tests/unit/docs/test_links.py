@@ -18,7 +18,7 @@ from tests.pages import (
 )
 
 PAGES = find_pages()
-SOURCES = ("client", "gateway", "proto", "stt_service", "examples", "docs", "tests")
+SOURCES = ("client", "gateway", "proto", "stt_service", "training", "examples", "docs", "tests")
 
 _FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|md|proto|json|toml|mjs|js|png|svg|wav|safetensors)")
 _FOLDER = re.compile(r"[\w.-]+(/[\w.-]+)*/")
@@ -97,10 +97,7 @@ def test_the_examples_page_lists_every_program() -> None:
 
 
 def exists(name: str, page: Path) -> bool:
-    """Whether a page's file or folder is where it says, or is called so somewhere."""
+    """Whether a page's file or folder is where it says, or has a path that ends so."""
     if (ROOT / name).exists() or (page.parent / name).exists():
         return True
-    bare = name.rstrip("/")
-    return "/" not in bare and any(
-        path.name == bare for folder in SOURCES for path in (ROOT / folder).rglob(bare)
-    )
+    return any(any((ROOT / folder).rglob(name.rstrip("/"))) for folder in SOURCES)
