@@ -108,6 +108,8 @@ def check(words: list[str], folder: Path) -> None:
         case ["python", "-m", "grpc_tools.protoc", *_]:
             pass  # Run by tests/integration/test_examples.py.
         case ["python", "-m", module, *arguments]:
+            if hasattr(importlib.import_module(module), "__path__"):
+                module += ".__main__"
             check_main(importlib.import_module(module).main, arguments)
         case ["python", path, *arguments] if path.startswith("examples/"):
             assert (folder / path).is_file() and not arguments
