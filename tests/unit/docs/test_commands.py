@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
+import importlib.util
 import re
 import shlex
-import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from unittest.mock import patch
 
 import click
 import pytest
 
 from tests.pages import ROOT, Block, read_blocks
+from tests.unit.docs.reading import UNDERSTOOD, read_command_line
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SCRIPTS: dict[str, str] = PROJECT["project"]["scripts"]
@@ -25,24 +23,6 @@ MARKERS = {line.partition(":")[0] for line in PROJECT["tool"]["pytest"]["ini_opt
 SHELL_BLOCKS = read_blocks("sh")
 
 
-class Parsed(BaseException):
-    """A command line was understood; no Exception, so that no program catches it."""
-
-
-@pytest.fixture
-def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every program of this process stop once it has read its command line."""
-    parse_args = argparse.ArgumentParser.parse_args
-
-    def parse(self: argparse.ArgumentParser, args: Sequence[str] | None = None) -> None:
-        self.allow_abbrev = False
-        parse_args(self, args)
-        raise Parsed
-
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
-
-
-@pytest.mark.usefixtures("parse_only")
 @pytest.mark.parametrize("block", SHELL_BLOCKS, ids=str)
 def test_every_command_is_understood(block: Block) -> None:
     folder = ROOT
@@ -54,7 +34,6 @@ def test_every_command_is_understood(block: Block) -> None:
             check(words, folder)
 
 
-@pytest.mark.usefixtures("parse_only")
 @pytest.mark.parametrize(
     "line",
     [
@@ -110,15 +89,14 @@ def check(words: list[str], folder: Path) -> None:
         case ["python", "-m", "grpc_tools.protoc", *_]:
             pass  # Run by tests/integration/test_examples.py.
         case ["python", "-m", module, *arguments]:
-            if hasattr(importlib.import_module(module), "__path__"):
-                module += ".__main__"
-            check_main(importlib.import_module(module).main, arguments)
+            is_package = importlib.util.find_spec(module).submodule_search_locations is not None
+            check_options(f"{module}.__main__:main" if is_package else f"{module}:main", arguments)
         case ["python", path, *arguments] if path.startswith("examples/"):
             assert (folder / path).is_file() and not arguments
         case ["python", path, *arguments]:
             assert (ROOT / path).is_file()
             module = path.removesuffix(".py").replace("/", ".")
-            check_main(importlib.import_module(module).main, arguments)
+            check_options(f"{module}:main", arguments)
         case ["node", path]:
             assert (folder / path).is_file()
         case ["npm", "install"]:
@@ -138,8 +116,7 @@ def check(words: list[str], folder: Path) -> None:
             check_modal(arguments)
         case [name, *arguments]:
             assert name in SCRIPTS, f"there is no program {name}"
-            module, _, function = SCRIPTS[name].partition(":")
-            check_main(getattr(importlib.import_module(module), function), arguments)
+            check_options(SCRIPTS[name], arguments)
 
 
 def check_uv_options(arguments: Sequence[str]) -> list[str]:
@@ -171,12 +148,11 @@ def find_extras(package: str = "kyutai-stt") -> set[str]:
     return extras
 
 
-def check_main(main: Callable[[], object], arguments: Sequence[str]) -> None:
-    command_line = ["program", *arguments]
-    with pytest.raises((Parsed, SystemExit)) as ended, patch.object(sys, "argv", command_line):
-        main()
+def check_options(entry: str, arguments: Sequence[str]) -> None:
+    """Fail if the program at `MODULE:FUNCTION` does not understand its arguments."""
+    ended = read_command_line(entry, *arguments)
     # --help ends a program before it has read its whole command line.
-    assert ended.type is Parsed or ended.value.code == 0
+    assert ended.returncode == (0 if "--help" in arguments else UNDERSTOOD), ended.stderr
 
 
 def check_variable(assignment: str) -> None:
