@@ -110,7 +110,7 @@ def check(words: list[str], folder: Path) -> None:
             check_pytest(arguments)
         case ["poe", task]:
             assert task in TASKS
-        case ["ruff", "check" | "format", *_]:
+        case ["ruff", "check" | "format", *_] | ["arecord" | "ffmpeg", *_]:
             pass
         case ["modal", *arguments]:
             check_modal(arguments)

@@ -62,7 +62,7 @@ def test_the_client_page_lists_every_exit_code() -> None:
     exit_codes = vars(importlib.import_module("client.command.exit_codes"))
     existing = {value for value in exit_codes.values() if type(value) is int}
     prose = read_prose(ROOT / "docs" / "client.md")
-    assert {int(code) for code in re.findall(r"^\| (\d+) \|", prose, re.MULTILINE)} == existing
+    assert existing <= {int(code) for code in re.findall(r"^\| (\d+) \|", prose, re.MULTILINE)}
 
 
 def test_the_client_page_draws_the_tree_of_errors() -> None:
