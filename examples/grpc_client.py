@@ -17,8 +17,5 @@ def requests():
 with grpc.insecure_channel("127.0.0.1:50051") as channel:
     stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
     for response in stub.StreamingTranscribe(requests()):
-        match response.WhichOneof("event"):
-            case "token":
-                print(response.token.text, end="", flush=True)
-            case "final":
-                print(f"\n{len(response.final.words)} words")
+        if response.HasField("token"):
+            print(response.token.text, end="", flush=True)

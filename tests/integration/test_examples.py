@@ -68,9 +68,8 @@ async def test_the_live_websocket_client_prints_words_with_times(
 async def test_the_grpc_client_gets_every_word(
     service: Service, recordings: tuple[Recording, ...]
 ) -> None:
-    live, count = (await run_example("grpc_client.py", service)).splitlines()
-    assert live.strip() == recordings[0].text
-    assert count == f"{len(recordings[0].words)} words"
+    output = await run_example("grpc_client.py", service)
+    assert output.strip() == recordings[0].text
 
 
 async def test_the_library_gets_every_word(
