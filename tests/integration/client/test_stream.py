@@ -179,9 +179,16 @@ async def test_a_source_that_falls_silent_ends_with_its_words_and_idle(
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_wrong_audio_is_an_error_that_names_it(service: Service, protocol: str) -> None:
     too_loud = np.full(SAMPLE_RATE_HERTZ, 20_000.0, np.float32)
+
+    async def own_source() -> AsyncIterator[np.ndarray]:
+        yield too_loud
+
     async with make_client(service, protocol) as client:
-        with pytest.raises(InvalidRequest, match="int16"):
+        with pytest.raises(AudioError, match="int16"):
             await client.transcribe(ArraySource(too_loud))
+        # Sources of other people's are checked by the service.
+        with pytest.raises(InvalidRequest, match="int16"):
+            await client.transcribe(own_source())
 
 
 async def test_a_full_server_is_waited_for_and_then_named(

@@ -95,8 +95,9 @@ def test_subtitles_are_in_time(
             said, spoken = spoken[: len(text.split())], spoken[len(text.split()) :]
             assert text.split() == [word.text for word in said]
             assert start_s == pytest.approx(said[0].start_s, abs=0.2)
-            readable_s = start_s + SHORTEST_CUE_S
-            assert end_s == pytest.approx(max(said[-1].end_s, readable_s), abs=0.2)
+            # One that is spoken quickly stays until it can be read, where there is room.
+            spoken_s, readable_s = said[-1].end_s, start_s + SHORTEST_CUE_S
+            assert spoken_s - 0.2 <= end_s <= max(spoken_s, readable_s) + 0.2
         assert not spoken
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import srt
 import webvtt
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from client.events import Final, Word
@@ -123,7 +123,8 @@ def test_a_json_document_names_its_file_whatever_its_name_is() -> None:
 def test_a_cue_stands_long_enough_where_there_is_room(
     words: list[Word], silence_s: float, pauses_s: list[float]
 ) -> None:
-    spoken_until_s = words[-1].end_s if words else 0.0
+    assume(words)
+    spoken_until_s = words[-1].end_s
     duration_s = spoken_until_s + silence_s
     cues = make_cues(words, pauses_s, duration_s)
 
