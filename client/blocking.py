@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import threading
 from collections.abc import (
     AsyncIterable,
@@ -14,7 +15,7 @@ from collections.abc import (
     Iterable,
 )
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 from client.events import Event, Final
 from client.options import FloatArray, SessionOptions
@@ -23,6 +24,8 @@ from client.stream import SttClient, WebSocketSttClient
 from stt.errors import CallCancelled
 
 T = TypeVar("T")
+
+LOST_WAKE_UP_S = 0.5
 
 Source = AsyncIterable[FloatArray] | Iterable[FloatArray]
 
@@ -72,9 +75,10 @@ class BlockingSttClient:
 
     async def _serve(self) -> None:
         await self._stopped.wait()
-        for call in self._calls:
+        calls = [*self._calls]
+        for call in calls:
             call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        await asyncio.gather(*calls, return_exceptions=True)
         for stream in [*self._streams]:
             await stream.aclose()
         await self._client.aclose()
@@ -102,32 +106,76 @@ class BlockingSttClient:
             self._streams.discard(stream)
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        ended = threading.Event()
-        tasks: list[asyncio.Task[T]] = []
-
-        def start() -> None:
-            task = self._loop.create_task(coroutine)
-            tasks.append(task)
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
-            task.add_done_callback(lambda _: ended.set())
-
-        with self._lock:
-            if self._is_closed:
-                coroutine.close()
-                raise CallCancelled("This client was closed. Make another one.")
-            self._loop.call_soon_threadsafe(start)
+        call = _Call(coroutine, self._loop, self._calls)
         try:
-            ended.wait()
-        except BaseException:
-            # Ctrl-C interrupts the waiting and not the work, which must end before anything else
-            # may be done to the stream.
-            self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-            ended.wait()
+            with self._lock:
+                if self._is_closed:
+                    coroutine.close()
+                    raise CallCancelled("This client was closed. Make another one.")
+                self._loop.call_soon_threadsafe(call.start)
+            call.wait()
+        except KeyboardInterrupt:
+            # It interrupts the waiting and not the work, which must end before anything else may
+            # be done to the stream.
+            self._loop.call_soon_threadsafe(call.cancel)
+            call.wait()
             raise
-        if tasks[0].cancelled():
-            raise CallCancelled("The client was closed meanwhile.")
-        return tasks[0].result()
+        return call.result()
+
+
+class _Call(Generic[T]):
+    """A coroutine that the loop's thread runs and the caller's thread waits for.
+
+    Ctrl-C may strike between any two steps of the caller's thread, within the locks of
+    `threading.Event` too, which would then stay taken. A `SimpleQueue` has none to leave behind.
+    """
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        loop: asyncio.AbstractEventLoop,
+        calls: set[asyncio.Task[Any]],
+    ) -> None:
+        self._coroutine = coroutine
+        self._loop = loop
+        self._calls = calls
+        self._task: asyncio.Task[T] | None = None
+        self._has_ended = False
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        """In the loop's thread."""
+        self._task = self._loop.create_task(self._coroutine)
+        self._calls.add(self._task)
+        self._task.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        """In the loop's thread, after `start` or where that was never asked for."""
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._coroutine.close()
+            self._end(None)
+
+    def wait(self) -> None:
+        """In the caller's thread: until the work has ended."""
+        while not self._has_ended:
+            # The one wake-up may have been taken by a wait that Ctrl-C ended.
+            with contextlib.suppress(queue.Empty):
+                self._woken.get(timeout=LOST_WAKE_UP_S)
+
+    def result(self) -> T:
+        """What the coroutine returned or raised."""
+        assert self._task is not None
+        if self._task.cancelled():
+            raise CallCancelled("This client was closed meanwhile.")
+        return self._task.result()
+
+    def _end(self, task: asyncio.Task[T] | None) -> None:
+        if task is not None:
+            self._calls.discard(task)
+        self._has_ended = True
+        self._woken.put(None)
 
 
 async def _next(events: AsyncIterator[Event]) -> Event | None:
