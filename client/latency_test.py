@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from client.command.arguments import add_target_arguments, positive_float, positive_int
 from client.command.exit_codes import EXPLANATION, INTERRUPTED
-from client.entry import latency
-from stt.program import interruptible
 
 DEFAULT_STREAMS = 1
 
@@ -27,8 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from client.latency.run import run
 
     try:
-        with interruptible():
-            return asyncio.run(run(arguments))
+        return asyncio.run(run(arguments))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
 
@@ -124,4 +122,4 @@ def _gpu_url(text: str) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    latency()
+    sys.exit(main())

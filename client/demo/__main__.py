@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 from collections.abc import Sequence
 
 from client.command.arguments import positive_int
 from client.command.exit_codes import INTERRUPTED
-from client.entry import demo
-from stt.program import interruptible
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,8 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from client.demo.run import run
 
     try:
-        with interruptible((signal.SIGINT, signal.SIGTERM)):
-            return asyncio.run(run(arguments))
+        return asyncio.run(run(arguments))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("stt-demo: interrupted; the server was stopped.", file=sys.stderr)
         return INTERRUPTED
@@ -50,4 +46,4 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    demo()
+    sys.exit(main())
