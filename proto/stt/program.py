@@ -10,13 +10,13 @@ import io
 import os
 import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 TYPE_CHECKING = False
 """As in `typing`, whose own import takes longer than all of the above."""
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
     from typing import NoReturn
 
@@ -35,7 +35,7 @@ def run_program(
 ) -> NoReturn:
     """Run `main` as this process and end it with the exit code that `main` returns.
 
-    Until `main` handles a signal itself, as in `interruptible`, the signals end the process at
+    Until `main` handles a signal itself, on its event loop, the signals end the process at
     once with the exit code `signalled`: during slow imports a KeyboardInterrupt would come out as
     a traceback, or get lost in a callback of the interpreter's. `extra` names what to install
     where a package is missing.
@@ -98,24 +98,6 @@ def announce(line: str) -> None:
         # What could not be written is still in the buffer: let it go nowhere.
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
-
-
-@contextmanager
-def interruptible(signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> Generator[None]:
-    """Let Ctrl-C, and what else is in `signals`, raise KeyboardInterrupt while the block runs."""
-    before = {number: signal.getsignal(number) for number in signals}
-    for number in signals:
-        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else _interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # Through SIGINT, which asyncio.run turns into the cancellation of its main task.
-    signal.raise_signal(signal.SIGINT)
 
 
 def _end_at(signals: Sequence[signal.Signals], exit_code: int) -> None:

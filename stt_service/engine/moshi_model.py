@@ -18,8 +18,15 @@ from typing import Any, Protocol, cast
 import numpy as np
 import sentencepiece
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from moshi.models import LMGen, LMModel, MimiModel
 from moshi.models.loaders import CheckpointInfo
 from moshi.utils.compile import no_compile
@@ -30,6 +37,7 @@ from stt_service.engine.pauses import KYUTAI_PAUSE_HEADS_S
 
 # CUDAGraphed runs a function once as it is, captures it at the second call and replays it after.
 WARM_UP_STEPS = 4
+HUB_TIMEOUT_S = 10.0
 WORD_MARK = "▁"
 
 
@@ -143,6 +151,10 @@ def choose_device(device: str) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UnsuitableCheckpoint(f"device {device} was asked for, but torch finds no CUDA device")
+    _, _, number = device.partition(":")
+    if number and int(number) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UnsuitableCheckpoint(f"device {device} was asked for, but the last is cuda:{last}")
     return torch.device(device)
 
 
@@ -173,14 +185,43 @@ def find_checkpoint(source: str) -> CheckpointInfo:
 
 
 def _fetch_checkpoint(repository: str) -> CheckpointInfo:
+    if not HF_HUB_OFFLINE and try_to_load_from_cache(repository, "config.json") is None:
+        _ask_for_repository(repository)
     try:
         # Fetched here: where moshi finds no config.json, it takes the checkpoint for a dialogue
         # model of 15 GB and goes on.
         config_path = Path(hf_hub_download(repository, "config.json"))
         return CheckpointInfo.from_hf_repo(repository, config_path=config_path)
+    except EntryNotFoundError as error:
+        if isinstance(error, LocalEntryNotFoundError):
+            raise UnreachableCheckpoint(
+                "cannot fetch it from Hugging Face: it is not in the cache, and HF_HUB_OFFLINE is "
+                "set or the network is down"
+            ) from error
+        raise UnsuitableCheckpoint("the repository at Hugging Face has no config.json") from error
     except (OSError, HFValidationError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UnreachableCheckpoint(f"cannot fetch it from Hugging Face: {reason}") from error
+
+
+def _ask_for_repository(repository: str) -> None:
+    """Ask the hub once: a download asks one that is out of reach for half a minute."""
+    try:
+        HfApi().model_info(repository, timeout=HUB_TIMEOUT_S)
+    except RepositoryNotFoundError as error:
+        raise UnreachableCheckpoint(
+            "Hugging Face has no such repository, or it is not public and HF_TOKEN is not of "
+            "somebody who may read it"
+        ) from error
+    except HfHubHTTPError:
+        # It answers; the download knows more.
+        return
+    except OSError as error:
+        raise UnreachableCheckpoint(
+            f"cannot fetch it from Hugging Face: {ENDPOINT} cannot be reached"
+        ) from error
+    except HFValidationError as error:
+        raise UnreachableCheckpoint(f"that is no repository at Hugging Face: {error}") from error
 
 
 def _find_local_checkpoint(directory: Path) -> CheckpointInfo:

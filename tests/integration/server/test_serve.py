@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import httpx
@@ -81,16 +83,60 @@ def test_a_model_that_is_not_there_is_one_sentence_and_exit_code_1(tmp_path) -> 
     assert "has no config.json" in only_line(result)
 
 
-def test_a_repository_that_cannot_be_reached_is_one_sentence_and_exit_code_1(tmp_path) -> None:
-    result = serve(
-        *("--model", "kyutai/stt-1b-en_fr", "--no-gateway", "--grpc", "127.0.0.1:0"),
-        HF_HUB_OFFLINE="1",
-        HF_HOME=str(tmp_path),
-    )
+class EmptyHub(BaseHTTPRequestHandler):
+    """A hub that has no repository but `kyutai/empty`."""
+
+    def do_GET(self) -> None:
+        known = self.path == "/api/models/kyutai/empty"
+        self.answer(200 if known else 404, "RepoNotFound")
+        if known:
+            self.wfile.write(b'{"id": "kyutai/empty"}')
+
+    def do_HEAD(self) -> None:
+        self.answer(404, "EntryNotFound")
+
+    def answer(self, status: int, missing: str) -> None:
+        self.send_response(status)
+        if status == 404:
+            self.send_header("X-Error-Code", missing)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("model", "hub", "reason"),
+    [
+        ("kyutai/stt-1b-en_fr", "offline", "cannot fetch it from Hugging Face"),
+        ("kyutai/stt-1b-en_fr", "refuses", "cannot fetch it from Hugging Face"),
+        ("kyutai/typo", "answers", "no such repository"),
+        ("kyutai/empty", "answers", "no config.json"),
+    ],
+)
+def test_a_repository_that_cannot_be_had_is_one_sentence_and_exit_code_1(
+    tmp_path, model: str, hub: str, reason: str
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), EmptyHub) as server:
+        if hub == "answers":
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            port = server.server_port
+        else:
+            server.socket.close()
+            port = 1
+        result = serve(
+            *("--model", model, "--no-gateway", "--grpc", "127.0.0.1:0"),
+            HF_HOME=str(tmp_path),
+            HF_ENDPOINT=f"http://127.0.0.1:{port}",
+            HF_HUB_OFFLINE="1" if hub == "offline" else "0",
+            NO_PROXY="127.0.0.1",
+        )
+        server.shutdown() if hub == "answers" else None
     assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    *_, last = result.stderr.splitlines()
-    assert last.startswith("stt-serve: cannot serve kyutai/stt-1b-en_fr: cannot fetch it from")
+    loading, said = result.stderr.splitlines()
+    assert loading == f"loading {model} …"
+    assert said.startswith(f"stt-serve: cannot serve {model}: ")
+    assert reason in said
 
 
 def test_help_is_answered_without_torch() -> None:
