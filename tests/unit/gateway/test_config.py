@@ -2,6 +2,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import trustme
 
 from gateway.__main__ import build_parser
 from gateway.config import (
@@ -91,9 +92,12 @@ class TestCredentials:
 
 def test_a_ca_file_is_read(tmp_path: Path):
     ca = tmp_path / "ca.pem"
-    ca.write_bytes(b"PEM")
+    trustme.CA().cert_pem.write_to_path(ca)
     endpoint = parse_upstream("https://example.com", str(ca), {})
     assert endpoint.tls is not None
-    assert endpoint.tls.root_certificates == b"PEM"
+    assert endpoint.tls.root_certificates == ca.read_bytes()
+    (tmp_path / "hello.pem").write_bytes(b"hello")
+    with pytest.raises(ValueError, match="certificates in PEM format"):
+        parse_upstream("https://example.com", str(tmp_path / "hello.pem"), {})
     with pytest.raises(ValueError, match="cannot be read"):
         parse_upstream("https://example.com", str(tmp_path / "none.pem"), {})
