@@ -28,9 +28,10 @@ from stt.errors import (
     SttError,
     error_from_http,
 )
-from stt.probe import Protocol, Way, error_from_proxy, find_obstacle
+from stt.probe import find_obstacle
 from stt.proxy import find_proxy
 from stt.trust import make_context, read_trusted_roots
+from stt.way import Protocol, Way, error_from_proxy
 
 STREAM_PATH = "/v1/stream"
 CONNECT_TIMEOUT_S = 10.0
@@ -41,6 +42,7 @@ PLAIN_ANSWER_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 
 _BAD_REQUEST = 400
+_EXPLAINED = frozenset({403, 503})
 _LONGEST_HINT = 200
 _PATH_SIGNS = "/%:@!$&'()*+,;=~"
 
@@ -204,7 +206,9 @@ async def _error_from_response(way: Way, response: Response) -> SttError:
     if location := response.headers.get("Location"):
         return error_from_http(status, hint=f"to {location[:_LONGEST_HINT]}")
     hint = ""
-    if response.headers.get("Content-Type", "").startswith("text/plain"):
+    # Which of several reasons a 403 or a 503 has, our gateway says in words.
+    is_text = response.headers.get("Content-Type", "").startswith("text/plain")
+    if is_text and status in _EXPLAINED:
         hint = bytes(response.body).decode(errors="replace").partition("\n")[0]
     hint = "".join(filter(str.isprintable, hint)).strip(" .")
     return error_from_http(status, hint=hint[:_LONGEST_HINT])

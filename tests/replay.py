@@ -25,7 +25,7 @@ from client.events import (
 from client.options import SAMPLE_RATE_HERTZ
 from client.replay import Transcript
 from client.tape import whole_frames
-from client.websocket_connection import event_from
+from client.websocket_messages import event_from
 
 Json = dict[str, Any]
 

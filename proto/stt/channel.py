@@ -39,9 +39,10 @@ from stt.errors import (
     error_from_rpc,
     status_is_from_the_service,
 )
-from stt.probe import Protocol, Way, find_obstacle
+from stt.probe import find_obstacle
 from stt.proxy import find_proxy
 from stt.trust import check_client_certificate, make_context, read_trusted_roots
+from stt.way import Protocol, Way
 
 __all__ = [
     "Credentials",

@@ -8,17 +8,9 @@ name, the proxy, TCP, TLS, and the first bytes that the other side says.
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
-import os
-import re
-import socket
 import ssl
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from enum import Enum, auto
 
-from stt.address import join_host_port
 from stt.errors import (
     NoSuchService,
     ServerUnreachable,
@@ -26,9 +18,8 @@ from stt.errors import (
     Unauthenticated,
     UntrustedServer,
 )
-from stt.proxy import Proxy
+from stt.way import CONNECT_TIMEOUT_S, Protocol, Way, connect, tls_reason
 
-CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 2.0
 
 # What an HTTP/2 client says first, with an empty SETTINGS frame.
@@ -43,18 +34,6 @@ _HOSTNAME_MISMATCH, _IP_MISMATCH = 62, 64
 _EXPIRED, _NOT_YET_VALID = 10, 9
 
 
-class Protocol(Enum):
-    """What a client of ours wants to speak."""
-
-    GRPC = auto()
-    WEBSOCKET = auto()
-
-    def url(self, place: str, *, secure: bool) -> str:
-        """How a person writes an address of it."""
-        scheme = "http" if self is Protocol.GRPC else "ws"
-        return f"{scheme}{'s' if secure else ''}://{place}"
-
-
 class _Peer(Enum):
     HTTP1 = auto()
     HTTP2 = auto()
@@ -67,28 +46,12 @@ class _Peer(Enum):
 _SPOKEN = {Protocol.GRPC: _Peer.HTTP2, Protocol.WEBSOCKET: _Peer.HTTP1}
 
 
-@dataclass(frozen=True)
-class Way:
-    """How to get to an address. `context` is None without TLS."""
-
-    host: str
-    port: int
-    protocol: Protocol
-    context: ssl.SSLContext | None = None
-    proxy: Proxy | None = None
-
-    @property
-    def place(self) -> str:
-        """`HOST:PORT`."""
-        return join_host_port(self.host, self.port)
-
-
 async def find_obstacle(way: Way) -> SttError | None:
     """What stands in the way of a connection now; None if nothing does."""
     try:
         if way.proxy is not None and way.proxy.is_socks:
             # What lies behind it, only the SOCKS library could tell.
-            async with _tcp(way):
+            async with connect(way):
                 return None
         if way.context is None:
             return await _look_without_tls(way)
@@ -98,7 +61,7 @@ async def find_obstacle(way: Way) -> SttError | None:
 
 
 async def _look_without_tls(way: Way) -> SttError | None:
-    async with _tcp(way) as (reader, writer):
+    async with connect(way) as (reader, writer):
         peer = await _listen(way, reader, writer)
     # HTTP servers answer in plain words that they want TLS.
     if peer is not _Peer.HTTP2 and await _speaks_tls(way):
@@ -107,7 +70,7 @@ async def _look_without_tls(way: Way) -> SttError | None:
 
 
 async def _look_through_tls(way: Way, context: ssl.SSLContext) -> SttError | None:
-    async with _tcp(way) as (reader, writer):
+    async with connect(way) as (reader, writer):
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await writer.start_tls(context, server_hostname=way.host)
@@ -193,7 +156,7 @@ async def _speaks_tls(way: Way) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        async with _tcp(way) as (_, writer), asyncio.timeout(ANSWER_TIMEOUT_S):
+        async with connect(way) as (_, writer), asyncio.timeout(ANSWER_TIMEOUT_S):
             await writer.start_tls(context, server_hostname=way.host)
         return True
     except ssl.SSLError as error:
@@ -201,102 +164,6 @@ async def _speaks_tls(way: Way) -> bool:
         return "ALERT" in (error.reason or "")
     except (OSError, TimeoutError, EOFError, SttError):
         return False
-
-
-@contextlib.asynccontextmanager
-async def _tcp(
-    way: Way,
-) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to the address, through the proxy if there is one. Raises SttError."""
-    host, port = (way.host, way.port) if way.proxy is None else (way.proxy.host, way.proxy.port)
-    secure_proxy = way.proxy is not None and way.proxy.scheme == "https"
-    name = way.place if way.proxy is None else str(way.proxy)
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(
-                host, port, ssl=way.context if secure_proxy else None
-            )
-    except TimeoutError as error:
-        raise ServerUnreachable(
-            f"Nothing answers at {name} within {CONNECT_TIMEOUT_S:g} s."
-        ) from error
-    except OSError as error:
-        raise _error_from_connect(host, name, error) from error
-    try:
-        if way.proxy is not None and not way.proxy.is_socks:
-            await _ask_for_tunnel(way, way.proxy, reader, writer)
-        yield reader, writer
-    finally:
-        # Nobody waits for the other side's goodbye.
-        writer.transport.abort()
-
-
-def _error_from_connect(host: str, name: str, error: OSError) -> SttError:
-    if isinstance(error, ssl.SSLError):
-        return UntrustedServer(f"The TLS handshake with {name} failed: {_tls_reason(error)}.")
-    if isinstance(error, socket.gaierror):
-        at = "" if name.startswith(host) else f" of {name}"
-        return ServerUnreachable(
-            f"There is no host {host!r}{at}, or its name cannot be looked up from here "
-            f"({_lower(error.strerror)})."
-        )
-    return ServerUnreachable(f"Nothing answers at {name}: {describe_os_error(error)}.")
-
-
-def describe_os_error(error: OSError) -> str:
-    """The system's words for an error, also where asyncio has joined those of several addresses."""
-    number = error.errno
-    if number is None and (first := re.search(r"\[Errno (\d+)\]", str(error))):
-        number = int(first[1])
-    return _lower(os.strerror(number) if number else str(error))
-
-
-def _lower(text: str | None) -> str:
-    return text[:1].lower() + text[1:] if text else "unknown error"
-
-
-async def _ask_for_tunnel(
-    way: Way, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    lines = [f"CONNECT {way.place} HTTP/1.1", f"Host: {way.place}"]
-    if proxy.username is not None:
-        user = f"{proxy.username}:{proxy.password or ''}".encode()
-        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(user).decode()}")
-    writer.write("\r\n".join([*lines, "", ""]).encode())
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            head = await reader.readuntil(b"\r\n\r\n")
-    except TimeoutError as error:
-        raise ServerUnreachable(
-            f"{_upper(str(proxy))} did not lead to {way.place} within {CONNECT_TIMEOUT_S:g} s."
-        ) from error
-    except (EOFError, ValueError, OSError) as error:
-        raise NoSuchService(f"{_upper(str(proxy))} does not answer as an HTTP proxy.") from error
-    status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
-    if status is None:
-        raise NoSuchService(f"{_upper(str(proxy))} does not answer as an HTTP proxy.")
-    if not 200 <= int(status[1]) < 300:
-        raise error_from_proxy(proxy, way.place, int(status[1]))
-
-
-def error_from_proxy(proxy: Proxy, place: str, status: int) -> SttError:
-    """Why a proxy opened no tunnel to `place`."""
-    name = _upper(str(proxy))
-    if status == 407:
-        return NoSuchService(
-            f"{name} wants a user name and password, or others (HTTP 407). Write them in "
-            f"{proxy.variable} like http://USER:PASSWORD@{proxy.host}:{proxy.port}."
-        )
-    if status in (502, 503, 504):
-        return ServerUnreachable(f"{name} cannot reach {place} (HTTP {status}).")
-    return NoSuchService(
-        f"{name} does not let through to {place} (HTTP {status}). "
-        "Name the host in no_proxy if it can be reached directly."
-    )
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _error_from_tls(way: Way, error: OSError | EOFError) -> SttError:
@@ -320,10 +187,10 @@ def _error_from_tls(way: Way, error: OSError | EOFError) -> SttError:
         return _wrong_peer(way, _Peer.HTTP1)
     if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason or "HANDSHAKE_FAILURE" in reason:
         return Unauthenticated(
-            f"The server at {place} refused the TLS handshake ({_tls_reason(error)}): it wants a "
+            f"The server at {place} refused the TLS handshake ({tls_reason(error)}): it wants a "
             "client certificate of an authority that it knows."
         )
-    return ServerUnreachable(f"The TLS handshake with {place} failed: {_tls_reason(error)}.")
+    return ServerUnreachable(f"The TLS handshake with {place} failed: {tls_reason(error)}.")
 
 
 def _distrust(place: str, error: ssl.SSLCertVerificationError) -> str:
@@ -339,7 +206,3 @@ def _distrust(place: str, error: ssl.SSLCertVerificationError) -> str:
                 f"{reason} If you know its authority, name the authority's PEM file in "
                 "SSL_CERT_FILE."
             )
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    return (error.reason or str(error)).replace("_", " ").lower()

@@ -10,13 +10,13 @@ import io
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False
 """As in `typing`, whose own import takes longer than all of the above."""
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from types import FrameType
     from typing import NoReturn
 
@@ -35,7 +35,7 @@ def run_program(
 ) -> NoReturn:
     """Run `main` as this process and end it with the exit code that `main` returns.
 
-    Until `main` handles a signal itself, on its event loop, the signals end the process at
+    Until `main` handles a signal itself, as in `interruptible`, the signals end the process at
     once with the exit code `signalled`: during slow imports a KeyboardInterrupt would come out as
     a traceback, or get lost in a callback of the interpreter's. `extra` names what to install
     where a package is missing.
@@ -68,7 +68,8 @@ def leave(name: str, exit_code: int) -> NoReturn:
     an output that nobody reads any more. So whoever calls has put everything else in order.
     """
     try:
-        sys.stdout.flush()
+        if not _is_missing(sys.stdout):
+            sys.stdout.flush()
     except BrokenPipeError:
         exit_code = exit_code or FAILED
     except OSError as error:
@@ -100,6 +101,24 @@ def announce(line: str) -> None:
             os.dup2(nowhere.fileno(), 1)
 
 
+@contextmanager
+def interruptible(signals: Sequence[signal.Signals] = (signal.SIGINT,)) -> Generator[None]:
+    """Let Ctrl-C, and what else is in `signals`, raise KeyboardInterrupt while the block runs."""
+    before = {number: signal.getsignal(number) for number in signals}
+    for number in signals:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # Through SIGINT, which asyncio.run turns into the cancellation of its main task.
+    signal.raise_signal(signal.SIGINT)
+
+
 def _end_at(signals: Sequence[signal.Signals], exit_code: int) -> None:
     def end(_number: int, _frame: FrameType | None) -> None:
         os._exit(exit_code)
@@ -109,18 +128,23 @@ def _end_at(signals: Sequence[signal.Signals], exit_code: int) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Have all three streams, and none that fails at a character that it cannot write.
+    """Let no socket or file get the number of a closed stream, and then what is printed to it, and
+    no stream fail at a character that it cannot write.
 
-    A closed one leaves its number to the next socket or file, which then gets what is printed.
+    `sys.stdin` and `sys.stdout` stay None where they are closed, so that a command can tell.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, mode))
+    if _is_missing(sys.stderr):
+        sys.stderr = os.fdopen(2, "w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+
+
+def _is_missing(stream: object) -> bool:
+    # Python's own types say that it cannot be.
+    return stream is None

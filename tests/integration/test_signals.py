@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a server starts: no traceback, and the documented exit code.
+"""Ctrl-C and SIGTERM while a command starts: no traceback, and the documented exit code.
 
 Sent when the command has imported a module, which it says with `-X importtime`, and so at the same
 place on every machine.
@@ -13,6 +13,7 @@ import pytest
 
 SERVE = ("stt_service", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--device", "cpu")
 GATEWAY = ("gateway", "--upstream", "127.0.0.1:1", "--http", "127.0.0.1:0")
+LATENCY = ("client.latency_test", "--grpc", "127.0.0.1:1")
 
 
 def interrupt(number: signal.Signals, command: tuple[str, ...], said: str) -> tuple[int, str]:
@@ -70,3 +71,17 @@ def test_a_server_that_loads_its_model_ends_with_0(number, arguments: tuple[str,
     exit_code, text = interrupt(number, (*SERVE, *arguments), "loading digits …")
     assert is_quiet(text), text[-2000:]
     assert exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "command", "module"),
+    [
+        (signal.SIGINT, LATENCY, "numpy"),
+        (signal.SIGINT, ("client.demo",), "rich.console"),
+        (signal.SIGTERM, ("client.demo",), "rich.console"),
+    ],
+)
+def test_a_client_that_starts_ends_with_130(number, command, module: str) -> None:
+    exit_code, text = interrupt(number, command, module)
+    assert is_quiet(text), text[-2000:]
+    assert exit_code == 130

@@ -25,7 +25,7 @@ from stt.logs import EventLog
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt.writing import write_request
 from stt_service.engine.errors import NoFreeSlot
-from stt_service.engine.session import SessionOptions
+from stt_service.engine.options import SessionOptions
 from stt_service.server import Server
 from tests.integration.gateway.harness import free_port
 from tests.integration.gateway.stack import SLOTS, count_tasks, run_server

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from client.events import Event, Final, Flushed, Ping, Ready, ServerEvent, Timing, Token, Word
 from client.options import SAMPLE_RATE_HERTZ
 from client.replay import Transcript
-from client.websocket_connection import event_from
+from client.websocket_messages import event_from
 from tests.replay import (
     CONTEXT_S,
     DELAY_S,

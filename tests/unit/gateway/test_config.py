@@ -129,7 +129,7 @@ class TestWhoMayConnect:
         ("127.0.0.1:99999", "port"),
         (":50051", "host"),
         ("http://", "host"),
-        ("[::1", "IPv6"),
+        ("[::1", "not understood"),
         ("ftp://a", "scheme"),
         ("https://a/path", "more than host and port"),
         ("a\udcff:1", "character"),

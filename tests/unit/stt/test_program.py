@@ -9,7 +9,7 @@ import pytest
 
 FRAME = """
 import signal, sys, threading, time
-from stt.program import announce, leave, run_program, say, show
+from stt.program import announce, interruptible, leave, run_program, say, show
 
 def main():
 {body}
@@ -54,6 +54,18 @@ def test_a_thread_that_goes_on_does_not_hold_the_end_up():
 def test_a_signal_ends_it_quietly(number: signal.Signals):
     done = run(f"signal.raise_signal({int(number)})\nreturn 0")
     assert (done.returncode, done.stderr) == (7, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_inside_interruptible_it_is_an_exception(number: signal.Signals):
+    body = f"""
+try:
+    with interruptible((signal.SIGINT, signal.SIGTERM)):
+        signal.raise_signal({int(number)})
+except KeyboardInterrupt:
+    return 8
+"""
+    assert run(body).returncode == 8
 
 
 @pytest.mark.parametrize("text", ["\\u2026", "\\udcff"])
