@@ -152,8 +152,8 @@ def test_what_goes_wrong_is_one_sentence_and_a_documented_exit_code(
 @pytest.mark.parametrize(
     ("status", "exit_code", "complaint"),
     [
-        (401, 4, "refused the credentials (HTTP 401: no). Export MODAL_KEY and MODAL_SECRET"),
-        (404, 5, "no such service at this address (HTTP 404: no)"),
+        (401, 4, "refused the credentials (HTTP 401). Export MODAL_KEY and MODAL_SECRET"),
+        (404, 5, "no such service at this address (HTTP 404)"),
     ],
 )
 def test_a_refused_handshake_is_one_sentence(
