@@ -19,9 +19,9 @@ from typing import Any, Generic, Self, TypeVar, cast
 
 from client.events import Event, Final
 from client.options import FloatArray, SessionOptions
+from client.rpc.errors import CallCancelled
 from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient
-from stt.errors import CallCancelled
 
 T = TypeVar("T")
 

@@ -12,10 +12,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from client.events import Final, Flushed, Pause, Ping, Ready, ServerEvent, Timing, Token, Word
 from client.options import Encoding, FloatArray, SessionOptions
-from stt.channel import Endpoint, find_true_error
-from stt.errors import CallCancelled, Idle, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.channel import Endpoint, find_true_error
+from client.rpc.errors import CallCancelled, Idle, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.writing import write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
-from stt.writing import write_request
 
 _ENCODINGS = {
     Encoding.PCM_F32LE: stt_pb2.ENCODING_PCM_F32LE,

@@ -8,8 +8,8 @@ import threading
 
 import grpc
 
-from stt.channel import Endpoint, open_channel
-from stt.errors import CallCancelled
+from client.rpc.channel import Endpoint, open_channel
+from client.rpc.errors import CallCancelled
 
 
 class LoopChannels:

@@ -20,9 +20,9 @@ from typing import Protocol
 from client.events import Event, Final, Flushed, Pause, Ping, ServerEvent, Word
 from client.options import SAMPLE_RATE_HERTZ, FloatArray, ReconnectPolicy, SessionOptions
 from client.replay import Transcript
+from client.rpc.channel import OnWait, Patience, Waiting
+from client.rpc.errors import ServerFailed, ServerFull, ServerUnavailable, SttError
 from client.tape import Tape, whole_frames
-from stt.channel import OnWait, Patience, Waiting
-from stt.errors import ServerFailed, ServerFull, ServerUnavailable, SttError
 
 LARGEST_MESSAGE_SAMPLES = SAMPLE_RATE_HERTZ
 LONGEST_PAUSE_S = 3.0

@@ -10,8 +10,8 @@
                 case Pause(): print()
 
 `SttClient` speaks gRPC, `WebSocketSttClient` the documented WebSocket protocol; both do the same.
-Every failure is an `SttError` (stt.errors) or an `AudioError` (client.audio); arguments that cannot
-be meant, and environment variables, are a ValueError where the client is made.
+Every failure is an `SttError` (client.rpc.errors) or an `AudioError` (client.audio); arguments and
+environment variables that cannot be meant are a ValueError where the client is made.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from client.events import Final
 from client.grpc_connection import GrpcConnection
 from client.loop_channels import LoopChannels
 from client.options import FloatArray, ReconnectPolicy, SessionOptions
+from client.rpc.channel import Credentials, Endpoint, OnWait, Patience, find_way, wait_until_serving
+from client.rpc.errors import CallCancelled, error_from_rpc
 from client.session import Connection, TranscriptStream
 from client.websocket_connection import WebSocketConnection
 from client.websocket_handshake import WebSocketAddress
-from stt.channel import Credentials, Endpoint, OnWait, Patience, find_way, wait_until_serving
-from stt.errors import CallCancelled, error_from_rpc
 from stt.v1 import stt_pb2, stt_pb2_grpc
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from client.command.exit_codes import INTERRUPTED
-from stt.program import TYPE_CHECKING, run_program
+from stt_service.process.program import TYPE_CHECKING, run_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from client.events import Final, ServerEvent
 from client.options import Encoding, FloatArray, SessionOptions
-from client.websocket_handshake import WebSocketAddress, shake_hands
-from client.websocket_messages import Complaint, query_from, read_message
-from stt.errors import (
+from client.rpc.errors import (
     Idle,
     InvalidRequest,
     MessageTooLarge,
@@ -21,6 +19,8 @@ from stt.errors import (
     ServerUnavailable,
     SttError,
 )
+from client.websocket_handshake import WebSocketAddress, shake_hands
+from client.websocket_messages import Complaint, query_from, read_message
 
 IDLE_REASON = "idle"
 # What this side says in its close when the other one sent no WebSocket frame, or no UTF-8.

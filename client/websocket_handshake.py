@@ -19,19 +19,19 @@ from websockets.exceptions import (
 )
 from websockets.http11 import Response
 
-from stt.address import to_ascii_host
-from stt.endpoint import Credentials
-from stt.errors import (
+from client.rpc.endpoint import Credentials
+from client.rpc.errors import (
     NoSuchService,
     ServerUnavailable,
     ServerUnreachable,
     SttError,
     error_from_http,
 )
-from stt.probe import find_obstacle
-from stt.proxy import find_proxy
-from stt.trust import make_context, read_trusted_roots
-from stt.way import Protocol, Way, error_from_proxy
+from client.rpc.probe import find_obstacle
+from client.rpc.proxy import find_proxy
+from client.rpc.trust import make_context, read_trusted_roots
+from client.rpc.way import Protocol, Way, error_from_proxy
+from stt_service.process.address import to_ascii_host
 
 STREAM_PATH = "/v1/stream"
 CONNECT_TIMEOUT_S = 10.0

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, cast
 
 from client.events import Final, Flushed, Pause, Ping, Ready, ServerEvent, Timing, Token, Word
 from client.options import Encoding, SessionOptions
-from stt.errors import ServerFailed
+from client.rpc.errors import ServerFailed
 
 Json = dict[str, Any]
 

@@ -2,9 +2,7 @@
 
 import asyncio
 
-from client.audio import FileSource
-from client.events import Final, Token
-from client.stream import SttClient
+from client import FileSource, Final, SttClient, Token
 
 
 async def main():

@@ -1,7 +1,6 @@
 """Transcribe a recording with the client library, without asyncio."""
 
-from client.blocking import BlockingSttClient
-from client.stream import WebSocketSttClient
+from client import BlockingSttClient, WebSocketSttClient
 
 with BlockingSttClient(WebSocketSttClient("ws://127.0.0.1:8000")) as client:
     final = client.transcribe_file("client/recordings/01-jackson.wav")

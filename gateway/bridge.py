@@ -18,6 +18,8 @@ from typing import Any
 import grpc
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from client.rpc.errors import SttError, error_from_rpc
+from client.rpc.writing import write_request
 from gateway.activities import first_of
 from gateway.closing import (
     CLIENT_GONE,
@@ -42,10 +44,8 @@ from gateway.protocol import (
 )
 from gateway.query import ProtocolError, StreamOptions
 from gateway.upstream import Admission, Call, Upstream
-from stt.errors import SttError, error_from_rpc
-from stt.logs import EventLog
 from stt.v1 import stt_pb2
-from stt.writing import write_request
+from stt_service.process.logs import EventLog
 
 SAY_GOODBYE_S = 5.0
 

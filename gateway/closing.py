@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from stt.errors import (
+from client.rpc.errors import (
     Idle,
     InvalidRequest,
     MessageTooLarge,

@@ -9,8 +9,8 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stt.arguments import EXIT_USAGE, Parser, number_up_to, seconds
-from stt.program import leave, say
+from stt_service.process.arguments import EXIT_USAGE, Parser, number_up_to, seconds
+from stt_service.process.program import leave, say
 
 if TYPE_CHECKING:
     from gateway.config import GatewayConfig
@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     # Imported here: `--help` need not wait for gRPC.
     from gateway.config import config_from_arguments
-    from stt.listening import CannotListen, listen, parse_listening_address
-    from stt.logs import configure_logging
+    from stt_service.process.listening import CannotListen, listen, parse_listening_address
+    from stt_service.process.logs import configure_logging
 
     configure_logging(options.log_format)
     try:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stt.address import is_loopback, join_host_port
-from stt.channel import Endpoint, find_way
-from stt.environment import KEY_VARIABLE, SECRET_VARIABLE, read_credentials
-from stt.listening import is_local_only
+from client.rpc.channel import Credentials, Endpoint, find_way
+from stt_service.process.address import is_loopback, join_host_port
+from stt_service.process.environment import KEY_VARIABLE, SECRET_VARIABLE
+from stt_service.process.listening import is_local_only
 
 MIB = 1024 * 1024
 PING_INTERVAL_S = 3.0
@@ -108,7 +108,7 @@ def parse_upstream(
     Credentials leave this machine only over TLS.
     """
     roots = _read_authority(ca_file) if ca_file is not None else None
-    credentials = read_credentials(environment)
+    credentials = Credentials.from_environment(environment)
     try:
         if not address.isprintable():
             raise ValueError("it holds a character that no address has.")

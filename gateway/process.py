@@ -15,8 +15,8 @@ import uvicorn
 
 from gateway.config import GatewayConfig
 from gateway.server import Gateway, create_app
-from stt.listening import address_to_connect_to, addresses_of
-from stt.program import announce
+from stt_service.process.listening import address_to_connect_to, addresses_of
+from stt_service.process.program import announce
 
 HARD_LIMIT_FACTOR = 4
 """A message up to this many times the limit is read, so that our own `error` can answer it."""

@@ -16,14 +16,14 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
+from client.rpc.errors import SttError
 from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
 from gateway.protocol import encode_server_info
 from gateway.security import SecurityHeaders
 from gateway.sessions import Sessions
 from gateway.upstream import Upstream
-from stt.errors import SttError
-from stt.logs import EventLog
+from stt_service.process.logs import EventLog
 
 STREAM_PATH = "/v1/stream"
 WEB_FOLDER = Path(__file__).parent / "web"

@@ -26,7 +26,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.query import ProtocolError, parse_query
 from gateway.security import is_origin_allowed
 from gateway.upstream import Upstream
-from stt.logs import EventLog
+from stt_service.process.logs import EventLog
 
 FORBIDDEN = 403
 UNAVAILABLE = 503

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from gateway.channels import ChannelPool
-from stt.channel import (
+from client.rpc.channel import (
     Endpoint,
     Patience,
     check_serving,
@@ -19,9 +18,10 @@ from stt.channel import (
     open_channel,
     wait_until_serving,
 )
-from stt.errors import ServerFailed, ServerFull, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.errors import ServerFailed, ServerFull, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.writing import write_request
+from gateway.channels import ChannelPool
 from stt.v1 import stt_pb2, stt_pb2_grpc
-from stt.writing import write_request
 
 Call = grpc.aio.StreamStreamCall[
     stt_pb2.StreamingTranscribeRequest, stt_pb2.StreamingTranscribeResponse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from stt.program import TYPE_CHECKING, run_program
+from stt_service.process.program import TYPE_CHECKING, run_program
 
 if TYPE_CHECKING:
     from typing import NoReturn

@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from stt_service.config import MAX_SLOTS, EngineConfig, InvalidSetting
+from stt_service.config import MAX_SLOTS, EngineConfig
+from stt_service.process.environment import InvalidSetting
 
 if TYPE_CHECKING:
     from stt_service.engine.moshi_model import MoshiModel

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stt.arguments import EXIT_USAGE, Parser, seconds, whole_number
-from stt.program import leave, say
 from stt_service import __version__
 from stt_service.config import (
     DEFAULT_GRPC_ADDRESS,
@@ -18,11 +16,13 @@ from stt_service.config import (
     MAX_SLOTS,
     MAX_THREADS,
     EngineConfig,
-    InvalidSetting,
     ServerConfig,
     TlsConfig,
-    parse_address,
 )
+from stt_service.process.arguments import EXIT_USAGE, Parser, seconds, whole_number
+from stt_service.process.environment import InvalidSetting
+from stt_service.process.listening import parse_listening_address
+from stt_service.process.program import leave, say
 
 if TYPE_CHECKING:
     from stt_service.supervisor import ServeOptions
@@ -139,12 +139,12 @@ def _add_network_arguments(parser: Parser) -> None:
 
 def read_options(arguments: argparse.Namespace) -> "ServeOptions":
     """Validate the command line and the environment. Raises ValueError, like InvalidSetting."""
-    from stt.environment import read_credentials
+    from stt_service.process.environment import read_proxy_token
     from stt_service.supervisor import ServeOptions
 
     if not arguments.no_gateway:
         # The gateway reads them in its own process, after this one has begun to serve.
-        read_credentials(os.environ)
+        read_proxy_token(os.environ)
     engine = _read_engine(arguments)
     server = ServerConfig(
         grpc_address=arguments.grpc,
@@ -209,7 +209,7 @@ def read_tls(arguments: argparse.Namespace) -> TlsConfig | None:
 
 def _address(text: str) -> str:
     try:
-        parse_address(text)
+        parse_listening_address(text)
     except InvalidSetting as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text

@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+
+from stt_service.process.environment import InvalidSetting, read_variable
+from stt_service.process.listening import parse_listening_address
 
 DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
 
@@ -21,7 +23,6 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 _COUNT = re.compile(r"[0-9]{1,9}")
-_QUOTES = ("'", '"')
 
 
 @dataclass(frozen=True)
@@ -47,29 +48,6 @@ KNOWN_MODELS = {
     _HAS_HEADS: KnownModel("English and French"),
     "kyutai/stt-2.6b-en": KnownModel("English", hears_pauses=False),
 }
-
-
-class InvalidSetting(ValueError):
-    """A setting is wrong; the message says which, and what it may be."""
-
-
-def read_variable(environment: Mapping[str, str], name: str, default: str = "") -> str:
-    """A variable without surrounding white space and quotes; the default if nothing is left.
-
-    Reads as `stt.environment.read_variable` does, which is not there where images are built.
-    Raises InvalidSetting for a character that no setting of ours can hold.
-    """
-    value = environment.get(name, "").strip()
-    # `docker --env-file` and systemd's older parsers keep the quotes of an .env file.
-    if len(value) > 1 and value[0] in _QUOTES and value[-1] == value[0]:
-        value = value[1:-1].strip()
-    for position, character in enumerate(value, start=1):
-        if not character.isprintable():
-            raise InvalidSetting(
-                f"{name} holds {character!r} as its character {position}, which no setting can; "
-                "type it again"
-            )
-    return value or default
 
 
 def read_count(name: str, text: str, most: int) -> int:
@@ -177,30 +155,10 @@ class ServerConfig:
     drain_grace_s: float = 30.0
 
     def __post_init__(self) -> None:
-        parse_address(self.grpc_address)
+        parse_listening_address(self.grpc_address)
         if self.metrics_address is not None:
-            parse_address(self.metrics_address)
+            parse_listening_address(self.metrics_address)
         if not 0.0 <= self.drain_grace_s < float("inf"):
             raise InvalidSetting(
                 f"the grace of draining is {self.drain_grace_s}; it must be 0 s or more"
             )
-
-
-def parse_address(address: str) -> tuple[str, int]:
-    """Split HOST:PORT, the host without brackets. Raises InvalidSetting.
-
-    Takes what `stt.listening.parse_listening_address` does, which is not there where images are
-    built.
-    """
-    try:
-        parts = urlsplit(f"//{address}")
-        host, port = parts.hostname, parts.port
-        more = parts.path or parts.query or parts.fragment or parts.username is not None
-    except ValueError:
-        host, port, more = None, None, False
-    if not host or port is None or more:
-        raise InvalidSetting(
-            f"{address!r} is no address; write HOST:PORT, as in 127.0.0.1:8000 or [::1]:8000, with "
-            "a port up to 65535"
-        )
-    return host, port

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from stt_service.config import EngineConfig, InvalidSetting, read_variable
+from stt_service.config import EngineConfig
+from stt_service.process.environment import InvalidSetting, check_token, read_variable
 
 # Modal's names of the GPUs that the models and the pinned torch run on, from
 # https://modal.com/docs/guide/gpu. A100 has 40 GB, or 80 at the same price; H100 may be an H200.
@@ -149,13 +150,7 @@ def read_credentials(environment: Mapping[str, str], *, required: bool) -> dict[
             "MODAL_KEY and MODAL_SECRET, and run this again"
         )
     for name, value in credentials.items():
-        # It travels in a header. The character and not the value: this is a secret.
-        wrong = next((character for character in value if not "!" <= character <= "~"), None)
-        if wrong is not None:
-            raise InvalidSetting(
-                f"{name} holds {wrong!r}; a token has ASCII letters, digits and signs only, so "
-                "copy it again"
-            )
+        check_token(name, value)
     return credentials
 
 

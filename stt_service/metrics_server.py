@@ -12,7 +12,7 @@ from prometheus_client import (
     make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]
 )
 
-from stt.listening import address_to_connect_to, addresses_of
+from stt_service.process.listening import address_to_connect_to, addresses_of
 
 READ_TIMEOUT_S = 10.0
 

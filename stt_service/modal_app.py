@@ -21,13 +21,13 @@ sys.path.insert(0, str(ROOT))
 
 from stt_service import bench as benchmark  # noqa: E402
 from stt_service import weights  # noqa: E402
-from stt_service.config import InvalidSetting  # noqa: E402
 from stt_service.deployment import (  # noqa: E402
     POOL_NAME,
     Deployment,
     make_compile_settings,
     read_credentials,
 )
+from stt_service.process.environment import InvalidSetting  # noqa: E402
 
 if TYPE_CHECKING:
     from stt_service.pool import PoolMember
@@ -122,7 +122,7 @@ server_image = add_sources(
     "stt_service",
     "proto/stt",
 )
-gateway_image = add_sources(make_image("gateway"), "stt_service", "proto/stt", "gateway")
+gateway_image = add_sources(make_image("gateway"), "stt_service", "proto/stt", "client", "gateway")
 
 
 @app.function(

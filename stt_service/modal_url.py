@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from stt_service.config import InvalidSetting, read_variable
 from stt_service.deployment import DEFAULTS, GATEWAY_NAME, POOL_NAME, STREAM_PATH
+from stt_service.process.environment import InvalidSetting, read_variable
 
 EXIT_OK = 0
 EXIT_FAILED = 1

@@ -5,9 +5,9 @@ import logging
 import os
 from collections.abc import Callable
 
-from stt.logs import EventLog, configure_logging
 from stt_service.config import EngineConfig, ServerConfig
 from stt_service.engine.engine import State
+from stt_service.process.logs import EventLog, configure_logging
 from stt_service.server import Server
 
 # `drain` runs in Modal's exit handler, which has 30 s until SIGKILL, also when Modal takes the

@@ -9,14 +9,20 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from stt.listening import CannotListen, address_to_connect_to, find_free, listen
-from stt.logs import EventLog
 from stt.v1 import stt_pb2, stt_pb2_grpc
-from stt_service.config import EngineConfig, ServerConfig, parse_address
+from stt_service.config import EngineConfig, ServerConfig
 from stt_service.engine.engine import Engine, State
 from stt_service.engine.model import BatchedModel
 from stt_service.metrics import Metrics
 from stt_service.metrics_server import MetricsServer
+from stt_service.process.listening import (
+    CannotListen,
+    address_to_connect_to,
+    find_free,
+    listen,
+    parse_listening_address,
+)
+from stt_service.process.logs import EventLog
 from stt_service.servicer import SpeechToTextServicer
 from stt_service.tls import read_credentials
 
@@ -91,7 +97,7 @@ class Server:
         await self._set_health(Health.SERVING if is_warm else Health.NOT_SERVING)
         await server.start()
         if self._config.metrics_address is not None:
-            listening = listen(*parse_address(self._config.metrics_address))
+            listening = listen(*parse_listening_address(self._config.metrics_address))
             self._metrics_server = MetricsServer(self._metrics.registry, listening)
 
     async def warm_up(self) -> None:
@@ -145,7 +151,7 @@ class Server:
 
     def _bind(self, server: grpc.aio.Server) -> None:
         """Have gRPC listen at every address that is meant. Raises CannotListen."""
-        host, port = parse_address(self._config.grpc_address)
+        host, port = parse_listening_address(self._config.grpc_address)
         tls = self._config.tls
         credentials = read_credentials(tls) if tls else None
         # gRPC keeps the reason for a failure to itself, and listens at one of two addresses

@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 
-from stt.logs import EventLog
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service import __version__
 from stt_service.engine.engine import Engine
@@ -23,6 +22,7 @@ from stt_service.engine.events import Final
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session import Session
 from stt_service.metrics import Metrics, SessionMeter
+from stt_service.process.logs import EventLog
 from stt_service.translation import (
     STATUS_DETAILS_KEY,
     MessageTooLarge,

@@ -11,12 +11,12 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stt.listening import CannotListen, listen
-from stt.logs import LogFormat, configure_logging
-from stt.program import announce, show
-from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig, parse_address
+from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
 from stt_service.engine.errors import EngineError
 from stt_service.engine.model import BatchedModel
+from stt_service.process.listening import CannotListen, listen, parse_listening_address
+from stt_service.process.logs import LogFormat, configure_logging
+from stt_service.process.program import announce, show
 from stt_service.server import Server
 
 GATEWAY_READY = "ready http="
@@ -105,7 +105,7 @@ def check_addresses(options: ServeOptions) -> None:
         for option, address in wanted.items():
             if address is None:
                 continue
-            host, port = parse_address(address)
+            host, port = parse_listening_address(address)
             try:
                 found = [stack.enter_context(each) for each in listen(host, port)]
             except CannotListen as error:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import grpc
 
-from stt_service.config import InvalidSetting, TlsConfig
+from stt_service.config import TlsConfig
+from stt_service.process.environment import InvalidSetting
 
 
 def check_files(tls: TlsConfig) -> None:

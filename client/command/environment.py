@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stt.endpoint import Credentials
-from stt.environment import read_credentials, read_variable
+from client.rpc.endpoint import Credentials
+from stt_service.process.environment import read_variable
 
 WORKSPACE_VARIABLE = "MODAL_WORKSPACE"
 MODAL_LABEL = "{workspace}--kyutai-stt-rust-kyutaisttrustservice-serve"
@@ -28,8 +28,8 @@ class Environment:
     @classmethod
     def read(cls, variables: Mapping[str, str] = os.environ) -> Environment:
         """Empty variables count as unset. Raises ValueError for a value that cannot be meant."""
-        workspace = read_variable(variables, WORKSPACE_VARIABLE)
-        return cls(workspace, read_credentials(variables))
+        workspace = read_variable(variables, WORKSPACE_VARIABLE) or None
+        return cls(workspace, Credentials.from_environment(variables))
 
     @property
     def websocket_url(self) -> str | None:

@@ -25,7 +25,7 @@ def exit_code_for(error: Exception) -> int:
     """The exit code for what ended a command."""
     # Here and not above: --help needs the numbers and not what the errors come with.
     from client.audio import AudioError
-    from stt.errors import (
+    from client.rpc.errors import (
         InvalidRequest,
         NoSuchService,
         ServerFull,

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from client.command.exit_codes import INTERRUPTED
-from stt.program import interruptible
+from stt_service.process.program import interruptible
 
 
 def run_command(

@@ -8,10 +8,10 @@ import contextlib
 from dataclasses import dataclass
 
 from client.command.environment import Environment
+from client.rpc.channel import OnWait, Patience
+from client.rpc.endpoint import Credentials
+from client.rpc.errors import ServerUnreachable
 from client.stream import SttClient, WebSocketSttClient
-from stt.channel import OnWait, Patience
-from stt.endpoint import Credentials
-from stt.errors import ServerUnreachable
 
 LOCAL_GRPC = "127.0.0.1:50051"
 LOCAL_WEBSOCKET = "127.0.0.1:8000"

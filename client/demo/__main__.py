@@ -6,7 +6,7 @@ import signal
 import sys
 
 from client.command.exit_codes import INTERRUPTED
-from stt.program import TYPE_CHECKING, run_program
+from stt_service.process.program import TYPE_CHECKING, run_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -27,9 +27,9 @@ from client.demo.view import (
 )
 from client.events import Final, Token
 from client.recordings import Recording, load_recordings
+from client.rpc.errors import SttError
 from client.scoring import count_word_errors, percentile
 from client.stream import SttClient, WebSocketSttClient
-from stt.errors import SttError
 
 DEFAULT_RECORDINGS = 3
 DEFAULT_SLOTS = 8

@@ -12,10 +12,10 @@ from client.audio import BLOCK_S, AudioError
 from client.events import Final, Flushed, Ready, Token, Word
 from client.latency.audio import StreamPlan
 from client.options import FloatArray
+from client.rpc.errors import SttError
 from client.scoring import percentile
 from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient
-from stt.errors import SttError
 
 FLUSH_ID = "latency"
 # The server keeps up while its backlog stays below five frames nine times of ten.

@@ -19,14 +19,20 @@ from client.command.exit_codes import INTERRUPTED, OK, exit_code_for
 from client.command.target import find_target
 from client.events import Event, Final
 from client.names import show_name
+from client.rpc.channel import Waiting
+from client.rpc.errors import (
+    NoSuchService,
+    ServerFull,
+    ServerUnavailable,
+    SttError,
+    Unauthenticated,
+)
 from client.stream import SttClient, WebSocketSttClient
 from client.transcribe.documents import Document
 from client.transcribe.listening import Heard, listen, stopping_on_signals
 from client.transcribe.live import options_for, transcribe_live
 from client.transcribe.messages import tell, tell_if_wordless
 from client.transcribe.outputs import Input, plan_outputs, write_output, write_stdout
-from stt.channel import Waiting
-from stt.errors import NoSuchService, ServerFull, ServerUnavailable, SttError, Unauthenticated
 
 Client = SttClient | WebSocketSttClient
 

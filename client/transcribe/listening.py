@@ -11,9 +11,9 @@ from typing import Protocol
 
 from client.audio import AudioError
 from client.events import Event, Final, Pause, Token, Word
+from client.rpc.errors import SttError
 from client.session import TranscriptStream
 from client.transcribe.documents import Document
-from stt.errors import SttError
 
 
 @dataclass

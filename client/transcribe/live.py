@@ -14,12 +14,12 @@ from client.command.exit_codes import INTERRUPTED, OK, exit_code_for
 from client.command.target import Target, find_target
 from client.events import Event, Pause, Ping, Ready, Reconnected, Token, Word
 from client.microphone import MicrophoneSource
+from client.rpc.channel import Waiting
 from client.stream import SessionOptions
 from client.transcribe.listening import Heard, listen, stopping_on_signals
 from client.transcribe.messages import tell, tell_if_wordless
 from client.transcribe.outputs import write_output, write_stdout
 from client.transcribe.view import NEW_LINE_GAP_S, TranscriptView, make_view
-from stt.channel import Waiting
 
 LiveSource = MicrophoneSource | FileSource
 # A microphone always gives audio. A pipe rests while the program before it does, and what it

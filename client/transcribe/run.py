@@ -14,11 +14,11 @@ from client.microphone import (
     list_input_devices,
     native_noise_hidden,
 )
+from client.rpc.errors import SttError
 from client.transcribe.batch import transcribe_recordings
 from client.transcribe.live import transcribe_live
 from client.transcribe.messages import tell
 from client.transcribe.outputs import OutputError, plan_outputs, silence_stdout
-from stt.errors import SttError
 
 
 async def run(arguments: argparse.Namespace) -> int:

@@ -1,18 +1,13 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from stt import environment as environment_of_clients
 from stt_service.config import (
     DIGITS_CHECKPOINT,
     KNOWN_MODELS,
     EngineConfig,
-    InvalidSetting,
     KnownModel,
     ServerConfig,
-    parse_address,
-    read_variable,
 )
+from stt_service.process.environment import InvalidSetting
 
 
 def test_the_embedded_model_is_served_by_default() -> None:
@@ -77,32 +72,11 @@ def test_an_empty_variable_is_an_unset_one(name: str, value: str) -> None:
     assert EngineConfig.from_environment({name: value}) == EngineConfig.from_environment({})
 
 
-@given(
-    value=st.text(st.characters(codec="ascii", categories=("L", "N", "P")), min_size=1).filter(
-        lambda value: value[0] not in "'\""
-    ),
-    around=st.lists(st.text(" \t\r\n\u00a0", max_size=3), min_size=4, max_size=4),
-    quote=st.sampled_from(["", '"', "'"]),
-)
-def test_what_surrounds_a_variable_is_not_part_of_it(value, around, quote) -> None:
-    before, inside, behind, after = around
-    if not quote:
-        inside = behind = ""
-    environment = {"NAME": f"{before}{quote}{inside}{value}{behind}{quote}{after}"}
-    assert read_variable(environment, "NAME") == value
-    assert EngineConfig.from_environment({"MODEL_NAME": environment["NAME"]}).model == value
-
-
-@given(value=st.text(st.characters() | st.sampled_from(" \n\r\t'\"\x00\ud800"), max_size=6))
-def test_a_variable_is_read_as_the_other_programs_read_theirs(value: str) -> None:
-    environment = {"NAME": value}
-    try:
-        theirs = environment_of_clients.read_variable(environment, "NAME")
-    except ValueError:
-        with pytest.raises(InvalidSetting, match="NAME holds"):
-            read_variable(environment, "NAME")
-    else:
-        assert read_variable(environment, "NAME", "the default") == (theirs or "the default")
+@pytest.mark.parametrize("quote", ["", '"', "'"])
+def test_what_surrounds_a_variable_is_not_part_of_it(quote: str) -> None:
+    environment = {"MODEL_NAME": f" {quote}a/b{quote}\r\n", "BATCH_SIZE": f"\t{quote}3{quote} "}
+    config = EngineConfig.from_environment(environment)
+    assert (config.model, config.slots) == ("a/b", 3)
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
@@ -130,14 +104,6 @@ def test_a_model_whose_name_cannot_be_sent_is_refused() -> None:
 def test_one_core_is_left_to_the_network() -> None:
     assert EngineConfig(threads=3).cpu_threads == 3
     assert EngineConfig().cpu_threads >= 1
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [("127.0.0.1:50051", ("127.0.0.1", 50051)), ("[::1]:0", ("::1", 0))],
-)
-def test_addresses_are_host_and_port(address, expected) -> None:
-    assert parse_address(address) == expected
 
 
 @pytest.mark.parametrize("address", ["", "50051", ":50051", "host:", "host:x", "host:70000"])

@@ -6,7 +6,8 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from stt_service.config import InvalidSetting, TlsConfig
+from stt_service.config import TlsConfig
+from stt_service.process.environment import InvalidSetting
 from stt_service.tls import check_files
 
 NOT_PEM = [b"", b"no PEM", b"\xff\x00\xfe", b"-----BEGIN CERTIFICATE-----\nAAAA\n"]

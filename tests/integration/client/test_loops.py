@@ -21,8 +21,8 @@ from client.audio import ArraySource
 from client.blocking import BlockingSttClient
 from client.events import Final, Ready
 from client.options import FloatArray
+from client.rpc.errors import CallCancelled
 from client.stream import SttClient, WebSocketSttClient
-from stt.errors import CallCancelled
 from tests.support import Recording, Service
 
 PROTOCOLS = ["grpc", "websocket"]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from client.audio import ArraySource
+from client.rpc.errors import NoSuchService, ServerUnreachable, SttError
 from client.stream import Patience, SttClient, WebSocketSttClient
-from stt.errors import NoSuchService, ServerUnreachable, SttError
 from tests.integration.client.peers import (
     Authority,
     ConnectProxy,

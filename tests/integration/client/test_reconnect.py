@@ -13,9 +13,9 @@ import pytest
 from client.audio import ArraySource
 from client.events import Event, Final, Flushed, Reconnected, Token, Word
 from client.options import SAMPLE_RATE_HERTZ, ReconnectPolicy
+from client.rpc.errors import ServerUnavailable
 from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient
-from stt.errors import ServerUnavailable
 from tests.integration.client.cutting_proxy import CuttingProxy
 from tests.support import Recording, Service
 

@@ -16,10 +16,10 @@ from client.audio import ArraySource, AudioError, FileSource
 from client.blocking import BlockingSttClient
 from client.events import Event, Final, Flushed, Pause, Ready, Token, Word
 from client.options import SAMPLE_RATE_HERTZ, Encoding, FloatArray, SessionOptions
+from client.rpc.errors import Idle, InvalidRequest, ServerFull, ServerUnreachable, Unauthenticated
 from client.stream import Patience, SttClient, WebSocketSttClient
-from stt.errors import Idle, InvalidRequest, ServerFull, ServerUnreachable, Unauthenticated
 from tests.support import MODEL_RATE_HZ, Recording, Service, run_service
-from tests.unit.stt.http2_edge import HttpEdge
+from tests.unit.client.rpc.http2_edge import HttpEdge
 
 PROTOCOLS = ["grpc", "websocket"]
 Client = SttClient | WebSocketSttClient

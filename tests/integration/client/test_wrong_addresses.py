@@ -14,9 +14,8 @@ import pytest
 import trustme
 
 from client.audio import ArraySource
-from client.stream import Credentials, Endpoint, Patience, SttClient, WebSocketSttClient
-from stt.endpoint import Tls
-from stt.errors import (
+from client.rpc.endpoint import Tls
+from client.rpc.errors import (
     NoSuchService,
     ServerUnavailable,
     ServerUnreachable,
@@ -24,6 +23,7 @@ from stt.errors import (
     Unauthenticated,
     UntrustedServer,
 )
+from client.stream import Credentials, Endpoint, Patience, SttClient, WebSocketSttClient
 from tests.integration.client.peers import (
     Authority,
     greet_like_ssh,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trustme
 
-from stt.endpoint import Credentials, Endpoint, Tls
+from client.rpc.endpoint import Credentials, Endpoint, Tls
 
 CREDENTIALS = Credentials("wk-test", "ws-test")
 WRONG_CREDENTIALS = Credentials("wk-test", "wrong")

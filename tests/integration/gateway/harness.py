@@ -18,10 +18,10 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from client.rpc.channel import SERVICE_NAME
+from client.rpc.endpoint import Endpoint
 from gateway.config import GatewayConfig
 from gateway.process import make_server
-from stt.channel import SERVICE_NAME
-from stt.endpoint import Endpoint
 from stt.v1 import stt_pb2, stt_pb2_grpc
 
 Response = stt_pb2.StreamingTranscribeResponse

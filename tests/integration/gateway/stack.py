@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from stt.endpoint import Endpoint
+from client.rpc.endpoint import Endpoint
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service.config import EngineConfig, ServerConfig
 from stt_service.engine.model import StepOutput, StepPlan

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from client.rpc.endpoint import Endpoint
 from gateway.channels import MOST_SESSIONS_PER_CHANNEL
-from stt.endpoint import Endpoint
 from tests.integration.edge.nginx import find_nginx, run_edge
 from tests.integration.gateway.harness import (
     ScriptedService,

@@ -7,8 +7,8 @@ import pytest
 import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
+from client.rpc.endpoint import Endpoint
 from gateway.security import SECURITY_HEADERS
-from stt.endpoint import Endpoint
 from tests.integration.gateway.harness import (
     Refusal,
     ScriptedService,

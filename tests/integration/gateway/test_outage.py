@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from stt.endpoint import Endpoint
+from client.rpc.endpoint import Endpoint
 from tests.integration.gateway.harness import (
     Ended,
     RunningGateway,

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stt.endpoint import Endpoint
+from client.rpc.endpoint import Endpoint
 from tests.integration.gateway.harness import (
     ScriptedService,
     free_port,
@@ -13,7 +13,7 @@ from tests.integration.gateway.harness import (
     run_gateway,
     run_scripted,
 )
-from tests.unit.stt.http2_edge import HttpEdge
+from tests.unit.client.rpc.http2_edge import HttpEdge
 
 END = '{"type":"end"}'
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import websockets
 
-from stt.endpoint import Endpoint
+from client.rpc.endpoint import Endpoint
 from tests.integration.gateway.harness import (
     ScriptedService,
     free_port,

@@ -13,19 +13,19 @@ from starlette.websockets import WebSocket
 
 import client.options
 from client.grpc_connection import GrpcConnection
+from client.rpc.channel import check_serving, open_channel
+from client.rpc.endpoint import Endpoint
+from client.rpc.writing import write_request
 from gateway.bridge import Bridge
 from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
 from gateway.query import parse_query
 from gateway.sessions import Sessions
 from gateway.upstream import Upstream
-from stt.channel import check_serving, open_channel
-from stt.endpoint import Endpoint
-from stt.logs import EventLog
 from stt.v1 import stt_pb2, stt_pb2_grpc
-from stt.writing import write_request
 from stt_service.engine.errors import NoFreeSlot
 from stt_service.engine.options import SessionOptions
+from stt_service.process.logs import EventLog
 from stt_service.server import Server
 from tests.integration.gateway.harness import free_port
 from tests.integration.gateway.stack import SLOTS, count_tasks, run_server

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from stt.endpoint import Endpoint
+from client.rpc.endpoint import Endpoint
 from tests.integration.gateway.harness import (
     RunningGateway,
     ScriptedService,

@@ -25,7 +25,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from stt.v1 import stt_pb2
-from tests.unit.stt.http2_edge import STREAM_METHOD
+from tests.unit.client.rpc.http2_edge import STREAM_METHOD
 
 Request = stt_pb2.StreamingTranscribeRequest
 Response = stt_pb2.StreamingTranscribeResponse

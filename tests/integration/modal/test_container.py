@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from stt.channel import SERVICE_NAME
+from client.rpc.channel import SERVICE_NAME
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
 from stt_service.engine.model import StepOutput, StepPlan

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stt.endpoint import Endpoint
+from client.rpc.endpoint import Endpoint
 from tests.integration.gateway.harness import RunningGateway, free_port, run_gateway
 from tests.support import MODEL_RATE_HZ, Recording
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 
-from stt.endpoint import Endpoint
+from client.rpc.endpoint import Endpoint
 from tests.integration.gateway.harness import free_port, run_gateway
 from tests.integration.web.browser import needs_chromium, open_page
 from tests.support import MODEL_RATE_HZ

@@ -11,8 +11,8 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, Response, WebSocket
 
+from client.rpc.channel import Credentials, Endpoint
 from gateway.server import WEB_FOLDER
-from stt.channel import Credentials, Endpoint
 from tests.integration.gateway.harness import RunningGateway, free_port, run_gateway
 from tests.integration.web.browser import (
     needs_chromium,

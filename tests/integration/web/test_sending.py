@@ -14,7 +14,7 @@ import soundfile
 from google.protobuf.duration_pb2 import Duration
 from playwright.async_api import Page, WebSocket
 
-from stt.endpoint import Endpoint
+from client.rpc.endpoint import Endpoint
 from stt.v1 import stt_pb2
 from tests.integration.gateway.harness import (
     Call,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import websockets
 
+from client.rpc.endpoint import Endpoint
 from client.scoring import count_word_errors
-from stt.endpoint import Endpoint
 from tests.integration.gateway.harness import RunningGateway, free_port, run_gateway
 from tests.integration.web.browser import (
     needs_chromium,

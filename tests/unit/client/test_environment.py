@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.command.environment import Environment, to_slug
-from stt.endpoint import Credentials
+from client.rpc.endpoint import Credentials
 
 SUFFIX = "--kyutai-stt-rust-kyutaisttrustservice-serve.modal.run/v1/stream"
 

@@ -8,7 +8,7 @@ import pytest
 from client.latency.audio import find_quiet_moment_s
 from client.latency.measure import LoadResult, Stats, StreamResult
 from client.latency.report import GpuResult, find_most_streams
-from stt.errors import ServerFull
+from client.rpc.errors import ServerFull
 
 
 def load(streams: int, backlog_s: float = 0.0, error: Exception | None = None) -> LoadResult:

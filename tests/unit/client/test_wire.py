@@ -12,12 +12,8 @@ from hypothesis import strategies as st
 from client import grpc_connection, websocket_connection, websocket_messages
 from client.events import Final, Flushed, Pause, Ping, Ready, Timing, Token, Word
 from client.options import Encoding, SessionOptions, VadSettings
-from client.websocket_handshake import WebSocketAddress
-from client.websocket_messages import read_message
-from gateway.protocol import encode_event
-from gateway.query import parse_query
-from stt.endpoint import Credentials
-from stt.errors import (
+from client.rpc.endpoint import Credentials
+from client.rpc.errors import (
     Idle,
     InvalidRequest,
     MessageTooLarge,
@@ -26,6 +22,10 @@ from stt.errors import (
     ServerUnavailable,
     SttError,
 )
+from client.websocket_handshake import WebSocketAddress
+from client.websocket_messages import read_message
+from gateway.protocol import encode_event
+from gateway.query import parse_query
 from stt.v1 import stt_pb2
 
 

@@ -67,7 +67,7 @@ def test_the_client_page_lists_every_exit_code() -> None:
 
 
 def test_the_client_page_draws_the_tree_of_errors() -> None:
-    errors = importlib.import_module("stt.errors")
+    errors = importlib.import_module("client.rpc.errors")
     (tree,) = [block.text for block in read_blocks("") if block.text.startswith("SttError\n")]
     drawn = re.findall(r"^[\W_]*(\w+)", tree, re.MULTILINE)
     assert set(re.findall(r"^class ([A-Z]\w+)", Path(errors.__file__).read_text(), re.M)) <= set(

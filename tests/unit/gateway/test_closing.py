@@ -1,15 +1,6 @@
 import pytest
 
-from gateway.closing import (
-    CloseCode,
-    Closing,
-    Outcome,
-    close_for_bad_request,
-    close_for_gateway_fault,
-    close_for_too_big,
-    close_for_upstream_error,
-)
-from stt.errors import (
+from client.rpc.errors import (
     CallCancelled,
     Idle,
     InvalidRequest,
@@ -21,6 +12,15 @@ from stt.errors import (
     ServerUnreachable,
     SttError,
     Unauthenticated,
+)
+from gateway.closing import (
+    CloseCode,
+    Closing,
+    Outcome,
+    close_for_bad_request,
+    close_for_gateway_fault,
+    close_for_too_big,
+    close_for_upstream_error,
 )
 
 LONGEST_REASON_BYTES = 123  # RFC 6455 section 5.5: a control frame holds 125, the code takes 2.

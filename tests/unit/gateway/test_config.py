@@ -6,6 +6,7 @@ import pytest
 import trustme
 from starlette.datastructures import Headers
 
+from client.rpc.endpoint import Endpoint
 from gateway.command import build_parser
 from gateway.config import (
     GatewayConfig,
@@ -14,8 +15,7 @@ from gateway.config import (
     parse_upstream,
 )
 from gateway.security import is_origin_allowed
-from stt.endpoint import Endpoint
-from stt.listening import listen
+from stt_service.process.listening import listen
 
 UPSTREAM = Endpoint.parse("127.0.0.1:50051")
 KEYS = {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}

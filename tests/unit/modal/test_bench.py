@@ -13,7 +13,7 @@ from stt_service.bench import (
     parse_batch_sizes,
     print_report,
 )
-from stt_service.config import InvalidSetting
+from stt_service.process.environment import InvalidSetting
 
 
 def make_measurement(batch_size: int, p99_ms: float, memory_gib: float | None) -> Measurement:

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.latency.gpu_comparison import PRICES_PER_HOUR_USD, GpuApp
-from stt_service.config import InvalidSetting
 from stt_service.deployment import (
     DEFAULTS,
     GPUS,
@@ -15,6 +14,7 @@ from stt_service.deployment import (
     make_compile_settings,
     read_credentials,
 )
+from stt_service.process.environment import InvalidSetting
 
 # https://modal.com/docs/guide/gpu, "Specifying GPU type". B300, and B200+, which may be one, want
 # CUDA 13.1 by the same page.

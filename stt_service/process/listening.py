@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from stt.address import is_loopback, join_host_port, split_host_port
+from stt_service.process.address import is_loopback, join_host_port, split_host_port
+from stt_service.process.environment import InvalidSetting
 
 BACKLOG = 1024
 FREE_PORT_ATTEMPTS = 10
@@ -42,13 +43,13 @@ class CannotListen(OSError):
 
 
 def parse_listening_address(address: str) -> tuple[str, int]:
-    """Split HOST:PORT, the host without brackets. Raises ValueError."""
+    """Split HOST:PORT, the host without brackets. Raises InvalidSetting."""
     try:
         host, port = split_host_port(address)
     except ValueError:
         host, port = "", None
     if port is None:
-        raise ValueError(
+        raise InvalidSetting(
             f"{address!r} is no address; write HOST:PORT, as in 127.0.0.1:8000 or [::1]:8000, with "
             "a port up to 65535"
         )

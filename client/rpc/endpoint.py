@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from stt.address import is_loopback, join_host_port, to_ascii_host
+from stt_service.process.address import is_loopback, join_host_port, to_ascii_host
+from stt_service.process.environment import check_token, read_proxy_token
 
 DEFAULT_PORT = 50051
 DEFAULT_TLS_PORT = 443
 
 _PLAIN_SCHEMES = frozenset({"http", "grpc"})
 _TLS_SCHEMES = frozenset({"https", "grpcs"})
-
-
-def check_token(name: str, value: str) -> None:
-    """Raise ValueError, naming `name` and not the value, unless it is printable ASCII."""
-    for position, character in enumerate(value, start=1):
-        if not "!" <= character <= "~":
-            # The character itself and not the value: this is a secret.
-            raise ValueError(
-                f"{name} holds {character!r} as its character {position}; a token has only ASCII "
-                "letters, digits and signs. Copy it again."
-            )
 
 
 @dataclass(frozen=True)
@@ -36,10 +27,16 @@ class Credentials:
         for name in ("key", "secret"):
             check_token(f"The {name} of the credentials", getattr(self, name))
 
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Credentials | None:
+        """The token in MODAL_KEY and MODAL_SECRET, or None. Raises ValueError for a wrong one."""
+        token = read_proxy_token(environment)
+        return cls(*token) if token is not None else None
+
 
 @dataclass(frozen=True)
 class Tls:
-    """PEM files' contents for a TLS connection; None means the system's own trust (stt.trust)."""
+    """PEM files' contents for a TLS connection; None means the system's own (client.rpc.trust)."""
 
     root_certificates: bytes | None = field(default=None, repr=False)
     private_key: bytes | None = field(default=None, repr=False)

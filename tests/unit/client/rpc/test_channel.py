@@ -11,7 +11,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from stt.channel import (
+from client.rpc.channel import (
     SERVICE_NAME,
     Credentials,
     Endpoint,
@@ -22,7 +22,7 @@ from stt.channel import (
     open_channel,
     wait_until_serving,
 )
-from stt.errors import (
+from client.rpc.errors import (
     InvalidRequest,
     MessageTooLarge,
     NoSuchService,
@@ -35,7 +35,7 @@ from stt.errors import (
     error_from_rpc,
 )
 from stt.v1 import stt_pb2, stt_pb2_grpc
-from tests.unit.stt.http2_edge import HttpEdge, grpc_ok
+from tests.unit.client.rpc.http2_edge import HttpEdge, grpc_ok
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

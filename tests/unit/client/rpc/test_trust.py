@@ -10,7 +10,7 @@ import certifi
 import pytest
 import trustme
 
-from stt.trust import check_client_certificate, make_context, read_trusted_roots
+from client.rpc.trust import check_client_certificate, make_context, read_trusted_roots
 
 
 def authority(path: Path) -> bytes:
@@ -67,7 +67,7 @@ def test_a_named_folder_is_believed_as_openssl_reads_it(tmp_path: Path) -> None:
 def test_where_nothing_is_found_it_is_mozillas_list(tmp_path: Path) -> None:
     """As on macOS, whose Python has an empty store; here through an empty folder."""
     program = (
-        "from stt.trust import read_trusted_roots as read; "
+        "from client.rpc.trust import read_trusted_roots as read; "
         f"print(read({{'SSL_CERT_DIR': {str(tmp_path)!r}}}).count(b'BEGIN CERT'))"
     )
     if Path(ssl.get_default_verify_paths().openssl_cafile).exists():

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from stt.proxy import find_proxy
+from client.rpc.proxy import find_proxy
 
 CASES = [("grpc", False), ("grpc", True), ("ws", False), ("wss", True)]
 VARIABLES = ("http", "https", "all", "grpc", "ws", "wss", "no", "socks")

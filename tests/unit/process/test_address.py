@@ -2,7 +2,7 @@
 
 import pytest
 
-from stt.address import is_loopback, join_host_port, split_host_port
+from stt_service.process.address import is_loopback, join_host_port, split_host_port
 
 
 @pytest.mark.parametrize(

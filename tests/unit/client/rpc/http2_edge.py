@@ -12,7 +12,7 @@ import h2.errors
 import h2.events
 from google.protobuf.message import Message
 
-from stt.endpoint import Credentials, Endpoint
+from client.rpc.endpoint import Credentials, Endpoint
 
 Answer = Callable[[h2.connection.H2Connection, int], None]
 

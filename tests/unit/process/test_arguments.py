@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stt.arguments import Parser, number_up_to, seconds, whole_number
+from stt_service.process.arguments import Parser, number_up_to, seconds, whole_number
 
 
 @given(number=st.integers(1, 1024))

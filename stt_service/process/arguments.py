@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import NoReturn
 
-from stt.program import say
+from stt_service.process.program import say
 
 EXIT_USAGE = 2
 

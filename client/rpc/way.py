@@ -13,9 +13,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from stt.address import join_host_port
-from stt.errors import NoSuchService, ServerUnreachable, SttError, UntrustedServer
-from stt.proxy import Proxy
+from client.rpc.errors import NoSuchService, ServerUnreachable, SttError, UntrustedServer
+from client.rpc.proxy import Proxy
+from stt_service.process.address import join_host_port
 
 CONNECT_TIMEOUT_S = 5.0
 

@@ -13,7 +13,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
-from stt.address import is_loopback, join_host_port
+from stt_service.process.address import is_loopback, join_host_port
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SOCKS_SCHEMES = frozenset({"socks", "socks4", "socks4a", "socks5", "socks5h"})

@@ -11,14 +11,14 @@ import asyncio
 import ssl
 from enum import Enum, auto
 
-from stt.errors import (
+from client.rpc.errors import (
     NoSuchService,
     ServerUnreachable,
     SttError,
     Unauthenticated,
     UntrustedServer,
 )
-from stt.way import CONNECT_TIMEOUT_S, Protocol, Way, connect, tls_reason
+from client.rpc.way import CONNECT_TIMEOUT_S, Protocol, Way, connect, tls_reason
 
 ANSWER_TIMEOUT_S = 2.0
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stt.endpoint import Credentials, Endpoint, Tls
+from client.rpc.endpoint import Credentials, Endpoint, Tls
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ import grpc
 import tenacity
 from grpc_health.v1 import health_pb2
 
-from stt.endpoint import Credentials, Endpoint, Tls
-from stt.errors import (
+from client.rpc.endpoint import Credentials, Endpoint, Tls
+from client.rpc.errors import (
     CallCancelled,
     Idle,
     NoSuchService,
@@ -39,10 +39,10 @@ from stt.errors import (
     error_from_rpc,
     status_is_from_the_service,
 )
-from stt.probe import find_obstacle
-from stt.proxy import find_proxy
-from stt.trust import check_client_certificate, make_context, read_trusted_roots
-from stt.way import Protocol, Way
+from client.rpc.probe import find_obstacle
+from client.rpc.proxy import find_proxy
+from client.rpc.trust import check_client_certificate, make_context, read_trusted_roots
+from client.rpc.way import Protocol, Way
 
 __all__ = [
     "Credentials",

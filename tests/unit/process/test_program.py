@@ -9,7 +9,7 @@ import pytest
 
 FRAME = """
 import signal, sys, threading, time
-from stt.program import announce, interruptible, leave, run_program, say, show
+from stt_service.process.program import announce, interruptible, leave, run_program, say, show
 
 def main():
 {body}

@@ -1,0 +1,68 @@
+"""Environment variables as people set them: pasted with a line end, quoted in an `.env` file.
+
+Every program of ours reads the environment through here, so that a wrong value is one sentence that
+names its variable, wherever it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+KEY_VARIABLE = "MODAL_KEY"
+SECRET_VARIABLE = "MODAL_SECRET"
+
+_QUOTES = ("'", '"')
+
+
+class InvalidSetting(ValueError):
+    """A setting is wrong; the message says which, and what it may be."""
+
+
+def read_variable(environment: Mapping[str, str], name: str, default: str = "") -> str:
+    """A variable without surrounding white space and quotes; the default if nothing is left.
+
+    Raises InvalidSetting for a character that no setting of ours can hold.
+    """
+    value = environment.get(name, "").strip()
+    # `docker --env-file` and systemd's older parsers keep the quotes of an .env file.
+    if len(value) > 1 and value[0] in _QUOTES and value[-1] == value[0]:
+        value = value[1:-1].strip()
+    for position, character in enumerate(value, start=1):
+        if not character.isprintable():
+            raise InvalidSetting(
+                f"{name} holds {character!r} as its character {position}, which no setting can; "
+                "type it again"
+            )
+    return value or default
+
+
+def check_token(name: str, value: str) -> None:
+    """Raise InvalidSetting, naming `name` and not the value, unless it is printable ASCII."""
+    for position, character in enumerate(value, start=1):
+        if not "!" <= character <= "~":
+            # The character itself and not the value: this is a secret.
+            raise InvalidSetting(
+                f"{name} holds {character!r} as its character {position}; a token has only ASCII "
+                "letters, digits and signs, so copy it again"
+            )
+
+
+def read_token(environment: Mapping[str, str], name: str) -> str:
+    """A value that travels in a header; empty if it is unset. Raises InvalidSetting."""
+    value = read_variable(environment, name)
+    check_token(name, value)
+    return value
+
+
+def read_proxy_token(environment: Mapping[str, str]) -> tuple[str, str] | None:
+    """Key and secret of the proxy auth token in MODAL_KEY and MODAL_SECRET, or None.
+
+    Raises InvalidSetting for half of one, or for one that cannot travel in a header.
+    """
+    token = {name: read_token(environment, name) for name in (KEY_VARIABLE, SECRET_VARIABLE)}
+    missing = [name for name, value in token.items() if not value]
+    if len(missing) == 1:
+        raise InvalidSetting(
+            f"{missing[0]} is not set; a proxy auth token has both a key and a secret"
+        )
+    return None if missing else (token[KEY_VARIABLE], token[SECRET_VARIABLE])
