@@ -64,8 +64,8 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         self._description = description
         self._max_message_bytes = max_message_bytes
 
-    # Writes to the context. A generator would be cleaner to type, but when its caller goes away in
-    # the middle of a write, its slot would be freed only when the generator is collected.
+    # Writes to the context instead of being a generator: when the caller goes away during a write,
+    # a generator would free the slot only when it is collected.
     async def StreamingTranscribe(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, request_iterator: AsyncIterable[Request], context: Context
     ) -> None:
@@ -135,7 +135,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         try:
             yield
         finally:
-            # Closed first: a receiver that waits for room gives up, one that reads is cut off.
+            # Closed first, so that a receiver that waits for room gives up.
             session.close()
             receiving.cancel()
             await asyncio.wait([receiving])
@@ -227,7 +227,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
 
     async def _abort(self, context: Context, error: Exception) -> None:
         if not isinstance(error, EngineError):
-            # Its text is for the log: a caller could make nothing of it.
+            # Its text is for the log; a caller could not use it.
             log.error("call failed", exc_info=error)
             error = InternalError()
         code, status = write_status(error)
@@ -247,7 +247,7 @@ async def read_config(requests: AsyncIterator[Request]) -> stt_pb2.StreamingConf
 
 
 async def write(context: Context, response: Response) -> None:
-    """Send a response. Raises SlowConsumer: a caller that takes nothing keeps no slot."""
+    """Send a response. Raises SlowConsumer, so that a caller who reads nothing loses its slot."""
     try:
         async with asyncio.timeout(WRITE_TIMEOUT_S):
             await context.write(response)
@@ -256,7 +256,7 @@ async def write(context: Context, response: Response) -> None:
 
 
 async def split_recording(request: stt_pb2.TranscribeRequest) -> AsyncIterator[Request]:
-    """A whole recording as if it had been streamed."""
+    """A whole recording as a stream of requests."""
     if request.audio:
         yield Request(audio=request.audio)
 

@@ -54,7 +54,7 @@ class Engine:
     ) -> None:
         self._load_model = load_model
         self._on_step = on_step
-        # Bounded by the sessions' own bounds: each has few items on the way.
+        # Bounded in practice: each session limits its own items in flight.
         self._inbox: SimpleQueue[Command] = SimpleQueue()
         self._thread = threading.Thread(target=self._run_thread, name="model", daemon=True)
         self._state = State.WARMING_UP
@@ -96,7 +96,7 @@ class Engine:
 
     @property
     def queue_depth(self) -> int:
-        """Frames and marks that wait for the model thread. Any thread may ask."""
+        """Frames and marks waiting for the model thread. May be read from any thread."""
         return sum(session.items_waiting for session in list(self._sessions.values()))
 
     async def wait_for_death(self) -> EngineDied:
@@ -136,7 +136,7 @@ class Engine:
         return session
 
     async def drain(self, grace_s: float, finish_s: float = 10.0) -> None:
-        """Admit nobody new and let everyone in finish.
+        """Admit no new sessions and let the open ones finish.
 
         Sessions still open after `grace_s` are finished: they get their last words
         and Final, then Draining. Returns when all are closed, or `finish_s` later.
@@ -182,11 +182,11 @@ class Engine:
         try:
             return await opening
         except asyncio.CancelledError:
-            # The caller is gone, but the slot may be leased by now, or will be.
+            # The caller is gone, but the slot may already be leased, or soon will be.
             self._inbox.put(Abandon(session_id))
             raise
         finally:
-            # Until the caller goes on the slot is taken, though there is no session yet.
+            # The slot counts as taken until the caller resumes, although it has no session yet.
             del self._openings[session_id]
 
     def _forget(self, session_id: str, lease: Lease) -> None:
@@ -301,6 +301,6 @@ class Engine:
         return output
 
     def _deliver(self, outcomes: Sequence[Answer | Delivery]) -> None:
-        # One wake-up of the loop for all sessions of a step.
+        # Wake the loop once per step, not once per session.
         if outcomes:
             self._loop.call_soon_threadsafe(self._receive, outcomes, time.time())

@@ -4,11 +4,11 @@ EngineError
 ├── InvalidOptions    the caller asked for something that does not exist
 ├── InvalidAudio      the samples are not what the caller said they are
 ├── NotServing        come back later
-│   ├── WarmingUp     the model is not loaded yet
+│   ├── WarmingUp     the model is still loading
 │   ├── NoFreeSlot    every slot is taken
-│   └── Draining      the engine admits nobody new
+│   └── Draining      the engine admits no new sessions
 ├── IdleTimeout       no audio for too long; the words were flushed
-├── SlowConsumer      the caller takes no events
+├── SlowConsumer      the caller does not read its events
 ├── InternalError     a fault of ours, in this session only
 └── EngineDied        the model thread raised
 
@@ -81,6 +81,6 @@ class InternalError(EngineError):
 
 class EngineDied(EngineError):
     def __init__(self, cause: BaseException) -> None:
-        # Statuses travel in HTTP/2 headers, where a compiler's whole output does not fit.
+        # Statuses travel in HTTP/2 headers, which have no room for a compiler's whole output.
         reason = f"{type(cause).__name__}: {cause}"[:MAX_REASON_LENGTH]
         super().__init__(f"the model thread died: {reason}")

@@ -16,10 +16,10 @@ from stt_service.engine.model import FloatArray
 
 MIN_SAMPLE_RATE_HZ = 8_000
 MAX_SAMPLE_RATE_HZ = 192_000
-# Floats are nominally within [-1, 1]. Clipping and loud mixes go a little beyond; 18 dB beyond is
-# no audio, most likely int16 samples sent as float32.
+# Floats are nominally within [-1, 1]. Clipping and loud mixes exceed that slightly; 18 dB over is
+# not audio, most likely int16 samples sent as float32.
 MAX_MAGNITUDE = 8.0
-# Decoded in pieces of this size, so that a whole file in one message never holds the event loop.
+# Decoded in pieces of this size: a whole file in one message must not block the event loop.
 PIECE_BYTES = 32_768
 
 
@@ -78,7 +78,7 @@ class PcmDecoder:
 
 
 class OpusDecoder:
-    """Opus in an Ogg container; sphn decodes it straight to the wanted rate."""
+    """Opus in an Ogg container, decoded by sphn straight to the requested rate."""
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._reader = sphn.OpusStreamReader(sample_rate_hz)
@@ -102,7 +102,7 @@ def mulaw_table() -> FloatArray:
 
 
 class Framer:
-    """Cuts one session's audio into frames; owns the samples of the frame that is not full yet.
+    """Cuts one session's audio into frames and keeps the samples of the incomplete one.
 
     `encoding` is pcm_f32le, pcm_s16le, mulaw or ogg_opus; InvalidOptions if the
     encoding or the rate is none that this service takes.
@@ -164,7 +164,7 @@ class Framer:
         return frames
 
     def _check(self, samples: FloatArray) -> None:
-        # A NaN fails the comparison too.
+        # NaN fails this comparison too.
         fine = np.abs(samples) <= MAX_MAGNITUDE
         if not fine.all():
             index = int(np.argmin(fine))

@@ -47,7 +47,7 @@ class ModelInfo:
 
     def count_steps(self, duration_s: float) -> int:
         """Steps that cover a duration."""
-        # Less a millionth of a frame: 0.8 s are ten frames, not eleven by rounding error.
+        # Minus a millionth of a frame: 0.8 s is ten frames, not eleven through rounding.
         return ceil(duration_s / self.frame_s - 1e-6)
 
 
@@ -62,7 +62,7 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What the model said; rows of masked slots mean nothing."""
+    """The model's output; rows of masked slots are undefined."""
 
     text_ids: IntArray  # [slots]
     probabilities: FloatArray  # [slots], of the text ids
@@ -79,7 +79,7 @@ class BatchedModel(Protocol):
     def slots(self) -> int: ...
 
     def warm_up(self) -> None:
-        """Run until steps cost what they will always cost, and forget what was run."""
+        """Step until the costs of first calls (compilation, capture) are paid, then reset all."""
         ...
 
     def step(self, plan: StepPlan) -> StepOutput: ...

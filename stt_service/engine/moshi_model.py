@@ -35,7 +35,7 @@ from stt_service.engine.errors import EngineError
 from stt_service.engine.model import BoolArray, ModelInfo, StepOutput, StepPlan
 from stt_service.engine.pauses import KYUTAI_PAUSE_HEADS_S
 
-# CUDAGraphed runs a function once as it is, captures it at the second call and replays it after.
+# CUDAGraphed runs a function eagerly once, captures it at the second call and then replays it.
 WARM_UP_STEPS = 4
 HUB_TIMEOUT_S = 10.0
 WORD_MARK = "▁"
@@ -46,7 +46,7 @@ class UnsuitableCheckpoint(EngineError):
 
 
 class UnreachableCheckpoint(UnsuitableCheckpoint):
-    """The checkpoint is neither in the local cache nor to be had from Hugging Face."""
+    """The checkpoint is not in the local cache and cannot be fetched from Hugging Face."""
 
 
 class MoshiModel:
@@ -79,7 +79,7 @@ class MoshiModel:
         self._logits = torch.empty(0)
         self._mimi.streaming_forever(slots)
         self._lm_gen.streaming_forever(slots)
-        # The mask that moshi's modules hold now; setting it walks through all of them.
+        # The mask that moshi's modules currently hold; setting it visits every module.
         self._exec_mask: BoolArray | None = None
 
     @property
@@ -110,7 +110,7 @@ class MoshiModel:
             return self._fetch(text_ids[:, 0, 0], heads)
 
     def _fetch(self, text_ids: torch.Tensor, heads: list[torch.Tensor]) -> StepOutput:
-        # Greedy: the text id is the most probable one.
+        # Greedy decoding: the text id is the most probable one.
         probabilities = self._logits.float().softmax(dim=-1).amax(dim=-1).reshape(-1)
         # One copy to the host for everything; float64 holds every text id exactly.
         columns = [text_ids, probabilities, *(head[:, 0, 0] for head in heads)]
@@ -141,7 +141,7 @@ class MoshiModel:
         self._exec_mask = active.copy()
 
     def _compiling(self) -> AbstractContextManager[None]:
-        # torch.compile wants a C++ compiler and seconds at the first steps; on a CPU neither pays.
+        # torch.compile needs a C++ compiler and slows the first steps; on a CPU it does not pay.
         return no_compile() if self._device.type == "cpu" else nullcontext()
 
 

@@ -13,7 +13,7 @@ from stt_service.engine.pauses import (
 
 DEFAULT_IDLE_TIMEOUT_S = 10.0
 MAX_IDLE_TIMEOUT_S = 600.0
-# A model without delay still gets time for the network's jitter.
+# Leaves time for network jitter even if the model has no delay.
 MIN_STALL_TIMEOUT_S = 0.25
 
 

@@ -9,7 +9,7 @@ from stt_service.engine.errors import InvalidOptions
 KYUTAI_PAUSE_HEADS_S = (0.5, 1.0, 2.0, 3.0)
 DEFAULT_PAUSE_S = 2.0
 DEFAULT_THRESHOLD = 0.5
-# Kyutai's clients ignore the heads until the model has heard about a second.
+# Kyutai's own clients ignore the heads for about the first second.
 IGNORED_STEPS = 12
 # After a pause the probability has to fall this far below the threshold before the next one.
 REARM_FACTOR = 0.7
@@ -27,7 +27,7 @@ def choose_head(pause_s: float, heads_s: Sequence[float]) -> int:
 
 
 def check_threshold(threshold: float) -> None:
-    """InvalidOptions if it is no probability that can be exceeded and missed."""
+    """Raise InvalidOptions unless the threshold is strictly between 0 and 1."""
     if not 0 < threshold < 1:
         raise InvalidOptions("vad.threshold", f"vad.threshold is {threshold:g}, not within (0, 1)")
 
@@ -42,7 +42,7 @@ class PauseDetector:
         self._spoken = False
 
     def note_speech(self) -> None:
-        """A token came: the turn has a word."""
+        """Record that the current turn has a token."""
         self._spoken = True
 
     def feed(self, probability: float) -> bool:

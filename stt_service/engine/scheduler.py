@@ -1,4 +1,4 @@
-"""Who is stepped next, and what each step means for whom. Pure: no thread, no clock, no torch."""
+"""Chooses who is stepped next and turns a step's output into events. Pure: no threads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class Scheduler:
         self._table = SlotTable(slots)
         self._states: dict[Lease, SessionState] = {}
         self._draining = False
-        # One buffer for all steps: a masked slot's row keeps what it had, which nobody reads.
+        # One buffer for all steps: the row of a masked slot keeps stale samples, which nobody uses.
         self._pcm = np.zeros((slots, 1, info.frame_samples), dtype=np.float32)
 
     def open(self, session_id: str, options: SessionOptions) -> Answer:
@@ -91,7 +91,7 @@ class Scheduler:
         self._table.release(lease)
 
     def abandon(self, session_id: str) -> None:
-        """Close the session of a caller that left before it learned of its lease."""
+        """Close the session of a caller that left before it received its lease."""
         for lease, state in list(self._states.items()):
             if state.session_id == session_id:
                 self.close(lease)

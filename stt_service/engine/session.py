@@ -13,11 +13,11 @@ from stt_service.engine.scheduler import Delivery
 from stt_service.engine.session_state import Finish, Flush, Mark, Stall
 from stt_service.engine.silence import SilenceWatch
 
-# Audio is read no further while this many frames and marks wait for the model: 4 s.
+# Stop reading audio while this many frames and marks wait for the model: 4 s.
 MAX_ITEMS_WAITING = 50
-# Nor while this many updates wait for the caller to read them.
+# Also stop while this many updates wait for the caller.
 MAX_UPDATES_WAITING = 512
-# Flush ids are kept until they are answered.
+# Flush ids are stored until they are answered.
 MAX_FLUSH_ID_LENGTH = 256
 
 
@@ -29,9 +29,9 @@ class Phase(Enum):
     FINISHING = 2
     """Takes no more; the last words are on their way."""
     OVER = 3
-    """Says nothing new; what it said can still be read."""
+    """Produces no more updates; those that wait can still be read."""
     CLOSED = 4
-    """Has no slot any more."""
+    """Has given its slot back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,11 @@ class Session:
         self._error: EngineError | None = None
         self._items_pushed = 0
         self._items_done = 0
-        # Bounded: items that wait are, and each makes a few updates at most.
+        # Bounded, because the items in flight are and each makes at most a few updates.
         self._updates: deque[Update] = deque()
         self._processed_s = 0.0
         self._changed = asyncio.Event()
-        # Calls of `push_audio` in progress, and calls that wait for room: none or one each.
+        # Calls of `push_audio` in progress, and calls waiting for room; at most one of each.
         self._pushing = 0
         self._waiting_for_room = 0
         self._silence = SilenceWatch(
@@ -98,7 +98,7 @@ class Session:
         try:
             received_s = self._framer.received_s
             for frames in self._framer.push(data):
-                # A message without a sample is no audio: it does not keep the session alive.
+                # A message without a complete sample does not count as audio.
                 if self._framer.received_s > received_s:
                     self._silence.note_audio()
                 await self._wait_for_room()
@@ -149,7 +149,7 @@ class Session:
             self._updates.append(Update(event, delivery.processed_s, lag_s, step_ended_at))
             if isinstance(event, Final):
                 self._end()
-        # Most steps say nothing: then only a pusher that waits for room has to look.
+        # Most steps produce no event; then only a caller waiting for room needs to be woken.
         if delivery.events or self._waiting_for_room:
             self._wake()
 
@@ -182,7 +182,7 @@ class Session:
         return update
 
     def _push_finish_if_due(self) -> None:
-        # A message that is still being read belongs to what was said.
+        # A message that is still being pushed belongs to the audio before the end.
         if self._phase is Phase.FINISHING and not self._pushing:
             self._push([*self._framer.cut_rest(), Finish()])
 
@@ -205,8 +205,8 @@ class Session:
         self._changed.set()
 
     async def _wait_for_change(self) -> None:
-        # Everyone who waits looks again at each change; a change in between is not missed, since
-        # nothing runs between the look and the wait.
+        # Waiters check their condition again after each change. No change is missed: nothing else
+        # runs between the check and the wait.
         self._changed.clear()
         await self._changed.wait()
 

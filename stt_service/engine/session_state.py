@@ -12,9 +12,9 @@ from stt_service.engine.pauses import PauseDetector, choose_head
 from stt_service.engine.timeline import Timeline
 from stt_service.engine.words import WordAssembler
 
-# The tail is the delay and a little: words that the model writes late still come.
+# The tail is the delay plus a margin, so that words the model writes late still arrive.
 TAIL_MARGIN_S = 0.25
-# A word whose pieces still come at the end of the tail gets up to this much more.
+# If a word is still being written at the end of the tail, the tail is extended by up to this.
 TAIL_EXTENSION_S = 2.0
 
 
@@ -50,21 +50,21 @@ class SessionState:
         self.session_id = session_id
         self.stepped = False
         self.finished = False
-        # Frames heard and marks completed: as many make room for new ones.
+        # Frames heard and marks completed; the session may send as many new ones.
         self.items_done = 0
         self._info = info
         self._queue: deque[Frame | Mark] = deque()
         self._timeline = Timeline(info)
         self._words = WordAssembler(info, self._timeline)
         self._pauses = PauseDetector(options.pause_threshold)
-        # None where the model has no VAD: it reports no pauses.
+        # None for a model without VAD heads, which reports no pauses.
         self._pause_head = (
             choose_head(options.pause_s, info.pause_heads_s) if info.has_semantic_vad else None
         )
         self._silence_left = info.prefix_steps
         self._extension_left = 0
         self._mark: Mark | None = None
-        # Whether audio was heard since the last tail; without, there is nothing to flush.
+        # Whether audio was heard since the last tail; otherwise there is nothing to flush.
         self._tail_due = False
 
     @property
@@ -133,7 +133,7 @@ class SessionState:
             return []
         if any(isinstance(event, Token) for event in events):
             self._pauses.note_speech()
-        # The silence of a stall is real, the speaker sends nothing; that of a flush is made up.
+        # In a stall the silence is real, because nothing arrives; in a flush it is made up.
         if frame.is_silence and not isinstance(self._mark, Stall):
             return []
         if not self._pauses.feed(float(pauses[self._pause_head])):

@@ -1,4 +1,4 @@
-"""When a session's audio stalls, and when it has stayed away for too long."""
+"""Detects that a session's audio has stalled, and that it has been absent for too long."""
 
 import asyncio
 from collections.abc import Callable, Generator
@@ -32,7 +32,7 @@ class SilenceWatch:
         self._timer = self._loop.call_later(idle_timeout_s, self._look)
 
     def note_audio(self) -> None:
-        """Audio has come just now."""
+        """Record that audio has just arrived."""
         self._audio_at = self._loop.time()
         if self._stalled and not self._stopped:
             self._stalled = False
@@ -41,7 +41,7 @@ class SilenceWatch:
 
     @contextmanager
     def held_back(self) -> Generator[None]:
-        """Audio or a flush waits for room while the block runs: its sender is not silent."""
+        """While the block runs, input waits for room, which does not count as silence."""
         self._held_back += 1
         try:
             yield
@@ -50,7 +50,7 @@ class SilenceWatch:
             self._audio_at = self._loop.time()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._stopped = True
         self._timer.cancel()
 

@@ -12,15 +12,15 @@ import numpy as np
 
 from stt_service.engine.model import FloatArray, ModelInfo
 
-# Levels are kept per 20 ms: fine enough for the end of a word, coarse enough to be cheap.
+# Levels are kept per 20 ms: fine enough to find the end of a word, and cheap.
 LEVEL_BLOCK_S = 0.02
-# A word has ended where its power stays this far below the word's own peak: -20 dB.
+# A word has ended when its power stays this far below its own peak (-20 dB).
 SPEECH_TO_PEAK_POWER = 0.01
 # Shorter dips are stop consonants inside a word ("six", "eight").
 MIN_GAP_S = 0.1
-# A start that is a little early still lies in the word before: its end is not this word's end.
+# A start that is slightly early lies within the previous word, whose end is not this word's.
 MIN_WORD_S = 0.12
-# Words longer than this are not looked at for their end.
+# The end of a word longer than this is not searched for.
 LEVEL_HISTORY_S = 3.0
 
 
@@ -79,13 +79,13 @@ class Timeline:
         return (first_sample + min(within_step, samples)) / self.rate
 
     def levels_since(self, number: int) -> list[tuple[int, float]]:
-        """The levels from the one with this number on, as far as they are still kept."""
+        """The levels from this number on, as far as they are still kept."""
         forgotten = self._levels_appended - len(self._levels)
         return list(islice(self._levels, max(0, number - forgotten), None))
 
     @property
     def levels_appended(self) -> int:
-        """How many levels there were so far; the next one gets this number."""
+        """The number of levels so far, which is the number of the next one."""
         return self._levels_appended
 
 

@@ -30,7 +30,7 @@ class WordAssembler:
         self._start_s = 0.0
         self._speech_end = SpeechEnd(timeline, 0.0)
         self._log_probabilities: list[float] = []
-        # Set when the pieces are complete and only the word's end is still unknown.
+        # Set once the pieces are complete and only the word's end is unknown.
         self._complete_at_s: float | None = None
         self._transcript: list[str] = []
         self._words: list[Word] = []
@@ -60,7 +60,7 @@ class WordAssembler:
             self._boundary_s = now_s
             return events
         if text_id == self._info.padding_id:
-            # Padding right after a boundary takes the announcement back.
+            # Padding right after a boundary cancels the announced word.
             self._boundary_s = None
             if self._writing:
                 self._complete_at_s = now_s
@@ -68,7 +68,7 @@ class WordAssembler:
         return self._feed_piece(text_id, probability, now_s)
 
     def flush(self) -> list[Event]:
-        """Send the word that is still open; every piece of the audio so far has been fed."""
+        """Emit the open word; every piece of the audio so far has been fed."""
         self._boundary_s = None
         return self._end_word(before_s=self._timeline.heard_s)
 
@@ -76,7 +76,7 @@ class WordAssembler:
         piece = self._info.pieces[text_id]
         events: list[Event] = []
         if piece.startswith(b" ") or not self._writing:
-            # Rarely two words share one boundary: the second starts with its own first piece.
+            # Rarely two words share a boundary; then the second starts at its own first piece.
             start_s = now_s if self._boundary_s is None else self._boundary_s
             events += self._end_word(before_s=start_s)
             self._start_s = start_s
@@ -102,8 +102,8 @@ class WordAssembler:
         return []
 
     def _end_word(self, before_s: float) -> list[Event]:
-        """Send the open word, if any, with its end no later than `before_s`."""
-        # Bytes that never became a character show as U+FFFD.
+        """Emit the open word, if any, ending no later than `before_s`."""
+        # Bytes that do not form a character become U+FFFD.
         broken = self._utf8.decode(b"", final=True)
         events: list[Event] = [self._append_text(broken)] if broken else []
         self._utf8.reset()
