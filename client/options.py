@@ -29,19 +29,36 @@ class Encoding(Enum):
         return np.clip(np.rint(pcm * 32767.0), -32768, 32767).astype("<i2").tobytes()
 
 
+def _check_duration(name: str, seconds: float | None) -> None:
+    # NaN fails both comparisons.
+    if seconds is not None and not 0.0 < seconds < float("inf"):
+        raise ValueError(f"{name} is {seconds:g}; it must be a number of seconds above 0")
+
+
 @dataclass(frozen=True)
 class VadSettings:
-    """When the model's semantic VAD counts as a pause; None means the server's default."""
+    """When the model's semantic VAD counts as a pause; None means the server's default.
+
+    Raises ValueError for a number that cannot be meant.
+    """
 
     threshold: float | None = None
     """Probability in (0, 1) above which a pause is reported."""
     pause_s: float | None = None
     """Length of the pause that the model predicts; one of the model's own heads."""
 
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0.0 < self.threshold < 1.0:
+            raise ValueError(f"threshold is {self.threshold:g}; it must be within (0, 1)")
+        _check_duration("pause_s", self.pause_s)
+
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """What the caller wants to hear and how the audio is sent."""
+    """What the caller wants to hear and how the audio is sent.
+
+    Raises ValueError for a timeout that is not a positive number of seconds.
+    """
 
     words: bool = True
     """Yield `Word` events."""
@@ -55,6 +72,10 @@ class SessionOptions:
     """The session ends when no audio came for this long; None means the server's 10 s."""
     stall_timeout_s: float | None = None
     """Words are flushed when no audio came for this long; None means the model's delay."""
+
+    def __post_init__(self) -> None:
+        _check_duration("idle_timeout_s", self.idle_timeout_s)
+        _check_duration("stall_timeout_s", self.stall_timeout_s)
 
 
 @dataclass(frozen=True)
