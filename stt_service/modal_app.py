@@ -1,8 +1,9 @@
 """The service on Modal: `uvx modal deploy stt_service/modal_app.py`.
 
 A pool of GPU containers speaks gRPC, a small CPU app in front of it speaks WebSocket. The settings
-are environment variables, see stt_service/deployment.py. This file runs on a machine that has
-modal and nothing else, and again in every container; all work is done by what it imports there.
+are environment variables, see stt_service/deploy/deployment.py. This file runs on a machine that
+has modal and nothing else, and again in every container; all work is done by what it imports
+there.
 """
 
 # modal's decorators are typed in part.
@@ -19,9 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # Modal puts only this file's own folder on the path.
 sys.path.insert(0, str(ROOT))
 
-from stt_service import bench as benchmark  # noqa: E402
-from stt_service import weights  # noqa: E402
-from stt_service.deployment import (  # noqa: E402
+from stt_service.deploy import bench as benchmark  # noqa: E402
+from stt_service.deploy import weights  # noqa: E402
+from stt_service.deploy.deployment import (  # noqa: E402
     POOL_NAME,
     Deployment,
     make_compile_settings,
@@ -30,7 +31,7 @@ from stt_service.deployment import (  # noqa: E402
 from stt_service.process.environment import InvalidSetting  # noqa: E402
 
 if TYPE_CHECKING:
-    from stt_service.pool import PoolMember
+    from stt_service.deploy.pool import PoolMember
 
 PYTHON_VERSION = "3.11"
 SOURCE_DIR = "/root"
@@ -168,7 +169,7 @@ class SpeechToText:
     @modal.enter(snap=deployment.snapshot)
     async def load(self) -> None:
         """Have the weights, load them, warm up: what a memory snapshot holds."""
-        from stt_service.pool import PoolMember
+        from stt_service.deploy.pool import PoolMember
 
         await weights.ensure_stored(checkpoint, fetch_weights.remote.aio, volume.reload.aio)
         self.member = PoolMember.serving(deployment.engine, self.address)

@@ -74,7 +74,7 @@ async def deploy(app: GpuApp) -> None:
 
 async def find_websocket_url(app: GpuApp) -> str:
     """The deployed app's WebSocket address. Raises `DeployError`."""
-    command = [sys.executable, "-m", f"{SERVER_PACKAGE}.modal_url", "--app", app.name]
+    command = [sys.executable, "-m", f"{SERVER_PACKAGE}.deploy.modal_url", "--app", app.name]
     output = await _run(command, app, "finding")
     match = _WEBSOCKET_LINE.search(output)
     if match is None:

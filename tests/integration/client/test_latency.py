@@ -17,8 +17,8 @@ import pytest
 from client.latency.gpu_comparison import PRICES_PER_HOUR_USD
 from client.latency.report import SCHEMA_PATH
 from client.scoring import count_word_errors
-from tests.integration.modal.command import IMAGE_BUILDER_VERSION
-from tests.integration.modal.control_plane import TOKEN, ControlPlane, serve
+from tests.integration.deploy.command import IMAGE_BUILDER_VERSION
+from tests.integration.deploy.control_plane import TOKEN, ControlPlane, serve
 from tests.support import Recording, Service, run_service
 
 SCRIPT = Path(__file__).resolve().parents[3] / "client" / "latency_test.py"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from stt_service.deployment import DEFAULTS, GATEWAY_NAME, POOL_NAME, STREAM_PATH
+from stt_service.deploy.deployment import DEFAULTS, GATEWAY_NAME, POOL_NAME, STREAM_PATH
 from stt_service.process.environment import InvalidSetting, read_variable
 
 EXIT_OK = 0

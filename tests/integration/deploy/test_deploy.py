@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from modal_proto import api_pb2
 
-from stt_service.deployment import Deployment
-from tests.integration.modal.command import MODAL_APP, ROOT
-from tests.integration.modal.control_plane import Registered
-from tests.integration.modal.deployer import CREDENTIALS, Deployer
+from stt_service.deploy.deployment import Deployment
+from tests.integration.deploy.command import MODAL_APP, ROOT
+from tests.integration.deploy.control_plane import Registered
+from tests.integration.deploy.deployer import CREDENTIALS, Deployer
 
 
 async def test_the_default_deployment(deployer: Deployer) -> None:

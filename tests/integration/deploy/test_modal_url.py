@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.integration.modal.control_plane import ControlPlane
-from tests.integration.modal.deployer import CREDENTIALS, Deployer, run_deployer
+from tests.integration.deploy.control_plane import ControlPlane
+from tests.integration.deploy.deployer import CREDENTIALS, Deployer, run_deployer
 
 
 async def test_stt_modal_url_finds_a_deployed_app(deployer: Deployer) -> None:

@@ -1,6 +1,6 @@
 """How long a model's step takes, by batch size, and how many live streams that serves.
 
-Here: `python -m stt_service.bench --device cpu --batch-sizes 1,8,32`. On a GPU of Modal's:
+Here: `python -m stt_service.deploy.bench --device cpu --batch-sizes 1,8,32`. On a GPU of Modal's:
 `uvx modal run stt_service/modal_app.py::bench`. The steps are those that the server makes, through
 the same class. NO_TORCH_COMPILE=1 and NO_CUDA_GRAPH=1 in the environment switch off what moshi
 does to be fast on a GPU.
@@ -210,7 +210,7 @@ def _free_memory() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure on this machine; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m stt_service.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stt_service.deploy.bench", description=__doc__)
     parser.add_argument("--model", help="as in stt-serve --model (default: MODEL_NAME, or digits)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores but one)")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.latency.gpu_comparison import PRICES_PER_HOUR_USD, GpuApp
-from stt_service.deployment import (
+from stt_service.deploy.deployment import (
     DEFAULTS,
     GPUS,
     LONGEST_APP_NAME,
