@@ -148,6 +148,22 @@ def read_arguments_of_fetch(registered: Registered) -> str:
     return image.build_function.input.args.decode(errors="replace")
 
 
+async def test_the_package_alone_holds_what_fills_the_volume(
+    deployer: Deployer, tmp_path: Path
+) -> None:
+    """Where images are built, Modal mounts no other package of ours."""
+    assert (await deployer.deploy(**CREDENTIALS)).status == 0
+    files = deployer.registered.files_of("fetch")
+    assert "/root/stt_service/deploy/weights.py" in files
+    assert {path.split("/")[2] for path in files} == {"stt_service"}
+
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "stt_service").symlink_to(ROOT / "stt_service")
+    fetch = "from stt_service.deploy import weights; weights.fetch('digits')"
+    finished = await deployer.run("-c", fetch, PYTHONPATH=str(tmp_path / "root"))
+    assert (finished.status, finished.output) == (0, "")
+
+
 def check_weights(registered: Registered) -> None:
     volume = "kyutai-stt-weights"
     assert registered.volumes_of("SpeechToText") == {"/weights": (volume, True)}
