@@ -13,7 +13,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +137,21 @@ def time_steps_ms(model: "MoshiModel", steps: int) -> list[float]:
         model.step(plan)
         times_ms.append((time.perf_counter() - started) * 1000)
     return times_ms
+
+
+def measure_elsewhere(
+    measure_there: Callable[[tuple[int, ...]], Mapping[str, Any]], batch_sizes: str, gpu: str
+) -> None:
+    """Print what `measure` reports where there is such a GPU.
+
+    Leaves the program with one sentence if the sizes are wrong. `measure_there` returns
+    `Report.as_dict()`.
+    """
+    try:
+        sizes = parse_batch_sizes(batch_sizes)
+    except InvalidSetting as error:
+        sys.exit(f"bench: {error}")
+    print_report(measure_there(sizes), gpu=gpu)
 
 
 def print_report(report: Mapping[str, Any], gpu: str = "") -> None:
