@@ -29,7 +29,7 @@ def modal_url() -> NoReturn:
     """stt-modal-url."""
 
     def find() -> int:
-        from stt_service.modal_url import main
+        from stt_service.deploy.modal_url import main
 
         return main()
 

@@ -1,39 +1,23 @@
-"""One app on Modal for each GPU: deploy it, find it, and say how to stop it."""
+"""The apps on Modal that a comparison of GPUs measures, one for each.
+
+What they are called, what they cost and how they are deployed is the service's own knowledge:
+programs in `stt_service.deploy` know it and answer in JSON.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import importlib.util
-import os
-import re
+import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-# Dollars an hour as Modal listed them in 2026 (https://modal.com/pricing says them by the second);
-# the GPU only, without CPU and memory. A10G is A10's former name.
-PRICES_PER_HOUR_USD = {
-    "T4": 0.59,
-    "L4": 0.80,
-    "A10": 1.10,
-    "A10G": 1.10,
-    "L40S": 1.95,
-    "A100": 2.10,
-    "A100-40GB": 2.10,
-    "A100-80GB": 2.50,
-    "RTX-PRO-6000": 3.03,
-    "H100": 3.95,
-    "H100!": 3.95,
-    "H200": 4.54,
-    "B200": 6.25,
-}
-SERVER_PACKAGE = "stt_service"
+GPU_APPS = "stt_service.deploy.gpu_apps"
+MODAL_URL = "stt_service.deploy.modal_url"
 ERROR_LINES = 4
 STOP_TIMEOUT_S = 10.0
-
-_WEBSOCKET_LINE = re.compile(r"^WebSocket\s+(wss?://\S+)$", re.MULTILINE)
 
 
 class DeployError(Exception):
@@ -45,65 +29,58 @@ class GpuApp:
     """The app that serves on one GPU."""
 
     gpu: str
+    name: str
+    price_per_hour_usd: float | None
+    """None if it is not known."""
+    stop_command: str
 
-    @property
-    def name(self) -> str:
-        # The exclamation mark of H100! forbids Modal to take an H200; no name of an app has one.
-        return f"kyutai-stt-{self.gpu.lower().replace('!', '-only')}"
 
-    @property
-    def price_per_hour_usd(self) -> float | None:
-        """None if it is not known."""
-        return PRICES_PER_HOUR_USD.get(self.gpu.upper())
-
-    @property
-    def stop_command(self) -> str:
-        return f"uvx modal app stop {self.name}"
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """What the deployment reads."""
-        return {**os.environ, "KYUTAI_GPU": self.gpu, "KYUTAI_APP_NAME": self.name}
+async def list_apps(gpus: Sequence[str]) -> list[GpuApp]:
+    """The app of each GPU, deployed or not. Raises `DeployError`."""
+    answer = await _run([sys.executable, "-m", GPU_APPS, "--", *gpus], "naming the apps")
+    return [
+        GpuApp(app["gpu"], app["app"], app["price_per_hour_usd"], app["stop_command"])
+        for app in json.loads(answer)
+    ]
 
 
 async def deploy(app: GpuApp) -> None:
-    """Run `modal deploy` for this GPU. Raises `DeployError`."""
-    command = [sys.executable, "-m", "modal", "deploy", str(_find_modal_app())]
-    await _run(command, app, "deploying")
+    """Deploy the app of this GPU. Raises `DeployError`."""
+    _need_modal()
+    await _run([sys.executable, "-m", GPU_APPS, "--deploy", "--", app.gpu], f"deploying {app.name}")
 
 
 async def find_websocket_url(app: GpuApp) -> str:
     """The deployed app's WebSocket address. Raises `DeployError`."""
-    command = [sys.executable, "-m", f"{SERVER_PACKAGE}.modal_url", "--app", app.name]
-    output = await _run(command, app, "finding")
-    match = _WEBSOCKET_LINE.search(output)
-    if match is None:
-        raise DeployError(f"finding {app.name} failed: no WebSocket address in {output!r}")
-    return match[1]
+    _need_modal()
+    command = [sys.executable, "-m", MODAL_URL, "--json", "--app", app.name]
+    return json.loads(await _run(command, f"finding {app.name}"))["websocket"]
 
 
-async def _run(command: Sequence[str], app: GpuApp, doing: str) -> str:
+def _need_modal() -> None:
     if importlib.util.find_spec("modal") is None:
         raise DeployError(
             "Modal's package is missing. Run it as `uv run --extra modal stt-latency …`."
         )
+
+
+async def _run(command: Sequence[str], doing: str) -> str:
+    """Run a program; what it printed. Raises `DeployError` with its last words if it failed."""
     process = await asyncio.create_subprocess_exec(
         *command,
-        env=app.environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
-        output, _ = await process.communicate()
+        output, said = await process.communicate()
     except BaseException:
         await _end(process)
         raise
-    text = output.decode(errors="replace")
     if process.returncode != 0:
-        said = " ".join(text.split("\n")[-ERROR_LINES - 1 :]).strip()
-        raise DeployError(f"{doing} {app.name} failed: {said}")
-    return text
+        last_lines = said.decode(errors="replace").split("\n")[-ERROR_LINES - 1 :]
+        raise DeployError(f"{doing} failed: {' '.join(last_lines).strip()}")
+    return output.decode()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -112,7 +89,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         process.terminate()
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
-                # Its pipe too: what it said last keeps it open.
+                # Its pipes too: what it said last keeps them open.
                 await process.communicate()
         except TimeoutError:
             process.kill()
@@ -120,12 +97,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         except asyncio.CancelledError:
             process.kill()
             raise
-
-
-def _find_modal_app() -> Path:
-    """The deployment file of the service's package; found, not imported."""
-    spec = importlib.util.find_spec(SERVER_PACKAGE)
-    folders = spec.submodule_search_locations if spec else None
-    if not folders:
-        raise DeployError("The service's own package is not installed, so it cannot be deployed.")
-    return Path(folders[0]) / "modal_app.py"

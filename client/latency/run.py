@@ -21,6 +21,7 @@ from client.latency.gpu_comparison import (
     GpuApp,
     deploy,
     find_websocket_url,
+    list_apps,
 )
 from client.latency.measure import LoadResult, measure_load
 from client.latency.plot import PlotError, draw_plot
@@ -49,7 +50,7 @@ async def run(arguments: argparse.Namespace) -> int:
         if arguments.compare_gpus:
             return await _compare_gpus(arguments, audio, console)
         return await _measure_target(arguments, audio, console)
-    except (SttError, AudioError, PlotError, OSError, ValueError) as error:
+    except (SttError, AudioError, DeployError, PlotError, OSError, ValueError) as error:
         print(f"stt-latency: {error}", file=sys.stderr)
         return exit_code_for(error)
 
@@ -107,7 +108,7 @@ async def _measure(target: Target, audio: Audio, streams: int, runs: int) -> Loa
 async def _compare_gpus(arguments: argparse.Namespace, audio: Audio, console: Console) -> int:
     environment = Environment.read()
     urls = dict(arguments.gpu_url)
-    apps = [GpuApp(gpu) for gpu in arguments.compare_gpus]
+    apps = await list_apps(arguments.compare_gpus)
     setup = _describe(arguments, audio, None)
     results: list[GpuResult] = []
     try:
@@ -135,7 +136,6 @@ async def _measure_gpu(
     audio: Audio,
     console: Console,
 ) -> GpuResult:
-    price = app.price_per_hour_usd
     try:
         if not arguments.no_deploy:
             console.print(f"{app.gpu}: deploying {app.name} …")
@@ -147,8 +147,8 @@ async def _measure_gpu(
         console.print(f"{app.gpu}: measuring {arguments.parallel} streams …")
         load = await _measure(target, audio, arguments.parallel, arguments.runs)
     except (DeployError, SttError) as error:
-        return GpuResult(app.gpu, app.name, price, error=str(error))
-    return GpuResult(app.gpu, app.name, price, load)
+        return GpuResult(app.gpu, app.name, app.price_per_hour_usd, error=str(error))
+    return GpuResult(app.gpu, app.name, app.price_per_hour_usd, load)
 
 
 def _print_errors(loads: Sequence[LoadResult], console: Console) -> None:

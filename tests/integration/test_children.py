@@ -49,9 +49,8 @@ async def test_a_child_that_will_not_end_is_killed_where_nobody_can_wait_for_it(
 
 
 async def test_a_command_leaves_no_child_and_no_pipe_wherever_it_is_cancelled():
-    app = gpu_comparison.GpuApp("T4")
     command = [sys.executable, "-S", "-c", "print('done')"]
-    assert await gpu_comparison._run(command, app, "trying") == "done\n"
+    assert await gpu_comparison._run(command, "trying") == "done\n"
     # Other tests of this process may share a server.
     children, descriptors = count_children(), count_descriptors()
 
@@ -60,6 +59,6 @@ async def test_a_command_leaves_no_child_and_no_pipe_wherever_it_is_cancelled():
         await become(lambda: count_descriptors() <= descriptors, lambda: f"{when}: pipes are left")
 
     async def run() -> None:
-        await gpu_comparison._run(command, app, "trying")
+        await gpu_comparison._run(command, "trying")
 
     assert await interrupt_everywhere(run, nothing_is_left) > 1

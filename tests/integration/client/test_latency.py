@@ -14,11 +14,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from client.latency.gpu_comparison import PRICES_PER_HOUR_USD
+from client.latency import gpu_comparison
 from client.latency.report import SCHEMA_PATH
 from client.scoring import count_word_errors
-from tests.integration.modal.command import IMAGE_BUILDER_VERSION
-from tests.integration.modal.control_plane import TOKEN, ControlPlane, serve
+from stt_service.deploy.gpus import PRICES_PER_HOUR_USD
+from tests.integration.deploy.command import IMAGE_BUILDER_VERSION
+from tests.integration.deploy.control_plane import TOKEN, ControlPlane, serve
 from tests.support import Recording, Service, run_service
 
 SCRIPT = Path(__file__).resolve().parents[3] / "client" / "latency_test.py"
@@ -102,6 +103,20 @@ def test_faster_than_real_time_twice_with_the_demo_recordings(
     assert count_word_errors(texts[1] + texts[2], second.split()) <= 3
 
 
+def bind_modal(server_url: str, home: Path) -> dict[str, str]:
+    """The environment in which Modal's programs ask this control plane."""
+    return {
+        "HOME": str(home),
+        "MODAL_SERVER_URL": server_url,
+        "MODAL_TOKEN_ID": TOKEN[0],
+        "MODAL_TOKEN_SECRET": TOKEN[1],
+        "MODAL_CONFIG_PATH": str(home / "modal.toml"),
+        "MODAL_KEY": "wk-test",
+        "MODAL_SECRET": "ws-test",
+        "MODAL_IMAGE_BUILDER_VERSION": IMAGE_BUILDER_VERSION,
+    }
+
+
 @pytest.fixture
 def two_gpus(service: Service) -> Iterator[dict[str, Service]]:
     """A local server in the place of each GPU."""
@@ -119,18 +134,7 @@ async def test_gpus_are_deployed_measured_priced_and_cleaned_up(
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, str(SCRIPT), "--compare-gpus", "T4,L4", "-p", "2", *urls),
             *("--wav", str(recordings[1].path), "--json", str(tmp_path / "r.json")),
-            env={
-                **os.environ,
-                "HOME": str(tmp_path),
-                "MODAL_SERVER_URL": server_url,
-                "MODAL_TOKEN_ID": TOKEN[0],
-                "MODAL_TOKEN_SECRET": TOKEN[1],
-                "MODAL_CONFIG_PATH": str(tmp_path / "modal.toml"),
-                "MODAL_KEY": "wk-test",
-                "MODAL_SECRET": "ws-test",
-                "MODAL_IMAGE_BUILDER_VERSION": IMAGE_BUILDER_VERSION,
-                "COLUMNS": "120",
-            },
+            env={**os.environ, **bind_modal(server_url, tmp_path), "COLUMNS": "120"},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -158,6 +162,21 @@ async def test_gpus_are_deployed_measured_priced_and_cleaned_up(
         assert result["price_per_hour_usd"] == price
         assert result["price_per_stream_hour_usd"] == pytest.approx(price / 2)
         assert f"{price / 2:.3f}" in output
+
+
+async def test_the_address_of_a_deployed_gpu_is_asked_of_modal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(ControlPlane()) as server_url:
+        for name, value in bind_modal(server_url, tmp_path).items():
+            monkeypatch.setenv(name, value)
+        [app] = await gpu_comparison.list_apps(["A10G"])
+        assert (app.name, app.price_per_hour_usd) == ("kyutai-stt-a10g", 1.10)
+        with pytest.raises(gpu_comparison.DeployError, match="no deployed app 'kyutai-stt-a10g'"):
+            await gpu_comparison.find_websocket_url(app)
+        await gpu_comparison.deploy(app)
+        host = "acme--kyutai-stt-a10g-kyutaisttrustservice-serve.modal.run"
+        assert await gpu_comparison.find_websocket_url(app) == f"wss://{host}/v1/stream"
 
 
 def test_a_gpu_that_cannot_be_deployed_is_a_row_of_its_own(tmp_path: Path) -> None:

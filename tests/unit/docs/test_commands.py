@@ -39,7 +39,7 @@ def test_every_command_is_understood(block: Block) -> None:
     [
         "uv run stt-serve --modell digits",
         "stt-transcribe --format docx",
-        "python -m stt_service.bench --batch-size 1",
+        "python -m stt_service.deploy.bench --batch-size 1",
         "python client/latency_test.py -q 4",
         "uvx modal deplay stt_service/modal_app.py",
         "uvx modal deploy stt_service/modal.py",

@@ -1,6 +1,6 @@
 """The addresses that are printed."""
 
-from stt_service.modal_url import Addresses
+from stt_service.deploy.modal_url import Addresses
 
 
 def test_addresses_are_ready_to_paste() -> None:

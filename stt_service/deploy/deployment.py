@@ -8,18 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from stt_service.config import EngineConfig
+from stt_service.deploy.gpus import GPUS, GPUS_TOO_NEW, find_modals_name
 from stt_service.process.environment import InvalidSetting, check_token, read_variable
 
-# Modal's names of the GPUs that the models and the pinned torch run on, from
-# https://modal.com/docs/guide/gpu. A100 has 40 GB, or 80 at the same price; H100 may be an H200.
-GPUS = (
-    *("T4", "L4", "A10", "L40S", "A100", "A100-40GB", "A100-80GB", "RTX-PRO-6000"),
-    *("H100", "H100!", "H200", "B200"),
-)
-# What Modal called it before, and what users were told.
-FORMER_GPU_NAMES = {"A10G": "A10"}
-# They want CUDA 13.1, and torch 2.9.1 on PyPI is built for CUDA 12.8. B200+ may be a B300.
-GPUS_TOO_NEW = ("B200+", "B300")
 # Where Modal's proxies stand, https://modal.com/docs/guide/region-selection. Each name is also
 # that of a region for containers.
 REGIONS = ("us-east", "us-west", "eu-west", "ap-south")
@@ -172,7 +163,7 @@ def _check_app_name(name: str) -> str:
 
 
 def _check_gpu(name: str) -> str:
-    gpu = FORMER_GPU_NAMES.get(name.upper(), name.upper())
+    gpu = find_modals_name(name)
     if gpu in GPUS_TOO_NEW:
         raise InvalidSetting(
             f"KYUTAI_GPU is {name!r}, which wants a newer CUDA than the pinned torch is built for; "

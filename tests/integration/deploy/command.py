@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.integration.modal.control_plane import TOKEN
+from tests.integration.deploy.control_plane import TOKEN
 
 ROOT = Path(__file__).resolve().parents[3]
 MODAL_APP = ROOT / "stt_service" / "modal_app.py"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stt_service.deployment import Deployment, make_compile_settings
+from stt_service.deploy.deployment import Deployment, make_compile_settings
 
 TIMEOUT_S = 110
 LOOK = """

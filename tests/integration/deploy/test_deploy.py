@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from modal_proto import api_pb2
 
-from stt_service.deployment import Deployment
-from tests.integration.modal.command import MODAL_APP, ROOT
-from tests.integration.modal.control_plane import Registered
-from tests.integration.modal.deployer import CREDENTIALS, Deployer
+from stt_service.deploy.deployment import Deployment
+from tests.integration.deploy.command import MODAL_APP, ROOT
+from tests.integration.deploy.control_plane import Registered
+from tests.integration.deploy.deployer import CREDENTIALS, Deployer
 
 
 async def test_the_default_deployment(deployer: Deployer) -> None:
@@ -146,6 +146,22 @@ def read_arguments_of_fetch(registered: Registered) -> str:
     """What the build step that fills the volume is called with, pickled."""
     [image] = [i for i in registered.layers_of("SpeechToText") if i.HasField("build_function")]
     return image.build_function.input.args.decode(errors="replace")
+
+
+async def test_the_package_alone_holds_what_fills_the_volume(
+    deployer: Deployer, tmp_path: Path
+) -> None:
+    """Where images are built, Modal mounts no other package of ours."""
+    assert (await deployer.deploy(**CREDENTIALS)).status == 0
+    files = deployer.registered.files_of("fetch")
+    assert "/root/stt_service/deploy/weights.py" in files
+    assert {path.split("/")[2] for path in files} == {"stt_service"}
+
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "stt_service").symlink_to(ROOT / "stt_service")
+    fetch = "from stt_service.deploy import weights; weights.fetch('digits')"
+    finished = await deployer.run("-c", fetch, PYTHONPATH=str(tmp_path / "root"))
+    assert (finished.status, finished.output) == (0, "")
 
 
 def check_weights(registered: Registered) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stt_service.config import DIGITS_CHECKPOINT
-from tests.integration.modal.hub_cache import store_model
+from tests.integration.deploy.hub_cache import store_model
 
 REPOSITORY = "acme/digits"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -22,9 +22,9 @@ TIMEOUT_S = 110
 # What the pool does at its start, on a disk that it cannot write and without asking the hub.
 START = f"""
 import asyncio, os, subprocess, sys
-from stt_service import weights
+from stt_service.deploy import weights
 
-FETCH = "from stt_service import weights; weights.fetch({REPOSITORY!r})"
+FETCH = "from stt_service.deploy import weights; weights.fetch({REPOSITORY!r})"
 
 async def fetch_elsewhere():
     print("fetching", flush=True)
@@ -114,7 +114,7 @@ def test_the_documented_model_is_stored_when_the_checkpoint_is_that_it_is_served
 ) -> None:
     name, served = "kyutai/stt-1b-en_fr", "kyutai/stt-1b-en_fr-candle"
     store_model(tmp_path, name, heads=False)
-    ask = f"from stt_service import weights; print(weights.are_stored({name!r}))"
+    ask = f"from stt_service.deploy import weights; print(weights.are_stored({name!r}))"
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     answers: list[str] = []
     for heads in (False, True):

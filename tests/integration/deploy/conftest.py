@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.modal.command import link_modal_alone
-from tests.integration.modal.control_plane import ControlPlane
-from tests.integration.modal.deployer import Deployer, run_deployer
+from tests.integration.deploy.command import link_modal_alone
+from tests.integration.deploy.control_plane import ControlPlane
+from tests.integration.deploy.deployer import Deployer, run_deployer
 
 
 @pytest.fixture(scope="session")

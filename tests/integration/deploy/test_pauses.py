@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
-from stt_service.deployment import DEFAULTS
-from tests.integration.modal.hub_cache import store_model
+from stt_service.deploy.deployment import DEFAULTS
+from tests.integration.deploy.hub_cache import store_model
 from tests.integration.server.calls import kinds, request_audio, request_config, split, stream
 from tests.support import Recording, Service, run_service
 

@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.integration.modal.command import MODAL_APP, ROOT, Finished, run_python
-from tests.integration.modal.control_plane import ControlPlane, Registered, serve
+from tests.integration.deploy.command import MODAL_APP, ROOT, Finished, run_python
+from tests.integration.deploy.control_plane import ControlPlane, Registered, serve
 
 CREDENTIALS = {"MODAL_KEY": "wk-test", "MODAL_SECRET": "ws-test"}
 
@@ -22,9 +22,10 @@ class Deployer:
     async def deploy(self, **environment: str) -> Finished:
         return await self.run("-m", "modal", "deploy", str(MODAL_APP), **environment)
 
-    async def find_urls(self, **environment: str) -> Finished:
+    async def find_urls(self, *options: str, **environment: str) -> Finished:
         path = f"{self._packages}:{ROOT}"
-        return await self.run("-m", "stt_service.modal_url", PYTHONPATH=path, **environment)
+        command = ("-m", "stt_service.deploy.modal_url", *options)
+        return await self.run(*command, PYTHONPATH=path, **environment)
 
     async def run(self, *arguments: str, **environment: str) -> Finished:
         return await run_python(

@@ -1,6 +1,6 @@
 """How long a model's step takes, by batch size, and how many live streams that serves.
 
-Here: `python -m stt_service.bench --device cpu --batch-sizes 1,8,32`. On a GPU of Modal's:
+Here: `python -m stt_service.deploy.bench --device cpu --batch-sizes 1,8,32`. On a GPU of Modal's:
 `uvx modal run stt_service/modal_app.py::bench`. The steps are those that the server makes, through
 the same class. NO_TORCH_COMPILE=1 and NO_CUDA_GRAPH=1 in the environment switch off what moshi
 does to be fast on a GPU.
@@ -13,7 +13,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +139,21 @@ def time_steps_ms(model: "MoshiModel", steps: int) -> list[float]:
     return times_ms
 
 
+def measure_elsewhere(
+    measure_there: Callable[[tuple[int, ...]], Mapping[str, Any]], batch_sizes: str, gpu: str
+) -> None:
+    """Print what `measure` reports where there is such a GPU.
+
+    Leaves the program with one sentence if the sizes are wrong. `measure_there` returns
+    `Report.as_dict()`.
+    """
+    try:
+        sizes = parse_batch_sizes(batch_sizes)
+    except InvalidSetting as error:
+        sys.exit(f"bench: {error}")
+    print_report(measure_there(sizes), gpu=gpu)
+
+
 def print_report(report: Mapping[str, Any], gpu: str = "") -> None:
     """Print `Report.as_dict()` as a table, then as one line of JSON.
 
@@ -210,7 +225,7 @@ def _free_memory() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure on this machine; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m stt_service.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stt_service.deploy.bench", description=__doc__)
     parser.add_argument("--model", help="as in stt-serve --model (default: MODEL_NAME, or digits)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores but one)")

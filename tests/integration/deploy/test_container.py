@@ -16,9 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from client.rpc.channel import SERVICE_NAME
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
+from stt_service.deploy.pool import DRAIN_GRACE_S, PoolMember
 from stt_service.engine.model import StepOutput, StepPlan
 from stt_service.engine.moshi_model import MoshiModel
-from stt_service.pool import DRAIN_GRACE_S, PoolMember
 from stt_service.server import Server
 from tests.support import Recording
 
@@ -52,7 +52,7 @@ class Container:
 @contextlib.asynccontextmanager
 async def run_container(**environment: str) -> AsyncIterator[Container]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.integration.modal.container"),
+        *(sys.executable, "-m", "tests.integration.deploy.container"),
         env={**os.environ, **ENVIRONMENT, **environment},
         stdout=asyncio.subprocess.PIPE,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stt_service.bench import (
+from stt_service.deploy.bench import (
     Measurement,
     Report,
     format_table,

@@ -1,13 +1,14 @@
 """stt-modal-url asks a control plane where a deployed app is."""
 
 import hashlib
+import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.integration.modal.control_plane import ControlPlane
-from tests.integration.modal.deployer import CREDENTIALS, Deployer, run_deployer
+from tests.integration.deploy.control_plane import ControlPlane
+from tests.integration.deploy.deployer import CREDENTIALS, Deployer, run_deployer
 
 
 async def test_stt_modal_url_finds_a_deployed_app(deployer: Deployer) -> None:
@@ -26,6 +27,12 @@ async def test_stt_modal_url_finds_a_deployed_app(deployer: Deployer) -> None:
     assert grpc == "https://acme--kyutai-stt-t4-speechtotext.us-east.modal.direct"
     assert "acme--kyutai-stt-t4-speechtotext.us-east.modal.direct:443" in grpcurl
     assert '-H "modal-key: $MODAL_KEY" -H "modal-secret: $MODAL_SECRET"' in grpcurl
+    for_programs = await deployer.find_urls("--json", **app)
+    assert json.loads(for_programs.output) == {
+        "app": "kyutai-stt-t4",
+        "websocket": websocket,
+        "grpc": grpc,
+    }
 
 
 async def test_stt_modal_url_knows_the_host_of_a_workspace_with_a_long_name(

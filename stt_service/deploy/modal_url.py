@@ -1,6 +1,7 @@
 """stt-modal-url: where a deployed app is, and a grpcurl line to paste."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from stt_service.deployment import DEFAULTS, GATEWAY_NAME, POOL_NAME, STREAM_PATH
+from stt_service.deploy.deployment import DEFAULTS, GATEWAY_NAME, POOL_NAME, STREAM_PATH
 from stt_service.process.environment import InvalidSetting, read_variable
 
 EXIT_OK = 0
@@ -98,15 +99,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help=f"the app's name (default: KYUTAI_APP_NAME, else {DEFAULTS['KYUTAI_APP_NAME']})",
     )
+    parser.add_argument(
+        "--json", action="store_true", help="print app, websocket and grpc as JSON, for programs"
+    )
     arguments = parser.parse_args(argv)
     try:
         addresses = find_addresses(arguments.app)
     except NotFound as error:
         print(f"stt-modal-url: {error}", file=sys.stderr)
         return EXIT_FAILED
-    print(f"WebSocket  {addresses.websocket}")
-    print(f"gRPC       {addresses.pool}")
-    print(f"try it     {addresses.grpcurl}")
+    if arguments.json:
+        found = {"websocket": addresses.websocket, "grpc": addresses.pool}
+        print(json.dumps({"app": arguments.app, **found}))
+    else:
+        print(f"WebSocket  {addresses.websocket}")
+        print(f"gRPC       {addresses.pool}")
+        print(f"try it     {addresses.grpcurl}")
     return EXIT_OK
 
 

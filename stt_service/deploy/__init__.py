@@ -1,0 +1,1 @@
+"""The service on Modal: settings, GPUs, images, weights, addresses, and the benchmark."""
