@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from stt_service.config import DIGITS_CHECKPOINT, EngineConfig
 
-# Not the event log of stt_service.process.logs: where images are built, this package stands alone.
+# Not stt_service.process.logs: where images are built, this package stands alone.
 log = logging.getLogger(__name__)
 
 
