@@ -21,7 +21,6 @@ from structlog.stdlib import BoundLogger
 
 from client.rpc.errors import SttError, error_from_rpc
 from client.rpc.writing import write_request
-from gateway.activities import first_of
 from gateway.closing import (
     CLIENT_GONE,
     FINISHED,
@@ -46,6 +45,7 @@ from gateway.protocol import (
 from gateway.query import ProtocolError, StreamOptions
 from gateway.upstream import Admission, Call, Upstream
 from stt.v1 import stt_pb2
+from stt_service.process.tasks import first_of
 
 SAY_GOODBYE_S = 5.0
 

@@ -12,7 +12,6 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from structlog.stdlib import BoundLogger
 
-from gateway.activities import first_of
 from gateway.bridge import Bridge
 from gateway.closing import (
     CLIENT_GONE,
@@ -27,6 +26,7 @@ from gateway.query import ProtocolError, parse_query
 from gateway.security import is_origin_allowed
 from gateway.upstream import Upstream
 from stt_service.process.logs import get_logger
+from stt_service.process.tasks import first_of
 
 FORBIDDEN = 403
 UNAVAILABLE = 503

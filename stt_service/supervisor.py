@@ -7,9 +7,9 @@ import re
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, NoReturn
 
 from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
 from stt_service.engine.errors import EngineError
@@ -17,6 +17,7 @@ from stt_service.engine.model import BatchedModel
 from stt_service.process.listening import CannotListen, listen, parse_listening_address
 from stt_service.process.logs import LogFormat, configure_logging
 from stt_service.process.program import announce, show
+from stt_service.process.tasks import first_of
 from stt_service.server import Server
 
 GATEWAY_READY = "ready http="
@@ -58,12 +59,12 @@ async def serve(
         except OSError as error:
             raise ServeFailed(str(error)) from error
         async with run_gateway(options, server.address) as gateway:
-            warming_up = _warm_up(server, options, gateway)
-            if await race(warming_up, signals.first.wait()) == 1:
+            await first_of(_warm_up(server, options, gateway), signals.first.wait())
+            if signals.first.is_set():
                 return
-            await race(signals.first.wait(), _watch_engine(server), _watch_gateway(gateway))
+            await first_of(signals.first.wait(), _watch_engine(server), _watch_gateway(gateway))
             # The gateway outlives the drain: its sessions get their last words through it.
-            await race(server.drain(), signals.second.wait())
+            await first_of(_drain(server), signals.second.wait())
     finally:
         await server.stop()
 
@@ -128,24 +129,6 @@ class Signals:
 
     def _receive(self) -> None:
         (self.second if self.first.is_set() else self.first).set()
-
-
-async def race(*rivals: Coroutine[Any, Any, object]) -> int:
-    """Run coroutines until the first ends, stop and await the others; which one it was.
-
-    What a rival returns is dropped, so it must not need closing. Raises what the winner raised.
-    """
-    tasks = [asyncio.ensure_future(rival) for rival in rivals]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        winner = next(task for task in tasks if task.done())
-    finally:
-        for task in tasks:
-            task.cancel()
-        # Ends only when all have ended, also where the caller is cancelled once more.
-        await asyncio.gather(*tasks, return_exceptions=True)
-    winner.result()
-    return tasks.index(winner)
 
 
 @dataclass
@@ -224,7 +207,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             raise
 
 
-async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | None) -> None:
+async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | None) -> Literal[True]:
     """Load the model, then say what is served and where."""
     engine = options.engine
     show(f"loading {engine.model} …")
@@ -237,6 +220,7 @@ async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | Non
         raise ServeFailed(f"cannot serve {engine.model}: {reason}") from error
     show(describe(engine, time.monotonic() - started))
     announce(compose_ready_line(server, options, gateway))
+    return True
 
 
 def compose_ready_line(server: Server, options: ServeOptions, gateway: Gateway | None) -> str:
@@ -250,14 +234,17 @@ def compose_ready_line(server: Server, options: ServeOptions, gateway: Gateway |
     return " ".join(["ready", *(f"{name}={value}" for name, value in (places | what).items())])
 
 
-async def _watch_engine(server: Server) -> None:
+async def _drain(server: Server) -> Literal[True]:
+    await server.drain()
+    return True
+
+
+async def _watch_engine(server: Server) -> NoReturn:
     raise ServeFailed(str(await server.wait_for_death()))
 
 
 async def _watch_gateway(gateway: Gateway | None) -> None:
-    if gateway is None:
-        await asyncio.Event().wait()
-    else:
+    if gateway is not None:
         raise ServeFailed(f"the gateway ended with exit code {await gateway.process.wait()}")
 
 
