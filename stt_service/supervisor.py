@@ -14,6 +14,7 @@ from typing import Literal, NoReturn
 from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
 from stt_service.engine.errors import EngineError
 from stt_service.engine.model import BatchedModel
+from stt_service.process.child import ChildEnded, run_child, wait_for_line
 from stt_service.process.listening import CannotListen, listen, parse_listening_address
 from stt_service.process.logs import LogFormat, configure_logging
 from stt_service.process.program import announce, show
@@ -22,7 +23,6 @@ from stt_service.server import Server
 
 GATEWAY_READY = "ready http="
 GATEWAY_START_TIMEOUT_S = 30.0
-GATEWAY_STOP_TIMEOUT_S = 10.0
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -149,23 +149,22 @@ async def run_gateway(options: ServeOptions, upstream: str) -> AsyncGenerator[Ga
     if options.http_address is None:
         yield None
         return
-    process = await asyncio.create_subprocess_exec(
+    command = [
         *(sys.executable, "-m", "gateway"),
         *("--upstream", upstream),
         *("--http", options.http_address),
         *("--log-format", options.log_format),
         # It ends when its standard input does, so a killed server leaves no orphan.
         "--exit-with-parent",
+    ]
+    async with run_child(
+        command,
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
         env=without_proxies(os.environ),
         # A Ctrl-C at the terminal is for the server, which drains before it ends the gateway.
         start_new_session=True,
-    )
-    try:
-        yield Gateway(process, await _read_gateway_address(process))
-    finally:
-        await _end(process)
+    ) as process:
+        yield Gateway(process, await _wait_for_gateway(process))
 
 
 def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
@@ -175,36 +174,21 @@ def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-async def _read_gateway_address(process: asyncio.subprocess.Process) -> str:
-    assert process.stdout is not None
+async def _wait_for_gateway(process: asyncio.subprocess.Process) -> str:
+    """The address that it listens on. Raises ServeFailed."""
     try:
-        async with asyncio.timeout(GATEWAY_START_TIMEOUT_S):
-            async for line in process.stdout:
-                text = line.decode(errors="replace").strip()
-                if text.startswith(GATEWAY_READY):
-                    return text.removeprefix(GATEWAY_READY)
+        return await wait_for_line(process, parse_gateway_ready_line, GATEWAY_START_TIMEOUT_S)
     except TimeoutError as error:
         raise ServeFailed("the gateway did not start in time") from error
-    raise ServeFailed(
-        f"the gateway did not start (exit code {await process.wait()}); its own line above says why"
-    )
+    except ChildEnded as error:
+        raise ServeFailed(
+            f"the gateway did not start ({error}); its own line above says why"
+        ) from error
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ask the process to end, then make it; at once where nobody can wait for it."""
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-        try:
-            async with asyncio.timeout(GATEWAY_STOP_TIMEOUT_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        except asyncio.CancelledError:
-            process.kill()
-            raise
+def parse_gateway_ready_line(line: str) -> str | None:
+    """The address in the gateway's ready line; None for any other line."""
+    return line.removeprefix(GATEWAY_READY) if line.startswith(GATEWAY_READY) else None
 
 
 async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | None) -> Literal[True]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import importlib.util
 import os
 import re
 import sys
+from asyncio.subprocess import STDOUT
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from stt_service.process.child import run_child
 
 # Dollars an hour as Modal listed them in 2026 (https://modal.com/pricing says them by the second);
 # the GPU only, without CPU and memory. A10G is A10's former name.
@@ -31,7 +32,6 @@ PRICES_PER_HOUR_USD = {
 }
 SERVER_PACKAGE = "stt_service"
 ERROR_LINES = 4
-STOP_TIMEOUT_S = 10.0
 
 _WEBSOCKET_LINE = re.compile(r"^WebSocket\s+(wss?://\S+)$", re.MULTILINE)
 
@@ -87,39 +87,13 @@ async def _run(command: Sequence[str], app: GpuApp, doing: str) -> str:
         raise DeployError(
             "Modal's package is missing. Run it as `uv run --extra modal stt-latency …`."
         )
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env=app.environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
+    async with run_child(command, env=app.environment, stderr=STDOUT) as process:
         output, _ = await process.communicate()
-    except BaseException:
-        await _end(process)
-        raise
     text = output.decode(errors="replace")
     if process.returncode != 0:
         said = " ".join(text.split("\n")[-ERROR_LINES - 1 :]).strip()
         raise DeployError(f"{doing} {app.name} failed: {said}")
     return text
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ask Modal's command to end, then make it; at once where nobody can wait for it."""
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                # Its pipe too: what it said last keeps it open.
-                await process.communicate()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        except asyncio.CancelledError:
-            process.kill()
-            raise
 
 
 def _find_modal_app() -> Path:
