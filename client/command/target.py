@@ -8,9 +8,9 @@ import contextlib
 from dataclasses import dataclass
 
 from client.command.environment import Environment
-from client.rpc.channel import OnWait, Patience
 from client.rpc.endpoint import Credentials
 from client.rpc.errors import ServerUnreachable
+from client.rpc.retry import OnWait, Patience
 from client.stream import SttClient, WebSocketSttClient
 
 LOCAL_GRPC = "127.0.0.1:50051"
