@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from client.microphone import InputDevice, MicrophoneSource, choose_device, list_input_devices
     from client.options import Encoding, ReconnectPolicy, SessionOptions, VadSettings
     from client.pacing import ArraySource
-    from client.rpc.channel import Patience, Waiting
     from client.rpc.endpoint import Credentials, Endpoint, Tls
     from client.rpc.errors import (
         CallCancelled,
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
         Unauthenticated,
         UntrustedServer,
     )
+    from client.rpc.retry import Patience, Waiting
     from client.samples import AudioError
     from client.session import TranscriptStream
     from client.stream import SttClient, WebSocketSttClient
@@ -62,7 +62,7 @@ _HOMES = {
     ],
     "client.options": ["Encoding", "ReconnectPolicy", "SessionOptions", "VadSettings"],
     "client.pacing": ["ArraySource"],
-    "client.rpc.channel": ["Patience", "Waiting"],
+    "client.rpc.retry": ["Patience", "Waiting"],
     "client.rpc.endpoint": ["Credentials", "Endpoint", "Tls"],
     "client.rpc.errors": [
         *("CallCancelled", "Idle", "InvalidRequest", "MessageTooLarge", "NoSuchService"),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -14,19 +12,16 @@ from collections.abc import (
     Callable,
     Coroutine,
 )
-from dataclasses import dataclass
 from typing import Protocol
 
 from client.events import Event, Final, Flushed, Pause, Ping, ServerEvent, Word
 from client.options import SAMPLE_RATE_HERTZ, FloatArray, ReconnectPolicy, SessionOptions
 from client.replay import Transcript
-from client.rpc.channel import OnWait, Patience, Waiting
 from client.rpc.errors import ServerFailed, ServerFull, ServerUnavailable, SttError
+from client.rpc.retry import OnWait, Patience, Retry
 from client.tape import Tape, whole_frames
 
 LARGEST_MESSAGE_SAMPLES = SAMPLE_RATE_HERTZ
-LONGEST_PAUSE_S = 3.0
-FIRST_PAUSE_S = 0.2
 
 
 class Connection(Protocol):
@@ -45,26 +40,6 @@ class Connection(Protocol):
 
 
 Connect = Callable[[], Awaitable[Connection]]
-
-
-@dataclass
-class _Attempts:
-    """How often and how long a stream has tried since it last heard something new."""
-
-    since: float
-    count: int = 0
-    processed_s: float = 0.0
-
-    def note_failure(self, processed_s: float, now: float) -> float:
-        """Count one more failure; returns the seconds since the first one in a row."""
-        if processed_s > self.processed_s:
-            self.since, self.count, self.processed_s = now, 0, processed_s
-        self.count += 1
-        return now - self.since
-
-    def backoff_s(self) -> float:
-        """Full jitter over a doubling pause, so that many clients do not come back at once."""
-        return random.uniform(0.0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self.count))
 
 
 class TranscriptStream:
@@ -87,7 +62,7 @@ class TranscriptStream:
         self._options = options
         self._reconnect = reconnect
         self._patience = patience
-        self._on_wait = on_wait
+        self._retry = Retry(self._limit_s, on_wait)
         self._tape = Tape()
         self._recorded = asyncio.Event()
         self._forgotten = asyncio.Event()
@@ -118,7 +93,8 @@ class TranscriptStream:
         await self.aclose()
 
     async def _run(self) -> AsyncGenerator[Event]:
-        attempts = _Attempts(time.monotonic())
+        self._retry.reset()
+        heard_until_s = 0.0
         broken: SttError | None = None
         # The words of what was heard come first; then, on leaving, why there was no more of it.
         async with _background(self._record()):
@@ -129,11 +105,11 @@ class TranscriptStream:
                             yield event
                     return
                 except SttError as error:
-                    waited_s = attempts.note_failure(self._transcript.processed_s, time.monotonic())
-                    if not self._is_worth_retrying(error, waited_s, attempts.count):
-                        raise
                     broken = error
-                await self._pause(broken, waited_s, attempts.backoff_s())
+                if self._transcript.processed_s > heard_until_s:
+                    heard_until_s = self._transcript.processed_s
+                    self._retry.reset()
+                await self._retry.pause(broken)
 
     async def _converse(self, broken: SttError | None) -> AsyncGenerator[Event]:
         """One connection, from its first event to its last."""
@@ -166,23 +142,17 @@ class TranscriptStream:
             case _:
                 return True
 
-    def _is_worth_retrying(self, error: SttError, waited_s: float, failures: int) -> bool:
+    def _limit_s(self, error: SttError) -> float:
+        """How long to keep trying against this error."""
         if not self._transcript.was_admitted:
-            return self._patience.allows(error, waited_s)
-        return (
+            return self._patience.limit_s(error)
+        if (
             self._reconnect.enabled
             and isinstance(error, (ServerUnavailable, ServerFull, ServerFailed))
-            and waited_s < self._reconnect.patience_s
-            and failures <= self._reconnect.attempts_without_progress
-        )
-
-    async def _pause(self, reason: SttError, waited_s: float, backoff_s: float) -> None:
-        pause_s = max(backoff_s, getattr(reason, "retry_after_s", None) or 0.0)
-        if self._on_wait is not None:
-            told = self._on_wait(Waiting(reason, waited_s, pause_s))
-            if told is not None:
-                await told
-        await asyncio.sleep(pause_s)
+            and self._retry.failures <= self._reconnect.attempts_without_progress
+        ):
+            return self._reconnect.patience_s
+        return 0.0
 
     async def _record(self) -> None:
         """Source → tape, waiting while the tape is full."""

@@ -17,10 +17,10 @@ from typing import Any
 
 import grpc
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from structlog.stdlib import BoundLogger
 
 from client.rpc.errors import SttError, error_from_rpc
 from client.rpc.writing import write_request
-from gateway.activities import first_of
 from gateway.closing import (
     CLIENT_GONE,
     FINISHED,
@@ -45,7 +45,7 @@ from gateway.protocol import (
 from gateway.query import ProtocolError, StreamOptions
 from gateway.upstream import Admission, Call, Upstream
 from stt.v1 import stt_pb2
-from stt_service.process.logs import EventLog
+from stt_service.process.tasks import first_of
 
 SAY_GOODBYE_S = 5.0
 
@@ -59,7 +59,7 @@ class Bridge:
         upstream: Upstream,
         config: GatewayConfig,
         metrics: GatewayMetrics,
-        log: EventLog,
+        log: BoundLogger,
     ) -> None:
         self._websocket = websocket
         self._upstream = upstream
@@ -179,7 +179,7 @@ class Bridge:
         waited_s = time.monotonic() - self._started_s
         self._metrics.admission_seconds.observe(waited_s)
         self._admitted.set()
-        self.log = self.log.with_fields(session_id=admission.ready.ready.session_id)
+        self.log = self.log.bind(session_id=admission.ready.ready.session_id)
         self.log.info("session admitted", waited_s=round(waited_s, 3), retries=self.retries)
 
     async def _wait_for_stop(self) -> Closing:

@@ -7,13 +7,17 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from stt_service.process.arguments import EXIT_USAGE, Parser, number_up_to, seconds
+from gateway.config import MIB, GatewayConfig, check_origin, config_from_arguments
+from stt_service.process.address import DEFAULT_HTTP_ADDRESS
+from stt_service.process.arguments import (
+    EXIT_USAGE,
+    Parser,
+    add_log_format,
+    number_up_to,
+    seconds,
+)
 from stt_service.process.program import leave, say
-
-if TYPE_CHECKING:
-    from gateway.config import GatewayConfig
 
 PROGRAM = "stt-gateway"
 EXIT_OK = 0
@@ -33,7 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM; the exit status."""
     options = build_parser().parse_args(arguments)
     # Imported here: `--help` need not wait for gRPC.
-    from gateway.config import config_from_arguments
     from stt_service.process.listening import CannotListen, listen, parse_listening_address
     from stt_service.process.logs import configure_logging
 
@@ -87,21 +90,21 @@ def build_parser() -> Parser:
     )
     parser.add_argument(
         "--http",
-        default="127.0.0.1:8000",
+        default=DEFAULT_HTTP_ADDRESS,
         metavar="HOST:PORT",
         help="where to listen; port 0 takes a free one (default %(default)s)",
     )
     parser.add_argument(
         "--patience",
         type=seconds,
-        default=120.0,
+        default=GatewayConfig.patience_s,
         metavar="SECONDS",
         help="how long a client waits for a service that starts (default %(default)g)",
     )
     parser.add_argument(
         "--max-message-mib",
         type=number_up_to(LARGEST_MESSAGE_MIB),
-        default=64.0,
+        default=GatewayConfig.max_message_bytes / MIB,
         metavar="N",
         help="largest WebSocket message in MiB (default %(default)g)",
     )
@@ -116,16 +119,11 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--grace",
         type=seconds,
-        default=30.0,
+        default=GatewayConfig.grace_s,
         metavar="SECONDS",
         help="how long open sessions may go on after SIGTERM (default %(default)g)",
     )
-    parser.add_argument(
-        "--log-format",
-        choices=("text", "json"),
-        default="text",
-        help="log lines for people or for machines (default %(default)s)",
-    )
+    add_log_format(parser)
     parser.add_argument(
         "--exit-with-parent",
         action="store_true",
@@ -135,8 +133,6 @@ def build_parser() -> Parser:
 
 
 def _origin(text: str) -> str:
-    from gateway.config import check_origin
-
     try:
         check_origin(text)
     except ValueError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from client.rpc.channel import Credentials, Endpoint, find_way
+from client.rpc.endpoint import Credentials, Endpoint
 from stt_service.process.address import is_loopback, join_host_port
 from stt_service.process.environment import KEY_VARIABLE, SECRET_VARIABLE
 from stt_service.process.listening import is_local_only
@@ -107,6 +107,9 @@ def parse_upstream(
 
     Credentials leave this machine only over TLS.
     """
+    # Here: `--help` need not wait for gRPC.
+    from client.rpc.channel import find_way
+
     roots = _read_authority(ca_file) if ca_file is not None else None
     credentials = Credentials.from_environment(environment)
     try:

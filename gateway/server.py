@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from gateway.protocol import encode_server_info
 from gateway.security import SecurityHeaders
 from gateway.sessions import Sessions
 from gateway.upstream import Upstream
-from stt_service.process.logs import EventLog
+from stt_service.process.logs import get_logger
 
 STREAM_PATH = "/v1/stream"
 WEB_FOLDER = Path(__file__).parent / "web"
@@ -32,7 +31,7 @@ NOT_FOUND = 404
 UPGRADE_REQUIRED = 426
 UNAVAILABLE = 503
 
-_log = EventLog(logging.getLogger(__name__))
+_log = get_logger(__name__)
 
 
 class Gateway:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 import time
 from collections.abc import Iterable
 
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from structlog.stdlib import BoundLogger
 
-from gateway.activities import first_of
 from gateway.bridge import Bridge
 from gateway.closing import (
     CLIENT_GONE,
@@ -26,12 +25,13 @@ from gateway.metrics import GatewayMetrics
 from gateway.query import ProtocolError, parse_query
 from gateway.security import is_origin_allowed
 from gateway.upstream import Upstream
-from stt_service.process.logs import EventLog
+from stt_service.process.logs import get_logger
+from stt_service.process.tasks import first_of
 
 FORBIDDEN = 403
 UNAVAILABLE = 503
 
-_log = EventLog(logging.getLogger(__name__))
+_log = get_logger(__name__)
 
 
 class Sessions:
@@ -49,7 +49,7 @@ class Sessions:
 
     async def serve(self, websocket: WebSocket) -> None:
         """Carry one WebSocket from its handshake to its close."""
-        log = _log.with_fields(connection=secrets.token_hex(4))
+        log = _log.bind(connection=secrets.token_hex(4))
         if self.draining:
             await self._refuse(websocket, log, UNAVAILABLE, "draining", "The gateway is restarting")
             return
@@ -64,7 +64,7 @@ class Sessions:
             return
         await self._serve(websocket, log)
 
-    async def _serve(self, websocket: WebSocket, log: EventLog) -> None:
+    async def _serve(self, websocket: WebSocket, log: BoundLogger) -> None:
         bridge = Bridge(websocket, self._upstream, self._config, self._metrics, log)
         # Known before the accept: a drain that begins meanwhile waits for this one too.
         self._open.add(bridge)
@@ -133,7 +133,7 @@ class Sessions:
         return closing
 
     async def _refuse(
-        self, websocket: WebSocket, log: EventLog, status: int, reason: str, text: str
+        self, websocket: WebSocket, log: BoundLogger, status: int, reason: str, text: str
     ) -> None:
         self._metrics.refused.labels(reason).inc()
         log.warning("session refused", reason=reason, client=_client_of(websocket))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 
@@ -12,13 +11,13 @@ import grpc
 
 from client.rpc.channel import (
     Endpoint,
-    Patience,
     check_serving,
     find_true_error,
     open_channel,
     wait_until_serving,
 )
 from client.rpc.errors import ServerFailed, ServerFull, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.retry import Patience, Retry
 from client.rpc.writing import write_request
 from gateway.channels import ChannelPool
 from stt.v1 import stt_pb2, stt_pb2_grpc
@@ -29,7 +28,6 @@ Call = grpc.aio.StreamStreamCall[
 OnRetry = Callable[[SttError], None]
 
 LEAST_ADMISSION_S = 10.0
-PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +81,7 @@ class Upstream:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
+        retry = Retry(lambda _: patience_s, lambda waiting: on_retry(waiting.reason))
         with self._channels.share() as channel:
             while True:
                 await self._wait_until_serving(channel, deadline - loop.time(), on_retry)
@@ -92,11 +91,7 @@ class Upstream:
                     if isinstance(answer, Admission):
                         yield answer
                         return
-                pause_s = random.uniform(0.5, 1.0) * (answer.retry_after_s or PAUSE_S)
-                if loop.time() + pause_s >= deadline:
-                    raise answer
-                on_retry(answer)
-                await asyncio.sleep(pause_s)
+                await retry.pause(answer)
 
     @contextlib.contextmanager
     def _open_call(self, channel: grpc.aio.Channel) -> Generator[Call]:

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 
 from stt_service import __version__
 from stt_service.config import (
-    DEFAULT_GRPC_ADDRESS,
-    DEFAULT_HTTP_ADDRESS,
-    DEFAULT_MODEL,
-    DEFAULT_SLOTS,
     MAX_SLOTS,
     MAX_THREADS,
     EngineConfig,
     ServerConfig,
     TlsConfig,
 )
-from stt_service.process.arguments import EXIT_USAGE, Parser, seconds, whole_number
+from stt_service.process.address import DEFAULT_HTTP_ADDRESS
+from stt_service.process.arguments import (
+    EXIT_USAGE,
+    Parser,
+    add_log_format,
+    seconds,
+    whole_number,
+)
 from stt_service.process.environment import InvalidSetting
 from stt_service.process.listening import parse_listening_address
 from stt_service.process.program import leave, say
@@ -74,16 +77,19 @@ def make_parser() -> Parser:
         metavar="NAME",
         help="digits (embedded), kyutai/stt-1b-en_fr, kyutai/stt-2.6b-en, another Hugging Face "
         "repository id, or a directory in the same layout "
-        f"(default: MODEL_NAME, or {DEFAULT_MODEL})",
+        f"(default: MODEL_NAME, or {EngineConfig.model})",
     )
     parser.add_argument(
         "--batch-size",
         type=whole_number(MAX_SLOTS),
         metavar="N",
-        help=f"sessions at once (default: BATCH_SIZE, or {DEFAULT_SLOTS})",
+        help=f"sessions at once (default: BATCH_SIZE, or {EngineConfig.slots})",
     )
     parser.add_argument(
-        "--device", type=_device, default="auto", help="auto, cpu, cuda or cuda:N (default: auto)"
+        "--device",
+        type=_device,
+        default=EngineConfig.device,
+        help="auto, cpu, cuda or cuda:N (default: %(default)s)",
     )
     parser.add_argument(
         "--threads",
@@ -92,7 +98,7 @@ def make_parser() -> Parser:
         help="CPU threads of the model (default: all cores but one)",
     )
     _add_network_arguments(parser)
-    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    add_log_format(parser)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
@@ -101,17 +107,16 @@ def _add_network_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--grpc",
         type=_address,
-        default=DEFAULT_GRPC_ADDRESS,
+        default=ServerConfig.grpc_address,
         metavar="HOST:PORT",
-        help="address of the gRPC server; port 0 picks a free one "
-        f"(default: {DEFAULT_GRPC_ADDRESS})",
+        help="address of the gRPC server; port 0 picks a free one (default: %(default)s)",
     )
     parser.add_argument(
         "--http",
         type=_address,
         default=DEFAULT_HTTP_ADDRESS,
         metavar="HOST:PORT",
-        help=f"address of the WebSocket gateway (default: {DEFAULT_HTTP_ADDRESS})",
+        help="address of the WebSocket gateway (default: %(default)s)",
     )
     parser.add_argument("--no-gateway", action="store_true", help="serve gRPC only")
     parser.add_argument(
@@ -123,9 +128,9 @@ def _add_network_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--drain-grace",
         type=seconds,
-        default=30.0,
+        default=ServerConfig.drain_grace_s,
         metavar="S",
-        help="seconds that open sessions get to finish after SIGTERM (default: 30)",
+        help="seconds that open sessions get to finish after SIGTERM (default: %(default)g)",
     )
     parser.add_argument("--tls-cert", type=Path, metavar="PEM", help="certificate of the gRPC port")
     parser.add_argument("--tls-key", type=Path, metavar="PEM", help="private key of the gRPC port")

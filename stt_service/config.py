@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stt_service.process.address import DEFAULT_GRPC_ADDRESS
 from stt_service.process.environment import InvalidSetting, read_variable
 from stt_service.process.listening import parse_listening_address
 
 DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
 
-DEFAULT_MODEL = "digits"
-DEFAULT_SLOTS = 8
+EMBEDDED_MODEL = "digits"
 MAX_SLOTS = 1024
 MAX_THREADS = 1024
-DEFAULT_GRPC_ADDRESS = "127.0.0.1:50051"
-DEFAULT_HTTP_ADDRESS = "127.0.0.1:8000"
 
 # gRPC's own default is 4 MiB; this holds 2.9 minutes of float32 audio in one Transcribe call.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -71,8 +69,8 @@ class EngineConfig:
     the network.
     """
 
-    model: str = DEFAULT_MODEL
-    slots: int = DEFAULT_SLOTS
+    model: str = EMBEDDED_MODEL
+    slots: int = 8
     device: str = "auto"
     threads: int | None = None
 
@@ -97,9 +95,9 @@ class EngineConfig:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "EngineConfig":
         """Read MODEL_NAME and BATCH_SIZE. Raises InvalidSetting."""
-        batch_size = read_variable(environment, "BATCH_SIZE", str(DEFAULT_SLOTS))
+        batch_size = read_variable(environment, "BATCH_SIZE", str(cls.slots))
         return cls(
-            model=read_variable(environment, "MODEL_NAME", DEFAULT_MODEL),
+            model=read_variable(environment, "MODEL_NAME", cls.model),
             slots=read_count("BATCH_SIZE", batch_size, MAX_SLOTS),
         )
 
@@ -112,7 +110,7 @@ class EngineConfig:
     @property
     def source(self) -> str:
         """Where the checkpoint is: a directory or a repository id."""
-        return str(DIGITS_CHECKPOINT) if self.model == DEFAULT_MODEL else self.checkpoint
+        return str(DIGITS_CHECKPOINT) if self.model == EMBEDDED_MODEL else self.checkpoint
 
     @property
     def description(self) -> str:

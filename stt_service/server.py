@@ -1,7 +1,6 @@
 """The server's life: bind, warm up, serve, drain, stop."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +21,7 @@ from stt_service.process.listening import (
     listen,
     parse_listening_address,
 )
-from stt_service.process.logs import EventLog
+from stt_service.process.logs import get_logger
 from stt_service.servicer import SpeechToTextServicer
 from stt_service.tls import read_credentials
 
@@ -39,7 +38,7 @@ HARD_LIMIT_FACTOR = 2
 # Long enough for the sessions to be told why, when the engine is dead or the grace is over.
 LAST_WORDS_S = 2.0
 
-log = EventLog(logging.getLogger(__name__))
+log = get_logger(__name__)
 
 Health = health_pb2.HealthCheckResponse
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from typing import Any
 
@@ -22,7 +21,7 @@ from stt_service.engine.events import Final
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session import Session
 from stt_service.metrics import Metrics, SessionMeter
-from stt_service.process.logs import EventLog
+from stt_service.process.logs import get_logger
 from stt_service.translation import (
     STATUS_DETAILS_KEY,
     MessageTooLarge,
@@ -43,7 +42,7 @@ Request = stt_pb2.StreamingTranscribeRequest
 Response = stt_pb2.StreamingTranscribeResponse
 Context = grpc.aio.ServicerContext[Any, Any]
 
-log = EventLog(logging.getLogger(__name__))
+log = get_logger(__name__)
 
 
 class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
@@ -193,7 +192,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         except NotServing as error:
             self._metrics.refusals.labels(reason=type(error).__name__).inc()
             raise
-        session_log = log.with_fields(session_id=session.id)
+        session_log = log.bind(session_id=session.id)
         outcome = "cancelled"
         with self._metrics.count_session():
             try:

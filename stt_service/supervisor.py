@@ -7,21 +7,22 @@ import re
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, NoReturn
 
 from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
 from stt_service.engine.errors import EngineError
 from stt_service.engine.model import BatchedModel
+from stt_service.process.child import ChildEnded, run_child, wait_for_line
 from stt_service.process.listening import CannotListen, listen, parse_listening_address
 from stt_service.process.logs import LogFormat, configure_logging
 from stt_service.process.program import announce, show
+from stt_service.process.tasks import first_of
 from stt_service.server import Server
 
 GATEWAY_READY = "ready http="
 GATEWAY_START_TIMEOUT_S = 30.0
-GATEWAY_STOP_TIMEOUT_S = 10.0
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -58,12 +59,12 @@ async def serve(
         except OSError as error:
             raise ServeFailed(str(error)) from error
         async with run_gateway(options, server.address) as gateway:
-            warming_up = _warm_up(server, options, gateway)
-            if await race(warming_up, signals.first.wait()) == 1:
+            await first_of(_warm_up(server, options, gateway), signals.first.wait())
+            if signals.first.is_set():
                 return
-            await race(signals.first.wait(), _watch_engine(server), _watch_gateway(gateway))
+            await first_of(signals.first.wait(), _watch_engine(server), _watch_gateway(gateway))
             # The gateway outlives the drain: its sessions get their last words through it.
-            await race(server.drain(), signals.second.wait())
+            await first_of(_drain(server), signals.second.wait())
     finally:
         await server.stop()
 
@@ -130,24 +131,6 @@ class Signals:
         (self.second if self.first.is_set() else self.first).set()
 
 
-async def race(*rivals: Coroutine[Any, Any, object]) -> int:
-    """Run coroutines until the first ends, stop and await the others; which one it was.
-
-    What a rival returns is dropped, so it must not need closing. Raises what the winner raised.
-    """
-    tasks = [asyncio.ensure_future(rival) for rival in rivals]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        winner = next(task for task in tasks if task.done())
-    finally:
-        for task in tasks:
-            task.cancel()
-        # Ends only when all have ended, also where the caller is cancelled once more.
-        await asyncio.gather(*tasks, return_exceptions=True)
-    winner.result()
-    return tasks.index(winner)
-
-
 @dataclass
 class Gateway:
     """The gateway's process, and the address it listens on."""
@@ -166,23 +149,22 @@ async def run_gateway(options: ServeOptions, upstream: str) -> AsyncGenerator[Ga
     if options.http_address is None:
         yield None
         return
-    process = await asyncio.create_subprocess_exec(
+    command = [
         *(sys.executable, "-m", "gateway"),
         *("--upstream", upstream),
         *("--http", options.http_address),
         *("--log-format", options.log_format),
         # It ends when its standard input does, so a killed server leaves no orphan.
         "--exit-with-parent",
+    ]
+    async with run_child(
+        command,
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
         env=without_proxies(os.environ),
         # A Ctrl-C at the terminal is for the server, which drains before it ends the gateway.
         start_new_session=True,
-    )
-    try:
-        yield Gateway(process, await _read_gateway_address(process))
-    finally:
-        await _end(process)
+    ) as process:
+        yield Gateway(process, await _wait_for_gateway(process))
 
 
 def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
@@ -192,39 +174,24 @@ def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-async def _read_gateway_address(process: asyncio.subprocess.Process) -> str:
-    assert process.stdout is not None
+async def _wait_for_gateway(process: asyncio.subprocess.Process) -> str:
+    """The address that it listens on. Raises ServeFailed."""
     try:
-        async with asyncio.timeout(GATEWAY_START_TIMEOUT_S):
-            async for line in process.stdout:
-                text = line.decode(errors="replace").strip()
-                if text.startswith(GATEWAY_READY):
-                    return text.removeprefix(GATEWAY_READY)
+        return await wait_for_line(process, parse_gateway_ready_line, GATEWAY_START_TIMEOUT_S)
     except TimeoutError as error:
         raise ServeFailed("the gateway did not start in time") from error
-    raise ServeFailed(
-        f"the gateway did not start (exit code {await process.wait()}); its own line above says why"
-    )
+    except ChildEnded as error:
+        raise ServeFailed(
+            f"the gateway did not start ({error}); its own line above says why"
+        ) from error
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ask the process to end, then make it; at once where nobody can wait for it."""
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-        try:
-            async with asyncio.timeout(GATEWAY_STOP_TIMEOUT_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        except asyncio.CancelledError:
-            process.kill()
-            raise
+def parse_gateway_ready_line(line: str) -> str | None:
+    """The address in the gateway's ready line; None for any other line."""
+    return line.removeprefix(GATEWAY_READY) if line.startswith(GATEWAY_READY) else None
 
 
-async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | None) -> None:
+async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | None) -> Literal[True]:
     """Load the model, then say what is served and where."""
     engine = options.engine
     show(f"loading {engine.model} …")
@@ -237,6 +204,7 @@ async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | Non
         raise ServeFailed(f"cannot serve {engine.model}: {reason}") from error
     show(describe(engine, time.monotonic() - started))
     announce(compose_ready_line(server, options, gateway))
+    return True
 
 
 def compose_ready_line(server: Server, options: ServeOptions, gateway: Gateway | None) -> str:
@@ -250,14 +218,17 @@ def compose_ready_line(server: Server, options: ServeOptions, gateway: Gateway |
     return " ".join(["ready", *(f"{name}={value}" for name, value in (places | what).items())])
 
 
-async def _watch_engine(server: Server) -> None:
+async def _drain(server: Server) -> Literal[True]:
+    await server.drain()
+    return True
+
+
+async def _watch_engine(server: Server) -> NoReturn:
     raise ServeFailed(str(await server.wait_for_death()))
 
 
 async def _watch_gateway(gateway: Gateway | None) -> None:
-    if gateway is None:
-        await asyncio.Event().wait()
-    else:
+    if gateway is not None:
         raise ServeFailed(f"the gateway ended with exit code {await gateway.process.wait()}")
 
 

@@ -8,13 +8,16 @@ import contextlib
 from dataclasses import dataclass
 
 from client.command.environment import Environment
-from client.rpc.channel import OnWait, Patience
 from client.rpc.endpoint import Credentials
 from client.rpc.errors import ServerUnreachable
+from client.rpc.retry import OnWait, Patience
 from client.stream import SttClient, WebSocketSttClient
+from stt_service.process.address import (
+    DEFAULT_GRPC_ADDRESS,
+    DEFAULT_HTTP_ADDRESS,
+    split_host_port,
+)
 
-LOCAL_GRPC = "127.0.0.1:50051"
-LOCAL_WEBSOCKET = "127.0.0.1:8000"
 LOOK_TIMEOUT_S = 1.0
 # A person who mistyped an address wants to know it soon.
 COMMAND_PATIENCE = Patience(unreachable_s=3.0)
@@ -54,21 +57,21 @@ async def find_target(arguments: argparse.Namespace, environment: Environment) -
         return Target(arguments.url, False, credentials)
     if environment.websocket_url:
         return Target(environment.websocket_url, False, credentials)
-    if await _answers(LOCAL_GRPC):
-        return Target(LOCAL_GRPC, True)
-    if await _answers(LOCAL_WEBSOCKET):
-        return Target(f"ws://{LOCAL_WEBSOCKET}", False)
+    if await _answers(DEFAULT_GRPC_ADDRESS):
+        return Target(DEFAULT_GRPC_ADDRESS, True)
+    if await _answers(DEFAULT_HTTP_ADDRESS):
+        return Target(f"ws://{DEFAULT_HTTP_ADDRESS}", False)
     raise ServerUnreachable(
-        f"No local server answers at {LOCAL_GRPC} or {LOCAL_WEBSOCKET}. Start one with "
-        "`stt-serve`, name one with --url or --grpc, or export MODAL_WORKSPACE."
+        f"No local server answers at {DEFAULT_GRPC_ADDRESS} or {DEFAULT_HTTP_ADDRESS}. Start one "
+        "with `stt-serve`, name one with --url or --grpc, or export MODAL_WORKSPACE."
     )
 
 
 async def _answers(address: str) -> bool:
-    host, port = address.rsplit(":", 1)
+    host, port = split_host_port(address)
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(LOOK_TIMEOUT_S):
-            _, writer = await asyncio.open_connection(host, int(port))
+            _, writer = await asyncio.open_connection(host, port)
             writer.close()
             return True
     return False

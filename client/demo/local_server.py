@@ -12,8 +12,10 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
+from stt_service.process.child import ChildEnded, run_child, wait_for_line
+from stt_service.process.tasks import first_of
+
 START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 10.0
 TELL_EVERY_S = 1.0
 LOG_TAIL_LINES = 8
 
@@ -55,68 +57,48 @@ async def run_local_server(
     environment = dict(os.environ)
     if batch_size is not None:
         environment["BATCH_SIZE"] = str(batch_size)
+    command = [
+        *(sys.executable, "-m", "stt_service"),
+        *("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments),
+    ]
     with tempfile.TemporaryFile() as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "stt_service"),
-            *("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments),
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-        )
-        try:
-            fields = await _wait_until_ready(process, tell_progress)
-            if fields is None:
+        async with run_child(command, env=environment, stderr=log) as process:
+            try:
+                fields = await _wait_until_ready(process, tell_progress)
+            except (ChildEnded, TimeoutError) as error:
                 log.seek(0)
                 said = log.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-                raise LocalServerError("\n".join(["The server did not start. It said:", *said]))
+                text = "\n".join(["The server did not start. It said:", *said])
+                raise LocalServerError(text) from error
             yield LocalServer(
                 grpc_address=fields["grpc"],
                 websocket_url=f"ws://{fields['http']}/v1/stream",
                 model=fields["model"],
                 slots=int(fields["slots"]),
             )
-        finally:
-            await _stop(process)
 
 
 async def _wait_until_ready(
     process: asyncio.subprocess.Process, tell_progress: Callable[[float], None] | None
-) -> dict[str, str] | None:
-    """The fields of the server's `ready` line; None if it ended or took too long."""
-    reading = asyncio.ensure_future(_read_ready_line(process))
+) -> dict[str, str]:
+    """The fields of the server's `ready` line. Raises ChildEnded or TimeoutError."""
+    return await first_of(
+        wait_for_line(process, parse_ready_line, START_TIMEOUT_S), _tell_every_second(tell_progress)
+    )
+
+
+async def _tell_every_second(tell_progress: Callable[[float], None] | None) -> None:
+    if tell_progress is None:
+        return
     loop = asyncio.get_running_loop()
     started = loop.time()
-    try:
-        while not reading.done() and loop.time() - started < START_TIMEOUT_S:
-            await asyncio.wait([reading], timeout=TELL_EVERY_S)
-            if tell_progress is not None and not reading.done():
-                tell_progress(loop.time() - started)
-        return reading.result() if reading.done() else None
-    finally:
-        reading.cancel()
-        await asyncio.wait([reading])
+    while True:
+        await asyncio.sleep(TELL_EVERY_S)
+        tell_progress(loop.time() - started)
 
 
-async def _read_ready_line(process: asyncio.subprocess.Process) -> dict[str, str] | None:
-    assert process.stdout is not None
-    async for line in process.stdout:
-        if match := _READY.match(line.decode(errors="replace").strip()):
-            return dict(pair.split("=", 1) for pair in match["fields"].split(" "))
+def parse_ready_line(line: str) -> dict[str, str] | None:
+    """The fields of stt-serve's `ready` line; None for any other line."""
+    if match := _READY.match(line):
+        return dict(pair.split("=", 1) for pair in match["fields"].split(" "))
     return None
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        except asyncio.CancelledError:
-            process.kill()
-            raise

@@ -6,18 +6,18 @@ programs in `stt_service.deploy` know it and answer in JSON.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import importlib.util
 import json
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from stt_service.process.child import run_child
 
 GPU_APPS = "stt_service.deploy.gpu_apps"
 MODAL_URL = "stt_service.deploy.modal_url"
 ERROR_LINES = 4
-STOP_TIMEOUT_S = 10.0
 
 
 class DeployError(Exception):
@@ -66,34 +66,9 @@ def _need_modal() -> None:
 
 async def _run(command: Sequence[str], doing: str) -> str:
     """Run a program; what it printed. Raises `DeployError` with its last words if it failed."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
+    async with run_child(command, stderr=PIPE) as process:
         output, said = await process.communicate()
-    except BaseException:
-        await _end(process)
-        raise
     if process.returncode != 0:
         last_lines = said.decode(errors="replace").split("\n")[-ERROR_LINES - 1 :]
         raise DeployError(f"{doing} failed: {' '.join(last_lines).strip()}")
     return output.decode()
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ask Modal's command to end, then make it; at once where nobody can wait for it."""
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                # Its pipes too: what it said last keeps them open.
-                await process.communicate()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        except asyncio.CancelledError:
-            process.kill()
-            raise

@@ -33,8 +33,8 @@ from client.latency.report import (
     find_most_streams,
     to_json,
 )
-from client.rpc.channel import Patience
 from client.rpc.errors import SttError
+from client.rpc.retry import Patience
 
 # A GPU's first container may have to pull an image and load a large model.
 WARM_UP_PATIENCE = Patience(starting_s=900.0, full_s=60.0)

@@ -18,12 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import grpc
-import tenacity
 from grpc_health.v1 import health_pb2
 
 from client.rpc.endpoint import Credentials, Endpoint, Tls
@@ -32,24 +29,21 @@ from client.rpc.errors import (
     Idle,
     NoSuchService,
     ServerFailed,
-    ServerFull,
     ServerUnavailable,
-    ServerUnreachable,
     SttError,
     error_from_rpc,
     status_is_from_the_service,
 )
 from client.rpc.probe import find_obstacle
 from client.rpc.proxy import find_proxy
+from client.rpc.retry import OnWait, Patience, Retry
 from client.rpc.trust import check_client_certificate, make_context, read_trusted_roots
 from client.rpc.way import Protocol, Way
 
 __all__ = [
     "Credentials",
     "Endpoint",
-    "Patience",
     "Tls",
-    "Waiting",
     "check_serving",
     "find_true_error",
     "find_way",
@@ -60,16 +54,12 @@ __all__ = [
 SERVICE_NAME = "stt.v1.SpeechToTextService"
 
 CHECK_TIMEOUT_S = 10.0
-FIRST_RETRY_S = 0.2
-LONGEST_RETRY_S = 3.0
 RETRY_AFTER_REFUSED_STREAM_S = 1.0
 
 # gRPC core's words for an answer that ends without saying how the call went: a web page.
 _NO_STATUS = re.compile("Stream removed|No status received")
 
 _LARGEST_RESPONSE_BYTES = 64 * 1024 * 1024
-
-Sleep = Callable[[float], Awaitable[None]]
 
 
 def open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
@@ -131,42 +121,6 @@ def _channel_options(way: Way) -> Sequence[tuple[str, int | str]]:
     )
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long `wait_until_serving` keeps asking, in seconds, by what it is told meanwhile."""
-
-    starting_s: float = 120.0
-    """The service says that it is starting (503, NOT_SERVING, no answer to a connection)."""
-    full_s: float = 40.0
-    """The edge says that every container is full (429) while it may be starting one more."""
-    unreachable_s: float = 10.0
-    """Nothing answers: wrong address, or a local server that is not up yet."""
-
-    def allows(self, error: SttError, waited_s: float) -> bool:
-        """Whether to ask again after `error`, having waited so long."""
-        match error:
-            case ServerUnreachable():
-                return waited_s < self.unreachable_s
-            case ServerUnavailable():
-                return waited_s < self.starting_s
-            case ServerFull():
-                return waited_s < self.full_s
-            case _:
-                return False
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """One more attempt is due: why, after how long, and how soon."""
-
-    reason: SttError
-    waited_s: float
-    next_try_s: float
-
-
-OnWait = Callable[[Waiting], None] | Callable[[Waiting], Awaitable[None]]
-
-
 async def check_serving(
     channel: grpc.aio.Channel, endpoint: Endpoint, timeout_s: float = CHECK_TIMEOUT_S
 ) -> None:
@@ -220,50 +174,18 @@ async def wait_until_serving(
     *,
     patience: Patience | None = None,
     on_wait: OnWait | None = None,
-    sleep: Sleep = asyncio.sleep,
 ) -> None:
     """Ask until the service serves, with jittered pauses, through a cold start.
 
     `on_wait` (plain or async) is told before each pause. Raises the true reason: at once where
     waiting does not help (`Unauthenticated`, `NoSuchService`, …), else when patience is at its end.
     """
-    patience = patience or Patience()
-    started = time.monotonic()
-
-    def reason_of(state: tenacity.RetryCallState) -> SttError:
-        error = state.outcome.exception() if state.outcome else None
-        assert isinstance(error, SttError)
-        return error
-
-    def is_worth_waiting(error: BaseException) -> bool:
-        waited_s = time.monotonic() - started
-        return isinstance(error, SttError) and patience.allows(error, waited_s)
-
-    def next_pause_s(state: tenacity.RetryCallState) -> float:
-        jittered = tenacity.wait_random_exponential(
-            multiplier=FIRST_RETRY_S, min=FIRST_RETRY_S / 2, max=LONGEST_RETRY_S
-        )(state)
-        advice_s = getattr(reason_of(state), "retry_after_s", None) or 0.0
-        return max(jittered, min(advice_s, LONGEST_RETRY_S))
-
-    async def tell(state: tenacity.RetryCallState) -> None:
-        if on_wait is None:
-            return
-        next_try_s = state.next_action.sleep if state.next_action else 0.0
-        waiting = Waiting(reason_of(state), time.monotonic() - started, next_try_s)
-        told = on_wait(waiting)
-        if told is not None:
-            await told
-
-    async for attempt in tenacity.AsyncRetrying(
-        sleep=sleep,
-        retry=tenacity.retry_if_exception(is_worth_waiting),
-        wait=next_pause_s,
-        before_sleep=tell,
-        reraise=True,
-    ):
-        with attempt:
-            await check_serving(channel, endpoint)
+    retry = Retry((patience or Patience()).limit_s, on_wait)
+    while True:
+        try:
+            return await check_serving(channel, endpoint)
+        except SttError as error:
+            await retry.pause(error)
 
 
 async def find_true_error(

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from stt_service.process.address import is_loopback, join_host_port, to_ascii_host
+from stt_service.process.address import (
+    DEFAULT_GRPC_PORT,
+    is_loopback,
+    join_host_port,
+    to_ascii_host,
+)
 from stt_service.process.environment import check_token, read_proxy_token
 
-DEFAULT_PORT = 50051
 DEFAULT_TLS_PORT = 443
 
 _PLAIN_SCHEMES = frozenset({"http", "grpc"})
@@ -87,7 +91,7 @@ class Endpoint:
         except ValueError as error:
             raise ValueError(f"The address {address!r} names no host: {error}") from error
         tls = Tls(root_certificates) if parts.scheme in _TLS_SCHEMES else None
-        default_port = DEFAULT_PORT if tls is None else DEFAULT_TLS_PORT
+        default_port = DEFAULT_GRPC_PORT if tls is None else DEFAULT_TLS_PORT
         return cls(host, port if port is not None else default_port, tls, credentials)
 
     @property

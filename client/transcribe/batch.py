@@ -19,7 +19,6 @@ from client.command.exit_codes import INTERRUPTED, OK, exit_code_for
 from client.command.target import find_target
 from client.events import Event, Final
 from client.names import show_name
-from client.rpc.channel import Waiting
 from client.rpc.errors import (
     NoSuchService,
     ServerFull,
@@ -27,6 +26,7 @@ from client.rpc.errors import (
     SttError,
     Unauthenticated,
 )
+from client.rpc.retry import Waiting
 from client.stream import SttClient, WebSocketSttClient
 from client.transcribe.documents import Document
 from client.transcribe.listening import Heard, listen, stopping_on_signals

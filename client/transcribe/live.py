@@ -14,7 +14,7 @@ from client.command.exit_codes import INTERRUPTED, OK, exit_code_for
 from client.command.target import Target, find_target
 from client.events import Event, Pause, Ping, Ready, Reconnected, Token, Word
 from client.microphone import MicrophoneSource
-from client.rpc.channel import Waiting
+from client.rpc.retry import Waiting
 from client.stream import SessionOptions
 from client.transcribe.listening import Heard, listen, stopping_on_signals
 from client.transcribe.messages import tell, tell_if_wordless

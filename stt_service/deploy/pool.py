@@ -1,13 +1,12 @@
 """One container of a GPU pool: the server in a process whose life somebody else rules."""
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable
 
 from stt_service.config import EngineConfig, ServerConfig
 from stt_service.engine.engine import State
-from stt_service.process.logs import EventLog, configure_logging
+from stt_service.process.logs import configure_logging, get_logger
 from stt_service.server import Server
 
 # `drain` runs in Modal's exit handler, which has 30 s until SIGKILL, also when Modal takes the
@@ -15,7 +14,7 @@ from stt_service.server import Server
 DRAIN_GRACE_S = 12.0
 EXIT_ENGINE_DIED = 1
 
-log = EventLog(logging.getLogger(__name__))
+log = get_logger(__name__)
 
 
 class PoolMember:

@@ -5,6 +5,12 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
+DEFAULT_GRPC_PORT = 50051
+DEFAULT_GRPC_ADDRESS = f"127.0.0.1:{DEFAULT_GRPC_PORT}"
+"""Where a server listens that was told nothing, and where a command looks for a local one."""
+DEFAULT_HTTP_ADDRESS = "127.0.0.1:8000"
+"""The same of the gateway."""
+
 
 def split_host_port(address: str) -> tuple[str, int | None]:
     """Host and port of `HOST`, `HOST:PORT` or `[IPv6]:PORT`, the host without brackets.
@@ -43,4 +49,9 @@ def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return is_loopback_name(host)
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether a name means both loopback addresses, whatever a look-up says."""
+    return host == "localhost" or host.endswith(".localhost")

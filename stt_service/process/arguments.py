@@ -37,6 +37,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE)
 
 
+def add_log_format(parser: argparse.ArgumentParser) -> None:
+    """--log-format."""
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="log lines for people or for machines (default: %(default)s)",
+    )
+
+
 def whole_number(most: int) -> Callable[[str], int]:
     """An argument from 1 to `most`, in plain digits."""
 

@@ -18,7 +18,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from stt_service.process.address import is_loopback, join_host_port, split_host_port
+from stt_service.process.address import (
+    is_loopback,
+    is_loopback_name,
+    join_host_port,
+    split_host_port,
+)
 from stt_service.process.environment import InvalidSetting
 
 BACKLOG = 1024
@@ -106,7 +111,7 @@ def is_local_only(listening: Sequence[socket.socket]) -> bool:
 
 def _find_addresses(host: str) -> list[str]:
     """What a host means, as numbers; `::` for every address."""
-    if host == "localhost" or host.endswith(".localhost"):
+    if is_loopback_name(host):
         return ["127.0.0.1", "::1"]
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     # A dictionary keeps the order and drops what is named twice.

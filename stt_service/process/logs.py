@@ -1,95 +1,85 @@
 """Structured logs, the same for the server and the gateway: one line per event, with its fields.
 
-Never audio, never a transcript.
+structlog writes our events and what uvicorn, grpc and asyncio log through the standard library in
+one form. Never audio, never a transcript.
 """
 
 import json
 import logging
 import sys
-from collections.abc import MutableMapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
+
+from structlog import wrap_logger
+from structlog.processors import JSONRenderer, format_exc_info
+from structlog.stdlib import BoundLogger, ProcessorFormatter, filter_by_level
+from structlog.typing import EventDict, WrappedLogger
 
 LogFormat = Literal["text", "json"]
 
-_FIELDS = "fields"
 
+def get_logger(name: str) -> BoundLogger:
+    """A log whose events carry fields: `log.info("session ended", outcome="final", audio_s=4.2)`.
 
-class EventLog(logging.LoggerAdapter[logging.Logger]):
-    """Logs events with their fields: `log.info("session ended", outcome="final", audio_s=4.2)`.
-
-    The fields given at construction, such as the session's id, stand in every line.
+    `log.bind(session_id=…)` is the same log with more fields in every line.
     """
-
-    def __init__(self, logger: logging.Logger, **fields: object) -> None:
-        super().__init__(logger)
-        self.fields = fields
-
-    def with_fields(self, **fields: object) -> "EventLog":
-        """The same log with more fields in every line."""
-        return EventLog(self.logger, **{**self.fields, **fields})
-
-    def process(
-        self, msg: object, kwargs: MutableMapping[str, Any]
-    ) -> tuple[object, MutableMapping[str, Any]]:
-        """Move all but logging's own keywords into the record's fields."""
-        own = {name: kwargs[name] for name in ("exc_info", "stack_info") if name in kwargs}
-        fields = {name: value for name, value in kwargs.items() if name not in own}
-        return msg, {**own, "extra": {_FIELDS: {**self.fields, **fields}}}
-
-    # LoggerAdapter's own signatures know no fields, so a type checker would refuse them.
-
-    def info(self, event: str, **fields: object) -> None:  # pyright: ignore
-        self.log(logging.INFO, event, **fields)  # pyright: ignore
-
-    def warning(self, event: str, **fields: object) -> None:  # pyright: ignore
-        self.log(logging.WARNING, event, **fields)  # pyright: ignore
-
-    def error(self, event: str, **fields: object) -> None:  # pyright: ignore
-        self.log(logging.ERROR, event, **fields)  # pyright: ignore
+    processors = [filter_by_level, ProcessorFormatter.wrap_for_formatter]
+    return wrap_logger(logging.getLogger(name), processors, BoundLogger)
 
 
 def configure_logging(log_format: LogFormat) -> None:
-    """Send all logs to standard error in the given format."""
+    """Send all logs of this process to standard error in the given format."""
+    as_json = JSONRenderer(default=str, ensure_ascii=False)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.setFormatter(
+        ProcessorFormatter(
+            processors=[
+                _add_origin,
+                ProcessorFormatter.remove_processors_meta,
+                format_exc_info,
+                as_json if log_format == "json" else _render_text,
+            ]
+        )
+    )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, event and its fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": _utc(record).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": record.getMessage(),
-            **getattr(record, _FIELDS, {}),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+def _add_origin(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
+    """Put time, level, logger and event before the fields."""
+    record: logging.LogRecord = event_dict["_record"]
+    return {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "event": event_dict.pop("event"),
+        **event_dict,
+    }
 
 
-class TextFormatter(logging.Formatter):
-    """The same for a person: time, level, event, then `name=value`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, object] = getattr(record, _FIELDS, {})
-        pairs = (f"{name}={_plain(value)}" for name, value in fields.items())
-        time = _utc(record).strftime("%H:%M:%S")
-        line = " ".join([time, record.levelname.lower(), record.getMessage(), *pairs])
-        if record.exc_info:
-            line = f"{line}\n{self.formatException(record.exc_info)}"
-        return line
-
-
-def _utc(record: logging.LogRecord) -> datetime:
-    return datetime.fromtimestamp(record.created, UTC)
+def _render_text(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> str:
+    """`12:04:31 info session ended outcome=final`, then the traceback if there is one."""
+    time: str = event_dict.pop("time")
+    level: str = event_dict.pop("level")
+    event = _escape(event_dict.pop("event"))
+    exception: str | None = event_dict.pop("exception", None)
+    event_dict.pop("logger")
+    pairs = (f"{name}={_quote(value)}" for name, value in event_dict.items())
+    line = " ".join([datetime.fromisoformat(time).strftime("%H:%M:%S"), level, event, *pairs])
+    return line if exception is None else f"{line}\n{exception}"
 
 
-def _plain(value: object) -> str:
+def _quote(value: object) -> str:
     text = str(value)
-    quoted = not text or any(character in text for character in ' "\n\r=')
-    return json.dumps(text, ensure_ascii=False) if quoted else text
+    quoted = not text or not text.isprintable() or any(character in text for character in ' "=')
+    return _to_json(text) if quoted else text
+
+
+def _escape(event: object) -> str:
+    """The event on one line; what a library logs may quote a stranger."""
+    text = str(event)
+    return text if text.isprintable() else _to_json(text)[1:-1]
+
+
+def _to_json(text: str) -> str:
+    """A JSON string without anything that ends a line or that a terminal obeys."""
+    return json.dumps(text, ensure_ascii=not text.isprintable()).replace("\x7f", "\\u007f")

@@ -1,11 +1,9 @@
-"""What stt-serve finds out before it loads anything, and how its activities end."""
+"""What stt-serve finds out before it loads anything."""
 
-import asyncio
 import socket
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
 
 from stt_service.config import EngineConfig, ServerConfig
 from stt_service.supervisor import (
@@ -13,10 +11,8 @@ from stt_service.supervisor import (
     ServeOptions,
     check_addresses,
     check_model,
-    race,
     without_proxies,
 )
-from tests.unit.running_together import CANCELLATIONS, PLANS, Plan, leaves_nothing
 
 
 def options_with(option: str, address: str) -> ServeOptions:
@@ -102,19 +98,3 @@ def test_a_model_that_may_be_is_looked_for(model: str) -> None:
 @pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "grpc_proxy", "ALL_PROXY"])
 def test_no_proxy_is_handed_on(name: str) -> None:
     assert without_proxies({name: "http://proxy:1", "PATH": "/bin"}) == {"PATH": "/bin"}
-
-
-@given(PLANS, CANCELLATIONS)
-def test_a_race_leaves_nothing_behind_however_endings_and_cancellations_fall(
-    plans: list[Plan], cancel_after: list[int]
-):
-    asyncio.run(leaves_nothing(race, plans, cancel_after))
-
-
-async def test_a_race_says_who_won_and_raises_what_the_winner_raised():
-    async def fail() -> None:
-        raise ValueError("broken")
-
-    assert await race(asyncio.sleep(60), asyncio.sleep(0)) == 1
-    with pytest.raises(ValueError, match="broken"):
-        await race(asyncio.sleep(60), fail())

@@ -25,7 +25,7 @@ from gateway.upstream import Upstream
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service.engine.errors import NoFreeSlot
 from stt_service.engine.options import SessionOptions
-from stt_service.process.logs import EventLog
+from stt_service.process.logs import get_logger
 from stt_service.server import Server
 from tests.integration.gateway.harness import free_port
 from tests.integration.gateway.stack import SLOTS, count_tasks, run_server
@@ -124,7 +124,7 @@ async def test_admit_leaves_nothing_wherever_it_is_cancelled(server: Server, ups
 
 async def test_a_bridge_leaves_nothing_wherever_it_is_cancelled(server: Server, upstream: Upstream):
     config, metrics = GatewayConfig(upstream.endpoint), GatewayMetrics()
-    log = EventLog(logging.getLogger(__name__))
+    log = get_logger(__name__)
     watch = Watch(server)
 
     async def converse() -> None:

@@ -15,8 +15,6 @@ from client.rpc.channel import (
     SERVICE_NAME,
     Credentials,
     Endpoint,
-    Patience,
-    Waiting,
     check_serving,
     find_true_error,
     open_channel,
@@ -34,6 +32,7 @@ from client.rpc.errors import (
     Unauthenticated,
     error_from_rpc,
 )
+from client.rpc.retry import Patience, Waiting
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.unit.client.rpc.http2_edge import HttpEdge, grpc_ok
 

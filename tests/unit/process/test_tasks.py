@@ -3,8 +3,8 @@ import asyncio
 import pytest
 from hypothesis import given
 
-from gateway.activities import first_of
-from tests.unit.running_together import CANCELLATIONS, PLANS, Plan, leaves_nothing
+from stt_service.process.tasks import first_of
+from tests.unit.process.running_together import CANCELLATIONS, PLANS, Plan, leaves_nothing
 
 
 class Activity:

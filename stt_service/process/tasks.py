@@ -1,4 +1,4 @@
-"""Running the few activities of a session together."""
+"""Running a few activities together until one of them has a result."""
 
 import asyncio
 from collections.abc import Coroutine
