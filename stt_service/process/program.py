@@ -55,7 +55,7 @@ def run_program(
         # Whoever read what we print has left; there is nobody to tell.
         exit_code = FAILED
     except ModuleNotFoundError as error:
-        say(name, f"{error.name} is not installed; pip install 'kyutai-stt[{extra}]'")
+        say(name, f"{error.name} is not installed; in a clone: pip install '.[{extra}]'")
         exit_code = FAILED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
