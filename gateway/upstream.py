@@ -16,7 +16,14 @@ from client.rpc.channel import (
     open_channel,
     wait_until_serving,
 )
-from client.rpc.errors import ServerFailed, ServerFull, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.errors import (
+    ServerFailed,
+    ServerFull,
+    ServerUnavailable,
+    SttError,
+    error_from_rpc,
+    status_is_from_the_service,
+)
 from client.rpc.retry import Patience, Retry
 from client.rpc.writing import write_request
 from gateway.channels import ChannelPool
@@ -67,6 +74,9 @@ class Upstream:
                 request, timeout=timeout_s, metadata=self.endpoint.metadata
             )
         except grpc.aio.AioRpcError as error:
+            if not status_is_from_the_service(error):
+                # Why nobody answers, the check finds out, and gRPC's own words do not tell.
+                await self.check(timeout_s)
             raise error_from_rpc(error) from error
 
     @contextlib.asynccontextmanager

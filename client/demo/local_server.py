@@ -52,7 +52,7 @@ async def run_local_server(
     if not all(map(importlib.util.find_spec, _SERVER_NEEDS)):
         raise LocalServerError(
             "The server's packages are not installed beside the client. "
-            "pip install 'kyutai-stt[server,gateway]', or uv run stt-demo in a checkout."
+            "In a clone: pip install '.[server,gateway]', or uv run stt-demo."
         )
     environment = dict(os.environ)
     if batch_size is not None:

@@ -36,6 +36,6 @@ def _make_figure() -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PlotError(
-            "--plot needs matplotlib: pip install 'kyutai-stt[plot]', or uv run --extra plot …"
+            "--plot needs matplotlib; in a clone: pip install '.[plot]', or uv run --extra plot …"
         ) from error
     return Figure(figsize=(8, 5), layout="constrained")

@@ -161,7 +161,7 @@ async def _speaks_tls(way: Way) -> bool:
         return True
     except ssl.SSLError as error:
         # An alert is TLS too; what is no TLS at all has no record to read.
-        return "ALERT" in (error.reason or "")
+        return "alert" in tls_reason(error)
     except (OSError, TimeoutError, EOFError, SttError):
         return False
 
@@ -177,20 +177,20 @@ def _error_from_tls(way: Way, error: OSError | EOFError) -> SttError:
         )
     if not isinstance(error, ssl.SSLError):
         return ServerUnreachable(f"The server at {place} broke off the TLS handshake.")
-    reason = error.reason or ""
-    if "ALERT" not in reason and "EOF" not in reason:
+    reason = tls_reason(error)
+    if "alert" not in reason and "eof" not in reason:
         return NoSuchService(
             f"The server at {place} does not speak TLS. "
             f"Write {way.protocol.url(place, secure=False)}."
         )
-    if "NO_APPLICATION_PROTOCOL" in reason:
+    if "no application protocol" in reason:
         return _wrong_peer(way, _Peer.HTTP1)
-    if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason or "HANDSHAKE_FAILURE" in reason:
+    if "certificate" in reason or "unknown ca" in reason or "handshake failure" in reason:
         return Unauthenticated(
-            f"The server at {place} refused the TLS handshake ({tls_reason(error)}): it wants a "
+            f"The server at {place} refused the TLS handshake ({reason}): it wants a "
             "client certificate of an authority that it knows."
         )
-    return ServerUnreachable(f"The TLS handshake with {place} failed: {tls_reason(error)}.")
+    return ServerUnreachable(f"The TLS handshake with {place} failed: {reason}.")
 
 
 def _distrust(place: str, error: ssl.SSLCertVerificationError) -> str:

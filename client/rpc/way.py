@@ -19,6 +19,9 @@ from stt_service.process.address import join_host_port
 
 CONNECT_TIMEOUT_S = 5.0
 
+# What Python puts around OpenSSL's words: "[SSL] tlsv1 alert … (_ssl.c:1006)".
+_SSL_BRACKETS = re.compile(r"^\[.*?\] | \(_ssl\.c:\d+\)$")
+
 
 class Protocol(Enum):
     """What a client of ours wants to speak."""
@@ -146,4 +149,6 @@ def _upper(text: str) -> str:
 
 def tls_reason(error: ssl.SSLError) -> str:
     """OpenSSL's words for an error."""
-    return (error.reason or str(error)).replace("_", " ").lower()
+    # Python knows no name for some alerts, among them "no application protocol".
+    words = error.reason or _SSL_BRACKETS.sub("", str(error))
+    return words.replace("_", " ").lower()

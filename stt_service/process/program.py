@@ -39,7 +39,12 @@ def run_program(
     once with the exit code `signalled`: during slow imports a KeyboardInterrupt would come out as
     a traceback, or get lost in a callback of the interpreter's. `extra` names what to install
     where a package is missing.
+
+    gRPC's core says nothing on standard error, unless GRPC_VERBOSITY is set: a command tells what
+    went wrong in one sentence of its own, and a server in its log.
     """
+    # gRPC reads it when it is imported, which is in `main` and not before.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     _end_at(signals, signalled)
     _open_standard_streams()
     try:
@@ -50,7 +55,7 @@ def run_program(
         # Whoever read what we print has left; there is nobody to tell.
         exit_code = FAILED
     except ModuleNotFoundError as error:
-        say(name, f"{error.name} is not installed; pip install 'kyutai-stt[{extra}]'")
+        say(name, f"{error.name} is not installed; in a clone: pip install '.[{extra}]'")
         exit_code = FAILED
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:

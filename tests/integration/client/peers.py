@@ -153,6 +153,14 @@ async def greet_like_ssh(reader: asyncio.StreamReader, writer: asyncio.StreamWri
     await say_nothing(reader, writer)
 
 
+async def refuse_http2(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A TLS server of HTTP/1.1 alone, as nginx is one: it refuses a client that offers h2 alone."""
+    await reader.read(1024)
+    # A record of 2 bytes: a fatal alert, no_application_protocol.
+    writer.write(bytes([21, 3, 3, 0, 2, 2, 120]))
+    await writer.drain()
+
+
 def http_server(status: str, *headers: str, body: str = "<html>hello</html>") -> Handler:
     """An HTTP/1.1 server with one answer to everything."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", body]

@@ -62,7 +62,7 @@ def test_a_demo_without_the_server_says_what_is_missing(alone: Path) -> None:
     done = subprocess.run([alone / "bin" / "stt-demo"], capture_output=True, text=True, cwd=alone)
 
     assert done.returncode == 1
-    assert "pip install 'kyutai-stt[server,gateway]'" in done.stderr
+    assert "pip install '.[server,gateway]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

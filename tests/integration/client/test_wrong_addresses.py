@@ -30,6 +30,7 @@ from tests.integration.client.peers import (
     hang_up,
     http_server,
     listen,
+    refuse_http2,
     say_nothing,
     tls_front,
 )
@@ -109,6 +110,13 @@ async def test_the_other_protocols_port_through_tls(protocol: str, authority: Au
         error = await fail(make_client(protocol, f"localhost:{port}", tls=True))
     assert type(error) is NoSuchService
     assert f"the address is {SCHEMES[other]}s://localhost:{port}" in str(error)
+
+
+async def test_a_tls_server_that_refuses_http2(authority: Authority) -> None:
+    async with listen(refuse_http2) as port:
+        error = await fail(make_client("grpc", f"localhost:{port}", tls=True))
+    assert type(error) is NoSuchService
+    assert f"the address is wss://localhost:{port} (--url)" in str(error)
 
 
 @pytest.mark.parametrize(

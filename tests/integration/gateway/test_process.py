@@ -12,12 +12,14 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 import websockets
 
 from client.rpc.endpoint import Endpoint
+from tests.integration.client.peers import Authority, tls_front
 from tests.integration.gateway.harness import (
     ScriptedService,
     free_port,
@@ -217,3 +219,22 @@ async def test_the_log_tells_a_sessions_story_without_its_words(upstream: Endpoi
     assert closed["audio_bytes"] == 8
     assert "secret" not in json.dumps(log)
     assert " 8" not in [value for line in log for value in line.values()]
+
+
+async def test_a_service_without_a_trusted_certificate(tmp_path: Path):
+    """`/v1/info` gives the reason as `/readyz` does, and gRPC does not write into the JSON log."""
+    context = Authority(tmp_path).context()
+    async with (
+        run_scripted(ScriptedService()) as endpoint,
+        tls_front(endpoint.target, context) as port,
+        start_gateway(endpoint, "--upstream", f"https://localhost:{port}") as gateway,
+        httpx.AsyncClient(base_url=f"http://{gateway.http}", timeout=30) as http,
+    ):
+        info, ready = await http.get("/v1/info"), await http.get("/readyz")
+        gateway.process.terminate()
+        await gateway.wait()
+        log = await gateway.read_log()
+    assert (info.status_code, ready.status_code) == (503, 503)
+    assert info.json()["error"] == ready.json()["reason"]
+    assert "name the authority's PEM file in SSL_CERT_FILE" in info.json()["error"]
+    assert [line["event"] for line in log] == ["gateway started", "gateway stopped"]

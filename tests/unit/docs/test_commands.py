@@ -86,7 +86,7 @@ def check(words: list[str], folder: Path) -> None:
             check(check_uv_options(arguments), folder)
         case ["uvx", *command]:
             check(command, folder)
-        case ["python", "-m", "grpc_tools.protoc", *_]:
+        case ["mkdir", "-p", "build"] | ["python", "-m", "grpc_tools.protoc", *_]:
             pass  # Run by tests/integration/test_examples.py.
         case ["python", "-m", module, *arguments]:
             is_package = importlib.util.find_spec(module).submodule_search_locations is not None

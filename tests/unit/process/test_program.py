@@ -33,7 +33,11 @@ def run(body: str, **how) -> subprocess.CompletedProcess[str]:
         ("sys.exit(4)", 4, ""),
         ("sys.exit()", 0, ""),
         ("raise BrokenPipeError", 1, ""),
-        ("import nothing_of_this_name", 1, "stt-try: nothing_of_this_name is not installed; pip"),
+        (
+            "import nothing_of_this_name",
+            1,
+            "stt-try: nothing_of_this_name is not installed; in a clone: pip install '.[client]'\n",
+        ),
         ("raise KeyError('a bug')", 1, "KeyError: 'a bug'"),
         ("say('stt-try', 'it is so'); return 0", 0, "stt-try: it is so\n"),
     ],
