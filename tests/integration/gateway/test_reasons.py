@@ -141,7 +141,7 @@ async def test_a_full_service_says_so(protocol: str) -> None:
     assert type(error) is CLASSES["NO_FREE_SLOT"]
 
 
-@pytest.mark.parametrize("protocol", ["websocket"])
+@pytest.mark.parametrize("protocol", ["grpc", "websocket"])
 async def test_a_draining_service_says_so(protocol: str) -> None:
     async with run_both() as both, both.open(protocol, SessionOptions()) as connection:
         events = aiter(connection.events())
