@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from client.events import Final, Flushed, Pause, Ping, Ready, ServerEvent, Timing, Token, Word
 from client.options import Encoding, FloatArray, SessionOptions
 from client.rpc.channel import Endpoint, find_true_error
-from client.rpc.errors import CallCancelled, Idle, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.errors import CallCancelled, ServerUnavailable, SttError, error_from_rpc
 from client.rpc.writing import write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
 
@@ -89,8 +89,9 @@ class GrpcConnection:
             raise CallCancelled("This side ended the call.") from cancelled
         except grpc.aio.AioRpcError as rpc_error:
             error = await self._explain(rpc_error)
-            # After `final` there is nothing more to say; a status that was lost is no failure.
-            if not finished or isinstance(error, Idle):
+            # After `final` a status that was lost is no failure. One with a reason is: the service
+            # ended the session itself, and audio that it has not heard may be on its way.
+            if not finished or error.reason is not None:
                 raise error from rpc_error
 
     async def aclose(self) -> None:

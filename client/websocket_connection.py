@@ -12,17 +12,20 @@ from client.events import Final, ServerEvent
 from client.options import Encoding, FloatArray, SessionOptions
 from client.rpc.errors import (
     Idle,
+    InvalidAudio,
     InvalidRequest,
     MessageTooLarge,
+    ServerDraining,
     ServerFailed,
-    ServerFull,
     ServerUnavailable,
     SttError,
+    error_from_reason,
 )
+from client.rpc.reasons import Reason
 from client.websocket_handshake import WebSocketAddress, shake_hands
 from client.websocket_messages import Complaint, query_from, read_message
 
-IDLE_REASON = "idle"
+IDLE_TEXT = "idle"
 # What this side says in its close when the other one sent no WebSocket frame, or no UTF-8.
 _PROTOCOL_FAULTS = frozenset({1002, 1007})
 
@@ -53,27 +56,27 @@ class WebSocketConnection:
 
     async def events(self) -> AsyncIterator[ServerEvent]:
         """Typed events until the session ends; raises the `SttError` that says why it failed."""
-        complaint = ""
+        complaint: Complaint | None = None
         finished = False
         try:
             while True:
                 event = read_message(await self._socket.recv())
                 if isinstance(event, Complaint):
-                    complaint = event.text
+                    complaint = event
                 elif event is not None:
                     yield event
                     finished = isinstance(event, Final)
         except ConnectionClosed as closed:
             code = closed.rcvd.code if closed.rcvd else None
-            reason = closed.rcvd.reason if closed.rcvd else ""
+            close_text = closed.rcvd.reason if closed.rcvd else ""
             # After `final` there is nothing more to say; a goodbye that was lost is no failure.
-            if finished and reason != IDLE_REASON and not complaint:
+            if finished and close_text != IDLE_TEXT and not complaint:
                 return
             if closed.sent is not None and closed.sent.code in _PROTOCOL_FAULTS and code is None:
                 raise ServerFailed(
                     f"The service broke the WebSocket protocol: {closed.sent.reason}."
                 ) from closed
-            raise error_from_close(code, reason, complaint) from closed
+            raise error_from_close(code, close_text, complaint) from closed
 
     async def aclose(self) -> None:
         """Close the socket."""
@@ -87,21 +90,33 @@ class WebSocketConnection:
             raise ServerUnavailable("The connection broke.") from error
 
 
-def error_from_close(code: int | None, reason: str, complaint: str) -> SttError:
-    """Why a session ended; `complaint` is the `error` message, None is a code that never came."""
-    text = complaint or reason or f"The connection broke (close code {code})."
+def error_from_close(code: int | None, close_text: str, complaint: Complaint | None) -> SttError:
+    """Why a session ended. `code` and `close_text` are the close frame's, None is one that never
+    came; `complaint` is the `error` message, None where there was none.
+
+    The complaint's reason decides. Without one, from an older gateway, the code does.
+    """
+    text = (complaint and complaint.text) or close_text
+    text = text or f"The connection broke (close code {code})."
+    reason = complaint and complaint.reason
+    if known := error_from_reason(reason, text):
+        return known
     match code:
-        case 1000 if reason == IDLE_REASON:
-            return Idle("The service ended the session because no audio came.")
+        case 1000 if close_text == IDLE_TEXT:
+            return Idle(
+                "The service ended the session because no audio came.", reason=Reason.IDLE_TIMEOUT
+            )
         case 1000:
-            return ServerFailed("The service ended the session before its end.")
-        case 1003 | 1007 | 1008:
-            return InvalidRequest(text)
+            return ServerFailed("The service ended the session before its end.", reason=reason)
+        case 1003 | 1008:
+            return InvalidRequest(text, reason=reason)
+        case 1007:
+            return InvalidAudio(text, reason=reason)
         case 1009:
-            return MessageTooLarge(text)
+            return MessageTooLarge(text, reason=reason)
         case 1002 | 1011:
-            return ServerFailed(text)
-        case 1013 if reason == "server full":
-            return ServerFull(text)
+            return ServerFailed(text, reason=reason)
+        case 1012:
+            return ServerDraining(text, reason=reason)
         case _:
-            return ServerUnavailable(text)
+            return ServerUnavailable(text, reason=reason)

@@ -21,6 +21,8 @@ class Complaint:
     """Why the server is about to close the session."""
 
     text: str
+    reason: str | None = None
+    """The reason's name (docs/websocket.md); None from a gateway that gives none."""
 
 
 def query_from(options: SessionOptions) -> list[tuple[str, str]]:
@@ -46,7 +48,8 @@ def read_message(message: str | bytes) -> ServerEvent | Complaint | None:
     try:
         content: Any = json.loads(message, parse_constant=_refuse)
         if content["type"] == "error":
-            return Complaint(_text(content, "message"))
+            reason = _text(content, "reason") if "reason" in content else None
+            return Complaint(_text(content, "message"), reason)
         return event_from(content)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ServerFailed(

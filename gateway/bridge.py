@@ -26,8 +26,8 @@ from gateway.closing import (
     FINISHED,
     Closing,
     close_for_bad_request,
+    close_for_error,
     close_for_too_big,
-    close_for_upstream_error,
 )
 from gateway.config import GatewayConfig
 from gateway.inbox import Inbox
@@ -42,7 +42,7 @@ from gateway.protocol import (
     parse_command,
     to_text,
 )
-from gateway.query import ProtocolError, StreamOptions
+from gateway.query import ProtocolError, StreamOptions, asks_for_events
 from gateway.upstream import Admission, Call, Upstream
 from stt.v1 import stt_pb2
 from stt_service.process.tasks import first_of
@@ -66,6 +66,8 @@ class Bridge:
         self._config = config
         self._metrics = metrics
         self.log = log
+        # Known even of a query that is refused.
+        self._wants_reasons = asks_for_events(websocket.url.query)
         self._inbox = Inbox(config.buffer_bytes)
         self._stopped: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         self._started_s = time.monotonic()
@@ -102,8 +104,9 @@ class Bridge:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
             async with asyncio.timeout(SAY_GOODBYE_S):
                 if closing.error is not None:
-                    await self._send(encode_error(closing.error))
-                await self._websocket.close(closing.code, closing.reason)
+                    reason = closing.reason if self._wants_reasons else None
+                    await self._send(encode_error(closing.error, reason))
+                await self._websocket.close(closing.code, closing.text)
 
     async def receive_messages(self) -> Closing:
         """Put what the client sends into the inbox, until it leaves or breaks a rule."""
@@ -133,9 +136,9 @@ class Bridge:
         except WebSocketDisconnect:
             return CLIENT_GONE
         except grpc.aio.AioRpcError as rpc_error:
-            return close_for_upstream_error(error_from_rpc(rpc_error), admitted=self.admitted)
+            return close_for_error(error_from_rpc(rpc_error))
         except SttError as error:
-            return close_for_upstream_error(error, admitted=self.admitted)
+            return close_for_error(error)
 
     async def send_pings(self) -> Closing | None:
         """Send signs of life until the service admits the session."""

@@ -5,14 +5,18 @@ from enum import IntEnum, StrEnum
 
 from client.rpc.errors import (
     Idle,
+    InvalidAudio,
     InvalidRequest,
     MessageTooLarge,
     NoSuchService,
+    ServerDraining,
     ServerFull,
     ServerUnavailable,
+    SlowConsumer,
     SttError,
     Unauthenticated,
 )
+from client.rpc.reasons import Reason
 
 
 class CloseCode(IntEnum):
@@ -36,6 +40,7 @@ class Outcome(StrEnum):
     BAD_REQUEST = "bad_request"
     BAD_AUDIO = "bad_audio"
     TOO_BIG = "too_big"
+    SLOW_CLIENT = "slow_client"
     FULL = "full"
     UNAVAILABLE = "unavailable"
     RESTARTING = "restarting"
@@ -46,13 +51,15 @@ class Outcome(StrEnum):
 class Closing:
     """The end of a session: an `error` message where there is something to say, then the close.
 
-    `code` is None where the client is gone and nothing can be sent to it.
+    `code` and `text` are the close frame's; `code` is None where the client is gone and nothing can
+    be sent to it. `error` is the message, and `reason` its name for clients that ask for one.
     """
 
     outcome: Outcome
     code: CloseCode | None
-    reason: str = ""
+    text: str = ""
     error: str | None = None
+    reason: str | None = None
 
 
 FINISHED = Closing(Outcome.FINISHED, CloseCode.NORMAL)
@@ -62,61 +69,94 @@ GATEWAY_RESTARTS = Closing(
     CloseCode.SERVICE_RESTART,
     "restarting",
     "The gateway is restarting. Connect again.",
+    Reason.DRAINING,
+)
+
+
+# The first class that an error is an instance of decides. The last column is the reason that the
+# client is told where the service gave none.
+_CLOSES: tuple[tuple[type[SttError], Outcome, CloseCode, str, Reason], ...] = (
+    (
+        MessageTooLarge,
+        Outcome.TOO_BIG,
+        CloseCode.TOO_BIG,
+        "message too big",
+        Reason.MESSAGE_TOO_LARGE,
+    ),
+    (InvalidAudio, Outcome.BAD_AUDIO, CloseCode.BAD_DATA, "bad audio", Reason.INVALID_AUDIO),
+    (InvalidRequest, Outcome.BAD_REQUEST, CloseCode.POLICY, "bad request", Reason.INVALID_REQUEST),
+    (SlowConsumer, Outcome.SLOW_CLIENT, CloseCode.POLICY, "slow consumer", Reason.SLOW_CONSUMER),
+    (Idle, Outcome.IDLE, CloseCode.NORMAL, "idle", Reason.IDLE_TIMEOUT),
+    (ServerFull, Outcome.FULL, CloseCode.TRY_AGAIN_LATER, "server full", Reason.UPSTREAM_FULL),
+    (
+        ServerDraining,
+        Outcome.RESTARTING,
+        CloseCode.SERVICE_RESTART,
+        "service restarting",
+        Reason.DRAINING,
+    ),
+    (
+        ServerUnavailable,
+        Outcome.UNAVAILABLE,
+        CloseCode.TRY_AGAIN_LATER,
+        "service unavailable",
+        Reason.UPSTREAM_UNAVAILABLE,
+    ),
+    (
+        Unauthenticated,
+        Outcome.FAILED,
+        CloseCode.INTERNAL,
+        "gateway set up wrongly",
+        Reason.UPSTREAM_REFUSED,
+    ),
+    (
+        NoSuchService,
+        Outcome.FAILED,
+        CloseCode.INTERNAL,
+        "gateway set up wrongly",
+        Reason.UPSTREAM_REFUSED,
+    ),
+    (SttError, Outcome.FAILED, CloseCode.INTERNAL, "service failed", Reason.UPSTREAM_FAILED),
 )
 
 
 def close_for_bad_request(error: str) -> Closing:
     """The query string or a text message is not understood."""
-    return Closing(Outcome.BAD_REQUEST, CloseCode.POLICY, "bad request", error)
+    return close_for_error(InvalidRequest(error))
 
 
 def close_for_too_big(received_bytes: int, limit_bytes: int) -> Closing:
     """One WebSocket message is larger than the limit."""
-    error = (
-        f"A message of {received_bytes:,} bytes is larger than the limit of {limit_bytes:,}. "
-        "Send the audio in smaller messages; pieces of 80 ms are usual."
+    return close_for_error(
+        MessageTooLarge(
+            f"A message of {received_bytes:,} bytes is larger than the limit of {limit_bytes:,}. "
+            "Send the audio in smaller messages; pieces of 80 ms are usual."
+        )
     )
-    return Closing(Outcome.TOO_BIG, CloseCode.TOO_BIG, "message too big", error)
 
 
 def close_for_gateway_fault() -> Closing:
     """The gateway itself has a fault; its log says which."""
     return Closing(
-        Outcome.FAILED, CloseCode.INTERNAL, "internal error", "The gateway failed. Connect again."
+        Outcome.FAILED,
+        CloseCode.INTERNAL,
+        "internal error",
+        "The gateway failed. Connect again.",
+        Reason.INTERNAL,
     )
 
 
-def close_for_upstream_error(error: SttError, *, admitted: bool) -> Closing:
-    """The one table from what the service said to what the client is told.
-
-    `admitted` says whether the session had its `ready`: before it, a request that the service
-    refuses is a bad query string; after it, bad audio.
-    """
-    text = str(error)
+def close_for_error(error: SttError) -> Closing:
+    """What the client is told when a session fails."""
+    _, outcome, code, text, reason = next(row for row in _CLOSES if isinstance(error, row[0]))
+    message: str | None = str(error)
     match error:
         case Idle():
             # Everything heard was transcribed and delivered: nothing went wrong.
-            return Closing(Outcome.IDLE, CloseCode.NORMAL, "idle")
-        case MessageTooLarge():
-            return Closing(Outcome.TOO_BIG, CloseCode.TOO_BIG, "message too big", text)
-        case InvalidRequest() if admitted:
-            return Closing(Outcome.BAD_AUDIO, CloseCode.BAD_DATA, "bad audio", text)
-        case InvalidRequest():
-            return close_for_bad_request(text)
-        case ServerFull():
-            return Closing(Outcome.FULL, CloseCode.TRY_AGAIN_LATER, "server full", text)
-        case ServerUnavailable(retry_after_s=float()):
-            # The service itself says that it leaves; a broken connection gives no such advice.
-            return Closing(
-                Outcome.RESTARTING, CloseCode.SERVICE_RESTART, "service restarting", text
-            )
-        case ServerUnavailable():
-            return Closing(
-                Outcome.UNAVAILABLE, CloseCode.TRY_AGAIN_LATER, "service unavailable", text
-            )
+            message = None
         case Unauthenticated() | NoSuchService():
             # The client's own key was checked before it came here: this one is the gateway's.
-            error_text = f"The gateway cannot use the service behind it. {text}"
-            return Closing(Outcome.FAILED, CloseCode.INTERNAL, "gateway set up wrongly", error_text)
+            message = f"The gateway cannot use the service behind it. {error}"
         case _:
-            return Closing(Outcome.FAILED, CloseCode.INTERNAL, "service failed", text)
+            pass
+    return Closing(outcome, code, text, message, error.reason or reason)

@@ -70,9 +70,10 @@ def encode_ping() -> Json:
     return {"type": "ping"}
 
 
-def encode_error(message: str) -> Json:
-    """Why the session ends."""
-    return {"type": "error", "message": message}
+def encode_error(message: str, reason: str | None = None) -> Json:
+    """Why the session ends, with the name of the reason for a client that asks for one."""
+    named = {} if reason is None else {"reason": reason}
+    return {"type": "error", "message": message, **named}
 
 
 def encode_server_info(info: stt_pb2.GetServerInfoResponse) -> Json:

@@ -79,6 +79,14 @@ def parse_query(query: str) -> StreamOptions:
     return StreamOptions(config, events, _parse_flag("timing", single.get("timing")))
 
 
+def asks_for_events(query: str) -> bool:
+    """Whether a query has the parameter `events`, be the rest of it understood or not.
+
+    Such a client also gets the `reason` of an `error`.
+    """
+    return any(name == "events" for name, _ in parse_qsl(query, keep_blank_values=True))
+
+
 def _collect_parameters(query: str) -> dict[str, list[str]]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)

@@ -86,7 +86,7 @@ class Sessions:
                 seconds=round(time.monotonic() - started_s, 3),
                 audio_bytes=bridge.audio_bytes,
                 retries=bridge.retries,
-                **({"error": closing.error} if closing.error else {}),
+                **({"error": closing.error, "reason": closing.reason} if closing.error else {}),
             )
             if not self._open:
                 self._all_gone.set()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import grpc
 
@@ -24,6 +25,7 @@ from client.rpc.errors import (
     error_from_rpc,
     status_is_from_the_service,
 )
+from client.rpc.reasons import Reason
 from client.rpc.retry import Patience, Retry
 from client.rpc.writing import write_request
 from gateway.channels import ChannelPool
@@ -130,7 +132,7 @@ class Upstream:
         call: Call,
         config: stt_pb2.StreamingConfig,
         timeout_s: float,
-    ) -> Admission | ServerUnavailable | _EdgeFull:
+    ) -> Admission | ServerUnavailable | ServerFull:
         """The service's answer; one that may be another one soon is returned, not raised."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -142,23 +144,20 @@ class Upstream:
                 f"The service at {self.endpoint} admitted nobody within {timeout_s:.0f} s."
             )
         except grpc.aio.AioRpcError as rpc_error:
-            reason = await self._find_reason(channel, rpc_error)
-            if isinstance(reason, ServerUnavailable | _EdgeFull):
-                return reason
-            raise reason from rpc_error
+            error = await find_true_error(channel, self.endpoint, rpc_error)
+            if _may_pass(error):
+                return error
+            raise error from rpc_error
         if ready is None or not ready.HasField("ready"):
             raise ServerFailed(f"The service at {self.endpoint} does not speak stt.v1.")
         return Admission(call, ready, responses)
 
-    async def _find_reason(
-        self, channel: grpc.aio.Channel, rpc_error: grpc.aio.AioRpcError
-    ) -> SttError:
-        error = await find_true_error(channel, self.endpoint, rpc_error)
-        own_words = rpc_error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        if isinstance(error, ServerFull) and not own_words:
-            return _EdgeFull(str(error), error.retry_after_s)
-        return error
 
-
-class _EdgeFull(ServerFull):
-    """Full, says an HTTP edge (429), which may be starting one more container."""
+def _may_pass(error: SttError) -> TypeGuard[ServerUnavailable | ServerFull]:
+    """Whether to ask again helps. An HTTP edge that is full may be starting one more container;
+    a service that says that every slot is taken is not."""
+    match error:
+        case ServerFull():
+            return error.reason != Reason.NO_FREE_SLOT
+        case _:
+            return isinstance(error, ServerUnavailable)

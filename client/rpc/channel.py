@@ -17,16 +17,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2
 
+from client.rpc import core_words
 from client.rpc.endpoint import Credentials, Endpoint, Tls
 from client.rpc.errors import (
     CallCancelled,
-    Idle,
     NoSuchService,
     ServerFailed,
     ServerUnavailable,
@@ -55,9 +54,6 @@ SERVICE_NAME = "stt.v1.SpeechToTextService"
 
 CHECK_TIMEOUT_S = 10.0
 RETRY_AFTER_REFUSED_STREAM_S = 1.0
-
-# gRPC core's words for an answer that ends without saying how the call went: a web page.
-_NO_STATUS = re.compile("Stream removed|No status received")
 
 _LARGEST_RESPONSE_BYTES = 64 * 1024 * 1024
 
@@ -149,23 +145,25 @@ async def _error_from_check(
     timeout_s: float,
 ) -> SttError:
     error = error_from_rpc(rpc_error)
-    if status_is_from_the_service(rpc_error) and not isinstance(error, Idle):
+    if status_is_from_the_service(rpc_error):
         return error
     if channel.get_state() is not grpc.ChannelConnectivity.READY:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 if obstacle := await find_obstacle(find_way(endpoint)):
                     return obstacle
-    if rpc_error.code() is grpc.StatusCode.UNKNOWN and _NO_STATUS.search(rpc_error.details() or ""):
-        return NoSuchService(f"The server at {endpoint} answers, but not as a gRPC service.")
-    # A unary check has no audio to be idle about, and an edge may reset it while it starts.
-    if isinstance(error, Idle):
-        return ServerUnavailable(
-            f"The service at {endpoint} did not answer within {timeout_s:g} s."
-        )
-    if isinstance(error, CallCancelled):
-        return ServerUnavailable(f"The service at {endpoint} broke off the call.")
-    return error
+    match rpc_error.code():
+        case grpc.StatusCode.UNKNOWN if core_words.NO_STATUS.search(rpc_error.details() or ""):
+            return NoSuchService(f"The server at {endpoint} answers, but not as a gRPC service.")
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return ServerUnavailable(
+                f"The service at {endpoint} did not answer within {timeout_s:g} s."
+            )
+        case grpc.StatusCode.CANCELLED:
+            # An edge may reset the call while it starts.
+            return ServerUnavailable(f"The service at {endpoint} broke off the call.")
+        case _:
+            return error
 
 
 async def wait_until_serving(

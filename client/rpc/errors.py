@@ -2,51 +2,60 @@
 
     SttError
     ├── InvalidRequest         the request or its audio is wrong; sending it again gives the same
+    │   ├── InvalidAudio       the audio is not what the request says it is
     │   └── MessageTooLarge    one message exceeds the server's limit
+    ├── SlowConsumer           this side read no events for too long
     ├── Unauthenticated        no or wrong Modal-Key and Modal-Secret
     ├── NoSuchService          something answers, there or on the way, but not this service
     │   └── UntrustedServer    it cannot prove by its certificate that it is this host
     ├── ServerFull             every slot is taken; try again after `retry_after_s`
     ├── ServerUnavailable      starting, draining or restarting; try again after `retry_after_s`
+    │   ├── ServerDraining     shutting down: it admits nobody new
     │   └── ServerUnreachable  nothing answers at this address
     ├── Idle                   no audio for the idle timeout; everything heard was transcribed
     ├── CallCancelled          this side ended the call
     └── ServerFailed           the server's own fault
 
-Everything derives from `SttError`, whose text tells a stranger what to do.
+Everything derives from `SttError`, whose text tells a stranger what to do. Which class it is
+follows from the `reason` that the service or the gateway gives; only statuses without one, which
+gRPC core or an HTTP edge makes up, are told apart by their codes and core's own words.
 """
 
-import re
-from typing import Any
+from __future__ import annotations
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import (  # pyright: ignore[reportMissingTypeStubs]
-    error_details_pb2,
-    status_pb2,
-)
 
-STATUS_DETAILS_KEY = "grpc-status-details-bin"
-
-# gRPC core's words for an answer that came from an HTTP edge and not from a gRPC server.
-_HTTP_STATUS = re.compile(r"Received http2 header with status: (\d{3})")
-_NO_CONNECTION = re.compile(
-    r"failed to connect|connection refused|network is unreachable|no route to host|handshak|"
-    r"dns (?:query|resolution)|errors resolving|hostname lookup",
-    re.IGNORECASE,
-)
+from client.rpc import core_words
+from client.rpc.details import metadata_value, read_details
+from client.rpc.reasons import Reason
 
 
 class SttError(Exception):
-    """A call to the service failed; the text says why and what helps."""
+    """A call to the service failed; the text says why and what helps.
+
+    `reason` is the name that the service or the gateway gives it (`Reason`), and None where
+    neither spoke.
+    """
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class InvalidRequest(SttError):
     """The request or its audio is wrong; sending it again gives the same."""
 
 
+class InvalidAudio(InvalidRequest):
+    """The audio is not what the request says it is: not finite, far too loud, not decodable."""
+
+
 class MessageTooLarge(InvalidRequest):
     """One message exceeds the server's limit; send the audio in smaller pieces."""
+
+
+class SlowConsumer(SttError):
+    """The server ended the session because this side read no events for too long."""
 
 
 class Unauthenticated(SttError):
@@ -62,8 +71,10 @@ class UntrustedServer(NoSuchService):
 
 
 class _TryLater(SttError):
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, retry_after_s: float | None = None, *, reason: str | None = None
+    ) -> None:
+        super().__init__(message, reason=reason)
         self.retry_after_s = retry_after_s
 
 
@@ -73,6 +84,10 @@ class ServerFull(_TryLater):
 
 class ServerUnavailable(_TryLater):
     """The server is starting, draining or restarting. `retry_after_s` is its advice, or None."""
+
+
+class ServerDraining(ServerUnavailable):
+    """The server, or the gateway, is shutting down and admits nobody new."""
 
 
 class ServerUnreachable(ServerUnavailable):
@@ -91,26 +106,64 @@ class ServerFailed(SttError):
     """The server failed through no fault of the caller."""
 
 
+CLASSES: dict[str, type[SttError]] = {
+    Reason.INVALID_REQUEST: InvalidRequest,
+    Reason.INVALID_AUDIO: InvalidAudio,
+    Reason.MESSAGE_TOO_LARGE: MessageTooLarge,
+    Reason.NO_FREE_SLOT: ServerFull,
+    Reason.WARMING_UP: ServerUnavailable,
+    Reason.DRAINING: ServerDraining,
+    Reason.IDLE_TIMEOUT: Idle,
+    Reason.SLOW_CONSUMER: SlowConsumer,
+    Reason.ENGINE_DIED: ServerFailed,
+    Reason.INTERNAL: ServerFailed,
+    Reason.UPSTREAM_FULL: ServerFull,
+    Reason.UPSTREAM_UNAVAILABLE: ServerUnavailable,
+    Reason.UPSTREAM_REFUSED: ServerFailed,
+    Reason.UPSTREAM_FAILED: ServerFailed,
+}
+
+
+def error_from_reason(
+    reason: str | None, text: str, retry_after_s: float | None = None
+) -> SttError | None:
+    """The `SttError` that a reason means; None without one, and for one that is not known."""
+    kind = CLASSES.get(reason) if reason is not None else None
+    if kind is None:
+        return None
+    if issubclass(kind, _TryLater):
+        return kind(text, retry_after_s, reason=reason)
+    return kind(text, reason=reason)
+
+
 def error_from_rpc(error: grpc.aio.AioRpcError) -> SttError:
     """The `SttError` that a gRPC status means, its `google.rpc` details included."""
-    code, text = error.code(), error.details() or ""
-    details = _rich_details(error)
-    retry_after_s = _retry_after_s(details)
-    if http := _HTTP_STATUS.search(text):
-        return error_from_http(int(http.group(1)), retry_after_s=retry_after_s)
+    code, text, details = error.code(), error.details() or "", read_details(error)
+    # The service's message often is the description already.
+    text = "; ".join([text, *(field for field in details.wrong_fields if text not in field)])
+    if known := error_from_reason(details.reason, text, details.retry_after_s):
+        return known
+    if details.reason is None and (made_up := _error_from_core(code, text)):
+        return made_up
+    error_by_code = _error_from_code(code, text, details.retry_after_s)
+    # A name that only a newer service gives.
+    error_by_code.reason = details.reason
+    return error_by_code
+
+
+def _error_from_code(code: grpc.StatusCode, text: str, retry_after_s: float | None) -> SttError:
     match code:
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return Unauthenticated(_refused_credentials(text))
         case grpc.StatusCode.INVALID_ARGUMENT:
-            return InvalidRequest(_with_field_violations(text, details))
-        case grpc.StatusCode.RESOURCE_EXHAUSTED if retry_after_s is None:
-            return MessageTooLarge(f"{text} Send the audio in smaller messages.")
+            return InvalidRequest(text)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return ServerFull(text, retry_after_s)
         case grpc.StatusCode.UNAVAILABLE:
-            return _unavailable(text, retry_after_s)
+            text = text or "The connection to the service broke."
+            return ServerUnavailable(text, retry_after_s)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return Idle(text)
+            return ServerUnavailable(f"The service did not answer in time ({text}).")
         case grpc.StatusCode.CANCELLED:
             return CallCancelled(text or "The call was cancelled.")
         case grpc.StatusCode.UNIMPLEMENTED | grpc.StatusCode.NOT_FOUND:
@@ -120,6 +173,19 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> SttError:
             )
         case _:
             return ServerFailed(f"The server failed: {text or code.name}")
+
+
+def _error_from_core(code: grpc.StatusCode, text: str) -> SttError | None:
+    """What the words of gRPC core mean; None for a status that it did not make up."""
+    if http := core_words.HTTP_STATUS.search(text):
+        return error_from_http(int(http.group(1)))
+    if core_words.MESSAGE_TOO_LARGE.search(text):
+        return MessageTooLarge(f"{text} Send the audio in smaller messages.")
+    if core_words.STREAM_RESET.search(text):
+        return ServerUnavailable(f"The connection to the service broke: {text}")
+    if code is grpc.StatusCode.UNAVAILABLE and core_words.NO_CONNECTION.search(text):
+        return ServerUnreachable(f"Nothing answers at this address: {text}")
+    return None
 
 
 def error_from_http(status: int, *, hint: str = "", retry_after_s: float | None = None) -> SttError:
@@ -155,24 +221,18 @@ def status_is_from_the_service(error: grpc.aio.AioRpcError) -> bool:
     INTERNAL or RST_STREAM for a plain 401. Such a status carries neither the service's metadata
     nor the edge's status code.
     """
-    if _HTTP_STATUS.search(error.details() or ""):
+    text = error.details() or ""
+    if core_words.HTTP_STATUS.search(text):
         return True
-    if _metadata_value(error.initial_metadata(), "session-id") is not None:
+    if metadata_value(error.initial_metadata(), "session-id") is not None:
         return True
-    if _metadata_value(error.trailing_metadata(), STATUS_DETAILS_KEY) is not None:
+    if read_details(error).reason is not None:
         return True
-    return error.code() in {
+    return not core_words.STREAM_RESET.search(text) and error.code() in {
         grpc.StatusCode.INVALID_ARGUMENT,
         grpc.StatusCode.UNAUTHENTICATED,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
     }
-
-
-def _unavailable(text: str, retry_after_s: float | None) -> ServerUnavailable:
-    if _NO_CONNECTION.search(text):
-        return ServerUnreachable(f"Nothing answers at this address: {text}", retry_after_s)
-    return ServerUnavailable(text or "The connection to the service broke.", retry_after_s)
 
 
 def _refused_credentials(reason: str) -> str:
@@ -180,43 +240,3 @@ def _refused_credentials(reason: str) -> str:
         f"The service refused the credentials ({reason}). Export MODAL_KEY and MODAL_SECRET from "
         "a proxy auth token of the workspace's settings."
     )
-
-
-def _with_field_violations(text: str, details: list[Any]) -> str:
-    for detail in details:
-        if isinstance(detail, error_details_pb2.BadRequest):
-            fields = [f"{v.field}: {v.description}" for v in detail.field_violations]
-            # The server's message often is the description already.
-            return "; ".join([text, *(field for field in fields if text not in field)])
-    return text
-
-
-def _retry_after_s(details: list[Any]) -> float | None:
-    for detail in details:
-        if isinstance(detail, error_details_pb2.RetryInfo):
-            return detail.retry_delay.ToTimedelta().total_seconds()
-    return None
-
-
-def _rich_details(error: grpc.aio.AioRpcError) -> list[Any]:
-    """The known `google.rpc` details of a status; none where an edge garbled them."""
-    raw = _metadata_value(error.trailing_metadata(), STATUS_DETAILS_KEY)
-    if not isinstance(raw, bytes):
-        return []
-    found: list[Any] = []
-    try:
-        for packed in status_pb2.Status.FromString(raw).details:
-            for known in (error_details_pb2.RetryInfo, error_details_pb2.BadRequest):
-                detail = known()
-                if packed.Unpack(detail):
-                    found.append(detail)
-    except DecodeError:
-        return []
-    return found
-
-
-def _metadata_value(metadata: Any, wanted: str) -> str | bytes | None:
-    for key, value in metadata or ():
-        if key == wanted:
-            return value
-    return None

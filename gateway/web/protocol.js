@@ -13,7 +13,8 @@
  * @typedef {Timing & {type: "flushed", flush_id: string}} FlushedMessage
  * @typedef {Timing & {type: "final", words: Word[], audio_duration: number}} FinalMessage
  * @typedef {Timing & {type: "ping"}} PingMessage
- * @typedef {Timing & {type: "error", message: string}} ErrorMessage
+ * @typedef {Timing & {type: "error", message: string, reason?: string}} ErrorMessage `reason` is a
+ *   name (docs/websocket.md); older gateways give none
  * @typedef {ReadyMessage | TokenMessage | WordMessage | PauseMessage | FlushedMessage
  *   | FinalMessage | PingMessage | ErrorMessage} ServerMessage
  */
@@ -50,16 +51,23 @@ const TOO_BIG = 1009;
 const INTERNAL = 1011;
 const TRY_AGAIN_LATER = 1013;
 
+/** Reasons that say more than their close code. */
+const FULL_REASONS = ["NO_FREE_SLOT", "UPSTREAM_FULL"];
+const SLOW_REASON = "SLOW_CONSUMER";
+
 /**
  * What the end of a connection means to the page: `idle` is no audio, `full` that every slot is
  * taken; after `refused` trying again would not help, after `lost` it may.
  *
- * @param {{code: number, reason: string}} closing
- * @param {{ended: boolean, admitted: boolean}} session whether the page had sent its end, and
- *   whether the service had admitted it
+ * @param {number} code of the close
+ * @param {{ended: boolean, admitted: boolean, reason?: string}} session whether the page had sent
+ *   its end, whether the service had let it in, and the reason that its `error` gave
  * @returns {"done" | "idle" | "full" | "refused" | "lost"}
  */
-export function classifyClose({ code, reason }, { ended, admitted }) {
+export function classifyClose(code, { ended, admitted, reason = "" }) {
+  if (FULL_REASONS.includes(reason)) return "full";
+  // The page was suspended, and goes on where it was.
+  if (reason === SLOW_REASON) return "lost";
   switch (code) {
     case NORMAL:
       return ended ? "done" : "idle";
@@ -68,9 +76,7 @@ export function classifyClose({ code, reason }, { ended, admitted }) {
     case TOO_BIG:
       return "refused";
     case INTERNAL:
-      return admitted ? "lost" : "refused";
     case TRY_AGAIN_LATER:
-      if (reason === "server full") return "full";
       // Not admitted: the gateway has waited long enough for a service that does not start.
       return admitted ? "lost" : "refused";
     default:

@@ -40,7 +40,8 @@ export class Stream {
   #admitted = false;
   #ended = false;
   #over = false;
-  #failure = "";
+  /** @type {{message: string, reason?: string}} */
+  #failure = { message: "" };
   #retries = 0;
   /** @type {number | null} */
   #lostAt = null;
@@ -110,7 +111,7 @@ export class Stream {
     this.#cursor = Math.max(wanted, this.#tape.start);
     this.#replay.begin(this.#cursor / MODEL_RATE_HZ, isBroken && this.#replay.wasAdmitted);
     this.#admitted = this.#ended = false;
-    this.#failure = "";
+    this.#failure = { message: "" };
     const socket = new WebSocket(this.#url);
     socket.onopen = () => this.pump();
     socket.onmessage = ({ data }) => this.#receive(parseMessage(data));
@@ -139,7 +140,7 @@ export class Stream {
 
   /** @param {import("./protocol.js").ServerMessage} message */
   #receive(message) {
-    if (message.type === "error") this.#failure = message.message;
+    if (message.type === "error") this.#failure = message;
     let began = null;
     for (const told of this.#replay.accept(message)) {
       this.#write(told);
@@ -195,14 +196,19 @@ export class Stream {
   /** @param {CloseEvent} closing */
   #afterClose(closing) {
     this.#socket = null;
-    const outcome = classifyClose(closing, { ended: this.#ended, admitted: this.#admitted });
+    const { reason } = this.#failure;
+    const outcome = classifyClose(closing.code, {
+      ended: this.#ended,
+      admitted: this.#admitted,
+      reason,
+    });
     if (outcome === "lost" || (outcome === "full" && this.#lostAt !== null)) {
       return this.#tryAgain();
     }
     if (outcome === "done" || outcome === "idle") this.#noteAllWritten();
     if (outcome === "idle") return this.#tell({ type: "idle" });
     this.#over = true;
-    this.#tell({ type: outcome, message: this.#failure });
+    this.#tell({ type: outcome, message: this.#failure.message });
   }
 
   /** The service has said its last word on all that was sent. */
@@ -217,7 +223,7 @@ export class Stream {
     this.#lostAt ??= now;
     if (now - this.#lostAt > PATIENCE_MS) {
       this.#over = true;
-      return this.#tell({ type: "gone", message: this.#failure });
+      return this.#tell({ type: "gone", message: this.#failure.message });
     }
     this.#tell({ type: "lost" });
     // Not all pages of a restarted service at the same moment.

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from client.audio import ArraySource
-from client.events import Event, Final, Flushed, Reconnected, Token, Word
+from client.events import Event, Final, Flushed, Ready, Reconnected, Token, Word
 from client.options import SAMPLE_RATE_HERTZ, ReconnectPolicy
 from client.rpc.errors import ServerUnavailable
 from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient
 from tests.integration.client.cutting_proxy import CuttingProxy
+from tests.integration.gateway.harness import free_port
+from tests.integration.gateway.stack import run_server
 from tests.support import Recording, Service
 
 PROTOCOLS = ["grpc", "websocket"]
@@ -176,3 +178,31 @@ async def test_without_reconnection_a_cut_is_an_error(
                 async for event in stream:
                     if isinstance(event, Token):
                         proxy.cut()
+
+
+async def read_all(events: AsyncIterator[Event]) -> list[Event]:
+    return [event async for event in events]
+
+
+async def test_a_server_that_drains_in_the_middle_loses_no_audio() -> None:
+    """It sends `final` for what it has heard, which is not the end of what there is."""
+    port, drained = free_port(), asyncio.Event()
+    half = np.zeros(2 * SAMPLE_RATE_HERTZ, np.float32)
+
+    async def source() -> AsyncIterator[np.ndarray]:
+        yield half
+        await drained.wait()
+        yield half
+
+    async with SttClient(f"127.0.0.1:{port}") as client:
+        async with run_server(port=port):
+            events = aiter(client.stream(source()))
+            assert isinstance(await anext(events), Ready)
+            rest = asyncio.create_task(read_all(events))
+        drained.set()
+        async with run_server(port=port):
+            told = await rest
+
+    assert any(isinstance(event, Reconnected) for event in told)
+    assert isinstance(told[-1], Final)
+    assert told[-1].audio_duration_s == 4.0

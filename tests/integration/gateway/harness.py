@@ -37,19 +37,24 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Refusal:
-    """How the scripted service ends a call."""
+    """How the scripted service ends a call; without a reason, as somebody on the way would."""
 
     code: grpc.StatusCode
     text: str
+    reason: str | None = None
     retry_after_s: float | None = None
 
     async def apply(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        trailers: tuple[tuple[str, bytes], ...] = ()
+        status = status_pb2.Status(code=self.code.value[0], message=self.text)
+        if self.reason is not None:
+            info = error_details_pb2.ErrorInfo(reason=self.reason, domain="stt.v1")
+            status.details.add().Pack(info)
         if self.retry_after_s is not None:
-            status = status_pb2.Status(code=self.code.value[0], message=self.text)
             delay = Duration()
             delay.FromMilliseconds(round(self.retry_after_s * 1000))
             status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+        trailers: tuple[tuple[str, bytes], ...] = ()
+        if status.details:
             trailers = (("grpc-status-details-bin", status.SerializeToString()),)
         await context.abort(self.code, self.text, trailers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -25,24 +26,31 @@ SLOTS = 8
 
 
 class SilentModel:
-    """Steps at once, and hears nothing."""
+    """Steps at once, and hears nothing; raises at a step too many."""
 
-    def __init__(self, slots: int = SLOTS) -> None:
+    def __init__(self, slots: int = SLOTS, dies_after_steps: float = math.inf) -> None:
         self.info = make_info()
         self.slots = slots
+        self._steps_left = dies_after_steps
 
     def warm_up(self) -> None:
         pass
 
     def step(self, plan: StepPlan) -> StepOutput:
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return make_output([PADDING] * self.slots)
 
 
 @contextlib.asynccontextmanager
-async def run_server(slots: int = SLOTS, port: int = 0, warm: bool = True) -> AsyncIterator[Server]:
+async def run_server(
+    slots: int = SLOTS, port: int = 0, warm: bool = True, dies_after_steps: float = math.inf
+) -> AsyncIterator[Server]:
     """The gRPC server while the block runs; it loads its model first, or never."""
     config = ServerConfig(f"127.0.0.1:{port}", drain_grace_s=0.0)
-    server = Server(EngineConfig(slots=slots), config, lambda: SilentModel(slots))
+    model = SilentModel(slots, dies_after_steps)
+    server = Server(EngineConfig(slots=slots), config, lambda: model)
     await server.start()
     try:
         if warm:

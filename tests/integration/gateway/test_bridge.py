@@ -193,15 +193,18 @@ class TestLeaving:
 
 
 REFUSED_AT_THE_DOOR = [
-    (Refusal(grpc.StatusCode.INVALID_ARGUMENT, "no such rate"), 1008),
-    (Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "all 8 slots are taken", 1.0), 1013),
+    (Refusal(grpc.StatusCode.INVALID_ARGUMENT, "no such rate", "INVALID_REQUEST"), 1008),
+    (
+        Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "all 8 slots are taken", "NO_FREE_SLOT", 1.0),
+        1013,
+    ),
     (Refusal(grpc.StatusCode.UNAUTHENTICATED, "wrong key"), 1011),
 ]
 ENDED_IN_THE_MIDDLE = [
-    (Refusal(grpc.StatusCode.INVALID_ARGUMENT, "sample is not finite"), 1007),
-    (Refusal(grpc.StatusCode.INTERNAL, "the model thread died"), 1011),
+    (Refusal(grpc.StatusCode.INVALID_ARGUMENT, "sample is not finite", "INVALID_AUDIO"), 1007),
+    (Refusal(grpc.StatusCode.INTERNAL, "the model thread died", "ENGINE_DIED"), 1011),
     (Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost"), 1013),
-    (Refusal(grpc.StatusCode.UNAVAILABLE, "the server is shutting down", 1.0), 1012),
+    (Refusal(grpc.StatusCode.UNAVAILABLE, "the server is shutting down", "DRAINING", 1.0), 1012),
 ]
 
 
@@ -223,7 +226,7 @@ class TestErrors:
         self, gateway: RunningGateway, service: ScriptedService
     ):
         service.refuse = [
-            Refusal(grpc.StatusCode.UNAVAILABLE, "the model is still loading", 0.1),
+            Refusal(grpc.StatusCode.UNAVAILABLE, "the model is still loading", "WARMING_UP", 0.1),
             Refusal(grpc.StatusCode.INTERNAL, "RST_STREAM"),
         ]
         async with gateway.connect("?events=final") as websocket:
@@ -250,7 +253,9 @@ class TestErrors:
             assert ended.code == code
 
     async def test_idle_is_no_error(self, gateway: RunningGateway, service: ScriptedService):
-        service.failure = Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "no audio for 10 s")
+        service.failure = Refusal(
+            grpc.StatusCode.DEADLINE_EXCEEDED, "no audio for 10 s", "IDLE_TIMEOUT"
+        )
         async with gateway.connect() as websocket:
             await websocket.send(b"abcd")
             ended = await read_to_close(websocket)

@@ -103,7 +103,7 @@ async def test_every_metric_is_driven():
     service = ScriptedService()
     async with run_scripted(service) as endpoint, run_gateway(endpoint) as gateway:
         before = await gateway.metrics()
-        service.refuse = [Refusal(grpc.StatusCode.UNAVAILABLE, "warming up", 0.1)]
+        service.refuse = [Refusal(grpc.StatusCode.UNAVAILABLE, "warming up", "WARMING_UP", 0.1)]
         async with gateway.connect("?events=ready,final") as websocket:
             await websocket.send(bytes(1000))
             await websocket.recv()

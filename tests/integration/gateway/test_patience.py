@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from grpc_health.v1 import health_pb2
 
 from client.rpc.endpoint import Endpoint
+from stt.v1 import stt_pb2
 from tests.integration.gateway.harness import (
     ScriptedService,
     free_port,
@@ -13,7 +15,7 @@ from tests.integration.gateway.harness import (
     run_gateway,
     run_scripted,
 )
-from tests.unit.client.rpc.http2_edge import HttpEdge
+from tests.unit.client.rpc.http2_edge import HttpEdge, grpc_message, grpc_ok
 
 END = '{"type":"end"}'
 
@@ -95,3 +97,33 @@ async def test_what_an_edge_says_reaches_the_client(status: int, code: int, outc
     assert metrics[f"stt_gateway_sessions_total{{close_code={code},outcome={outcome}}}"] == 1
     waited = "ping" in ended.kinds
     assert waited is (status != 401), "wrong credentials are not waited for, the others are"
+
+
+SERVING = grpc_ok(health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING))
+
+
+async def test_a_service_whose_streams_break_off_is_unavailable_and_not_restarting():
+    async with (
+        HttpEdge(200) as edge,
+        run_gateway(edge.endpoint, patience_s=1.0, ping_interval_s=0.1) as gateway,
+    ):
+        edge.answer, edge.reset_streams = SERVING, True
+        async with gateway.connect("?events=ready") as websocket:
+            ended = await read_to_close(websocket)
+        metrics = await gateway.metrics()
+    assert (ended.code, ended.reason) == (1013, "service unavailable")
+    assert ended.messages[-1]["reason"] == "UPSTREAM_UNAVAILABLE"
+    assert "ping" in ended.kinds, "the first break is waited for"
+    assert metrics["stt_gateway_sessions_total{close_code=1013,outcome=unavailable}"] == 1
+
+
+async def test_a_session_that_breaks_off_in_the_middle_is_unavailable_and_not_restarting():
+    ready = stt_pb2.StreamingTranscribeResponse(ready=stt_pb2.Ready(session_id="s1"))
+    async with HttpEdge(200) as edge, run_gateway(edge.endpoint) as gateway:
+        edge.answer, edge.stream_answer = SERVING, grpc_message(ready)
+        async with gateway.connect("?events=ready") as websocket:
+            await read_until(websocket, "ready")
+            await websocket.send(bytes(4096))
+            ended = await read_to_close(websocket)
+    assert (ended.code, ended.reason) == (1013, "service unavailable")
+    assert ended.messages[-1]["reason"] == "UPSTREAM_UNAVAILABLE"

@@ -166,30 +166,3 @@ async def test_the_tape_reads_what_was_put_on_it(page: Page) -> None:
         }"""
     )
     assert answer == [[[1, 2], [3], []], [4, 12, [4, 5]], 8, [10, 11]]
-
-
-async def test_what_a_close_means(page: Page) -> None:
-    def close(code: int, reason: str = "") -> dict[str, Any]:
-        return {"code": code, "reason": reason}
-
-    cases = [
-        (close(1000), True, True, "done"),
-        (close(1000, "idle"), False, True, "idle"),
-        (close(1013, "server full"), False, False, "full"),
-        (close(1013, "service unavailable"), False, False, "refused"),
-        (close(1013, "service unavailable"), False, True, "lost"),
-        (close(1012, "restarting"), False, True, "lost"),
-        (close(1006), False, False, "lost"),
-        (close(1011, "service failed"), False, True, "lost"),
-        (close(1011, "gateway set up wrongly"), False, False, "refused"),
-        (close(1007, "bad audio"), False, True, "refused"),
-    ]
-    meanings = await page.evaluate(
-        """async (cases) => {
-            const { classifyClose } = await import("/protocol.js");
-            return cases.map(([closing, ended, admitted]) =>
-                classifyClose(closing, { ended, admitted }));
-        }""",
-        [list(case[:3]) for case in cases],
-    )
-    assert meanings == [case[3] for case in cases]

@@ -14,17 +14,20 @@ from client.events import Final, Flushed, Pause, Ping, Ready, Timing, Token, Wor
 from client.options import Encoding, SessionOptions, VadSettings
 from client.rpc.endpoint import Credentials
 from client.rpc.errors import (
+    CLASSES,
     Idle,
+    InvalidAudio,
     InvalidRequest,
     MessageTooLarge,
+    ServerDraining,
     ServerFailed,
-    ServerFull,
     ServerUnavailable,
     SttError,
 )
+from client.rpc.reasons import Reason
 from client.websocket_handshake import WebSocketAddress
-from client.websocket_messages import read_message
-from gateway.protocol import encode_event
+from client.websocket_messages import Complaint, read_message
+from gateway.protocol import encode_error, encode_event
 from gateway.query import parse_query
 from stt.v1 import stt_pb2
 
@@ -123,31 +126,60 @@ def test_both_protocols_ask_for_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "reason", "wanted"),
+    ("code", "close_text", "wanted"),
     [
         (1000, "idle", Idle),
         (1000, "", ServerFailed),
         (1001, "", ServerUnavailable),
         (1002, "", ServerFailed),
         (1003, "", InvalidRequest),
-        (1007, "", InvalidRequest),
+        (1007, "", InvalidAudio),
         (1008, "", InvalidRequest),
         (1009, "", MessageTooLarge),
         (1011, "", ServerFailed),
-        (1012, "", ServerUnavailable),
-        (1013, "server full", ServerFull),
+        (1012, "", ServerDraining),
+        (1013, "server full", ServerUnavailable),
         (1013, "service unavailable", ServerUnavailable),
         (None, "", ServerUnavailable),
     ],
 )
-def test_close_codes_have_the_meaning_of_the_contract(
-    code: int | None, reason: str, wanted: type[SttError]
+def test_without_a_reason_the_close_code_decides(
+    code: int | None, close_text: str, wanted: type[SttError]
 ) -> None:
-    error = websocket_connection.error_from_close(code, reason, "what the server said")
+    complaint = Complaint("what the server said")
+    error = websocket_connection.error_from_close(code, close_text, complaint)
 
     assert type(error) is wanted
     if code != 1000:
         assert "what the server said" in str(error)
+
+
+@given(
+    reason=st.sampled_from(Reason),
+    code=st.sampled_from([None, 1007, 1008, 1009, 1011, 1012, 1013]),
+    close_text=st.text(max_size=20),
+    text=st.text(max_size=20),
+)
+def test_a_reason_decides_whatever_else_was_said(
+    reason: Reason, code: int | None, close_text: str, text: str
+) -> None:
+    message = json.dumps(encode_error(text, reason))
+    complaint = read_message(message)
+    assert complaint == Complaint(text, reason)
+    assert isinstance(complaint, Complaint)
+    error = websocket_connection.error_from_close(code, close_text, complaint)
+
+    assert type(error) is CLASSES[reason]
+    assert error.reason == reason
+
+
+def test_a_reason_of_a_newer_gateway_is_told_and_the_close_code_decides() -> None:
+    complaint = read_message('{"type":"error","message":"Mars is in the way.","reason":"MARS"}')
+    assert isinstance(complaint, Complaint)
+    error = websocket_connection.error_from_close(1013, "", complaint)
+
+    assert type(error) is ServerUnavailable
+    assert (error.reason, str(error)) == ("MARS", "Mars is in the way.")
 
 
 @pytest.mark.parametrize("value", [None, 5, [], {}, True, "5", "NaN"])
@@ -177,6 +209,7 @@ def test_a_field_that_is_missing_or_no_such_thing_is_the_servers_fault(
 @example(message='{"type":"final","transcript":"","words":5,"audio_duration":1}')
 @example(message='{"type":"token","text":"a","start":NaN}')
 @example(message='{"type":"error"}')
+@example(message='{"type":"error","message":"a","reason":5}')
 @example(message='[{"type":"token"}]')
 @example(message=b"\xff\xfe\xff")
 def test_garbage_is_the_servers_fault(message: str | bytes) -> None:

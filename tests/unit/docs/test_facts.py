@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from client.rpc.errors import error_from_reason
+from client.rpc.reasons import Reason
+from gateway.closing import close_for_error
 from gateway.metrics import GatewayMetrics
 from stt.v1 import stt_pb2
 from stt_service.metrics import Metrics
@@ -81,6 +84,16 @@ def test_the_grpc_page_names_every_value_of_the_contract() -> None:
         prefix = f"{re.sub('(?<!^)(?=[A-Z])', '_', enum.name)}_".lower()
         for name in [value.name.lower() for value in enum.values if value.number > 0]:
             assert re.search(rf"\b({name}|{name.removeprefix(prefix)})\b", prose), name
+
+
+def test_the_websocket_page_names_every_reason_with_its_close_code() -> None:
+    page = (ROOT / "docs" / "websocket.md").read_text()
+    rows = re.findall(r"^\| .* \| .*?(\d{4}).*? \| ([A-Z_]+) \|$", page, re.MULTILINE)
+    errors = [error_from_reason(reason, "") for reason in Reason if reason != Reason.IDLE_TIMEOUT]
+    closings = [close_for_error(error) for error in errors if error is not None]
+    assert {(reason, int(code)) for code, reason in rows} == {
+        (closing.reason, closing.code) for closing in closings
+    }
 
 
 def test_every_line_of_json_is_json() -> None:

@@ -165,6 +165,8 @@ class TestEvent:
         )
         assert to_text(encode_ping()) == '{"type": "ping"}'
         assert to_text(encode_error("...")) == '{"type": "error", "message": "..."}'
+        named = '{"type": "error", "message": "...", "reason": "DRAINING"}'
+        assert to_text(encode_error("...", "DRAINING")) == named
 
 
 def test_server_info():

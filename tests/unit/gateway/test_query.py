@@ -10,6 +10,7 @@ from gateway.query import (
     OPTIONAL_EVENTS,
     ProtocolError,
     StreamOptions,
+    asks_for_events,
     parse_query,
 )
 from stt.v1 import stt_pb2
@@ -115,3 +116,23 @@ def test_odd_values_are_protocol_errors(name: str, value: str):
         parse_query(urlencode({name: value}, errors="replace"))
     except ProtocolError as error:
         assert name in str(error)
+
+
+@pytest.mark.parametrize(
+    ("query", "asks"),
+    [
+        ("", False),
+        ("timing=1", False),
+        ("encoding=events", False),
+        ("events=word", True),
+        ("speed=2&events=word,nonsense", True),
+        ("events=", True),
+    ],
+)
+def test_a_client_asks_for_events_even_in_a_query_that_is_refused(query: str, asks: bool):
+    assert asks_for_events(query) is asks
+
+
+@given(st.text(max_size=200))
+def test_no_query_is_too_odd_to_be_looked_at(query: str):
+    assert asks_for_events(query) in (True, False)

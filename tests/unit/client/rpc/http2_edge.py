@@ -14,6 +14,9 @@ from google.protobuf.message import Message
 
 from client.rpc.endpoint import Credentials, Endpoint
 
+# More than a config, less than a piece of audio.
+BROKEN_OFF_BYTES = 1_024
+
 Answer = Callable[[h2.connection.H2Connection, int], None]
 
 STREAM_METHOD = "/stt.v1.SpeechToTextService/StreamingTranscribe"
@@ -30,8 +33,8 @@ def http_refusal(status: int) -> Answer:
     return answer
 
 
-def grpc_ok(message: Message) -> Answer:
-    """Answer one gRPC message with status OK."""
+def grpc_message(message: Message) -> Answer:
+    """Answer one gRPC message, and no status yet."""
 
     def answer(connection: h2.connection.H2Connection, stream_id: int) -> None:
         payload = message.SerializeToString()
@@ -39,6 +42,15 @@ def grpc_ok(message: Message) -> Answer:
             stream_id, [(":status", "200"), ("content-type", "application/grpc")]
         )
         connection.send_data(stream_id, struct.pack(">BI", 0, len(payload)) + payload)
+
+    return answer
+
+
+def grpc_ok(message: Message) -> Answer:
+    """Answer one gRPC message with status OK."""
+
+    def answer(connection: h2.connection.H2Connection, stream_id: int) -> None:
+        grpc_message(message)(connection, stream_id)
         connection.send_headers(stream_id, [("grpc-status", "0")], end_stream=True)
 
     return answer
@@ -50,6 +62,8 @@ class HttpEdge:
     def __init__(self, http_status: int) -> None:
         self.answer: Answer | None = http_refusal(http_status)
         self.reset_streams = False
+        self.stream_answer: Answer | None = None
+        """How a streaming call is answered; it is reset when its first audio comes."""
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> HttpEdge:
@@ -80,6 +94,8 @@ class HttpEdge:
                 for event in connection.receive_data(data):
                     if isinstance(event, h2.events.RequestReceived):
                         self._reply(connection, event)
+                    elif isinstance(event, h2.events.DataReceived):
+                        self._read(connection, event)
         except ConnectionError:
             pass
         finally:
@@ -91,5 +107,11 @@ class HttpEdge:
         path = dict(event.headers)[b":path"].decode()
         if self.reset_streams and path == STREAM_METHOD:
             connection.reset_stream(event.stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
+        elif self.stream_answer is not None and path == STREAM_METHOD:
+            self.stream_answer(connection, event.stream_id)
         elif self.answer is not None:
             self.answer(connection, event.stream_id)
+
+    def _read(self, connection: h2.connection.H2Connection, event: h2.events.DataReceived) -> None:
+        if self.stream_answer is not None and event.flow_controlled_length > BROKEN_OFF_BYTES:
+            connection.reset_stream(event.stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)

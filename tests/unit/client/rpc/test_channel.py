@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -241,10 +241,15 @@ async def test_credentials_travel_as_metadata() -> None:
     assert servicer.metadata["modal-secret"] == "ws-2"
 
 
-def packed(code: int, message: str, detail: object) -> object:
-    any_detail = any_pb2.Any()
-    any_detail.Pack(detail)
-    return rpc_status.to_status(status_pb2.Status(code=code, message=message, details=[any_detail]))
+def packed(code: int, message: str, *details: object) -> object:
+    status = status_pb2.Status(code=code, message=message)
+    for detail in details:
+        status.details.add().Pack(detail)
+    return rpc_status.to_status(status)
+
+
+def reason(name: str) -> error_details_pb2.ErrorInfo:
+    return error_details_pb2.ErrorInfo(reason=name, domain="stt.v1")
 
 
 async def error_for(status: object) -> SttError:
@@ -261,11 +266,13 @@ async def test_a_full_server_says_when_to_come_back() -> None:
         packed(
             code_pb2.RESOURCE_EXHAUSTED,
             "All 8 slots are taken.",
+            reason("NO_FREE_SLOT"),
             error_details_pb2.RetryInfo(retry_delay=delay),
         )
     )
 
     assert isinstance(error, ServerFull)
+    assert error.reason == "NO_FREE_SLOT"
     assert error.retry_after_s == 2.5
     assert "8 slots" in str(error)
 
@@ -278,6 +285,7 @@ async def test_a_wrong_field_is_named() -> None:
         packed(
             code_pb2.INVALID_ARGUMENT,
             "The config is not understood.",
+            reason("INVALID_REQUEST"),
             error_details_pb2.BadRequest(field_violations=[violation]),
         )
     )
@@ -286,7 +294,7 @@ async def test_a_wrong_field_is_named() -> None:
     assert "config.sample_rate_hertz: must be 8000 to 192000" in str(error)
 
 
-async def test_resource_exhausted_without_advice_is_a_message_that_is_too_large() -> None:
+async def test_what_grpc_core_calls_too_large_is_a_message_that_is_too_large() -> None:
     async def end(context: grpc.aio.ServicerContext) -> None:
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max")
 

@@ -3,6 +3,7 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 
 import { Mixer } from "../../../../gateway/web/mix.js";
+import { classifyClose } from "../../../../gateway/web/protocol.js";
 import { Replay, wholeFrames } from "../../../../gateway/web/replay.js";
 import { Tape } from "../../../../gateway/web/tape.js";
 
@@ -63,11 +64,12 @@ function mixAll(blocks) {
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { replay, tape, capacity, frames, mix } = JSON.parse(line);
+  const { replay, tape, capacity, frames, mix, closes } = JSON.parse(line);
   let answer;
   if (replay) answer = playReplay(replay);
   else if (tape) answer = playTape(tape, capacity);
   else if (mix) answer = mixAll(mix);
+  else if (closes) answer = closes.map(([code, session]) => classifyClose(code, session));
   else answer = frames.map(wholeFrames);
   console.log(JSON.stringify(answer));
 }
