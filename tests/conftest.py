@@ -1,15 +1,18 @@
 """Fixtures that every test may use."""
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
-from tests.support import Recording, Service, load_recordings, run_service
+from tests.support import Recording, Service, load_recordings, run_service, write_beginning
 
 # A busy machine is no bug of ours: pytest-timeout bounds a test, not hypothesis its examples.
 hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# Here every run tries other examples. In CI they are the same ones each time (hypothesis' own
+# profile), so that a red build is about its commit.
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "untimed")
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +22,10 @@ def recordings() -> tuple[Recording, ...]:
 
 
 @pytest.fixture(scope="session")
-def grpc_service() -> Iterator[Service]:
-    """A shared stt-serve of eight slots without gateway. Leave no session open on it."""
-    with run_service("--no-gateway") as service:
-        yield service
+def beginnings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recording, ...]:
+    """Three words of each, some two seconds: for tests of the way that audio and words take."""
+    folder = tmp_path_factory.mktemp("beginnings")
+    return tuple(write_beginning(recording, folder) for recording in load_recordings())
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,9 @@ def service() -> Iterator[Service]:
     """A shared stt-serve of eight slots with its gateway. Leave no session open on it."""
     with run_service() as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def grpc_service(service: Service) -> Service:
+    """The same one, for tests that know its gRPC address alone."""
+    return service

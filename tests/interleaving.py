@@ -101,11 +101,11 @@ async def interrupt_everywhere(
 async def become(
     condition: Callable[[], bool | Awaitable[bool]],
     why: Callable[[], str],
-    within_s: float = QUIET_S,
+    patience_s: float = QUIET_S,
 ) -> None:
     """Wait until the condition holds; say `why` if it does not."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + within_s
+    deadline = loop.time() + patience_s
     while not (await held if isinstance(held := condition(), Awaitable) else held):
         assert loop.time() < deadline, why()
         await asyncio.sleep(0.005)

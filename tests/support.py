@@ -6,8 +6,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -37,6 +38,16 @@ class Recording(recordings.Recording):
 @cache
 def load_recordings() -> tuple[Recording, ...]:
     return tuple(Recording(**vars(recording)) for recording in recordings.load_recordings())
+
+
+def write_beginning(recording: Recording, folder: Path, words: int = 3) -> Recording:
+    """A recording's first words as a recording of their own, in a file of the same name."""
+    cut_s = (recording.words[words - 1].end_s + recording.words[words].start_s) / 2
+    path = folder / recording.path.name
+    soundfile.write(path, recording.samples()[: round(cut_s * MODEL_RATE_HZ)], MODEL_RATE_HZ)
+    kept = recording.words[:words]
+    text = " ".join(word.text for word in kept)
+    return replace(recording, path=path, duration_s=cut_s, text=text, words=kept)
 
 
 @dataclass

@@ -64,7 +64,6 @@ def test_an_interrupted_demo_leaves_no_server(number: signal.Signals, moment: st
 
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "stt-demo: interrupted; the server was stopped."
-    time.sleep(0.1)
     assert not any(Path(f"/proc/{pid}").exists() for pid in servers)
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,23 +116,17 @@ def bind_modal(server_url: str, home: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def two_gpus(service: Service) -> Iterator[dict[str, Service]]:
-    """A local server in the place of each GPU."""
-    with run_service() as another:
-        yield {"T4": service, "L4": another}
-
-
 async def test_gpus_are_deployed_measured_priced_and_cleaned_up(
-    two_gpus: dict[str, Service], recordings: tuple[Recording, ...], tmp_path: Path
+    service: Service, beginnings: tuple[Recording, ...], tmp_path: Path
 ) -> None:
-    """The real `modal deploy`, to a control plane on loopback, once for each GPU."""
+    """The real `modal deploy`, to a control plane on loopback, once for each GPU; a local server is
+    in the place of both."""
     control_plane = ControlPlane()
-    urls = [f"--gpu-url={gpu}={service.websocket_url}" for gpu, service in two_gpus.items()]
+    urls = [f"--gpu-url={gpu}={service.websocket_url}" for gpu in ("T4", "L4")]
     async with serve(control_plane) as server_url:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, str(SCRIPT), "--compare-gpus", "T4,L4", "-p", "2", *urls),
-            *("--wav", str(recordings[1].path), "--json", str(tmp_path / "r.json")),
+            *("--wav", str(beginnings[1].path), "--json", str(tmp_path / "r.json")),
             env={**os.environ, **bind_modal(server_url, tmp_path), "COLUMNS": "120"},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -58,8 +58,8 @@ async def wait_until(is_so: Callable[[], Awaitable[bool]]) -> None:
 
 
 @pytest.fixture
-def said(recordings: tuple[Recording, ...]) -> Callable[[], ArraySource]:
-    samples = recordings[0].samples()
+def said(beginnings: tuple[Recording, ...]) -> Callable[[], ArraySource]:
+    samples = beginnings[0].samples()
     return lambda: ArraySource(samples)
 
 

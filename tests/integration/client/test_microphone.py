@@ -55,6 +55,12 @@ def open_screen(tmp_path: Path, sound: SoundSystem) -> Iterator[object]:
         screen.close()
 
 
+@pytest.fixture
+def digits(recordings: tuple[Recording, ...]) -> tuple[Path, list[str]]:
+    """Four seconds of them."""
+    return recordings[1].path, recordings[1].text.split()
+
+
 def words_on(screen: str) -> list[str]:
     digits = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
     return [word for word in screen.split() if word in digits]
@@ -84,10 +90,10 @@ def test_digits_appear_while_they_are_spoken_and_ctrl_c_loses_nothing(
 
 @needs_sound
 def test_the_other_microphone_hears_nothing_of_it(
-    service: Service, sound: SoundSystem, speech: tuple[Path, list[str]]
+    service: Service, sound: SoundSystem, digits: tuple[Path, list[str]]
 ) -> None:
     """Both microphones at once: the one that was chosen is the one that is heard."""
-    path, words = speech
+    path, words = digits
     running = {
         name: subprocess.Popen(
             [*COMMAND, "--url", f"ws://{service.http}", "--device", name, "--format", "srt"],
@@ -140,9 +146,9 @@ def test_devices_are_listed_and_a_wrong_one_is_named(sound: SoundSystem) -> None
 
 @needs_sound
 def test_a_device_that_vanishes_ends_with_its_words_and_one_sentence(
-    service: Service, sound: SoundSystem, speech: tuple[Path, list[str]]
+    service: Service, sound: SoundSystem, digits: tuple[Path, list[str]]
 ) -> None:
-    path, words = speech
+    path, words = digits
     process = subprocess.Popen(
         [*COMMAND, "--grpc", service.grpc, "--device", "kitchen"],
         env=sound.environment,

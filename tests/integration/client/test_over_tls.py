@@ -77,7 +77,7 @@ async def run(
 @pytest.mark.parametrize("protocol", ["grpc", "websocket"])
 async def test_a_companys_authority_is_believed_over_both_protocols(
     tls_service: TlsService,
-    recordings: tuple[Recording, ...],
+    beginnings: tuple[Recording, ...],
     tmp_path: Path,
     protocol: str,
     variable: str,
@@ -85,19 +85,19 @@ async def test_a_companys_authority_is_believed_over_both_protocols(
     done = await run(
         tmp_path,
         "stt-transcribe",
-        recordings[0].path,
+        beginnings[0].path,
         *tls_service.address(protocol),
         **{variable: tls_service.authority},
     )
-    assert done == (0, recordings[0].text + "\n", "")
+    assert done == (0, beginnings[0].text + "\n", "")
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "websocket"])
 async def test_without_it_one_sentence_says_what_is_missing(
-    tls_service: TlsService, recordings: tuple[Recording, ...], tmp_path: Path, protocol: str
+    tls_service: TlsService, beginnings: tuple[Recording, ...], tmp_path: Path, protocol: str
 ) -> None:
     code, output, errors = await run(
-        tmp_path, "stt-transcribe", recordings[0].path, *tls_service.address(protocol)
+        tmp_path, "stt-transcribe", beginnings[0].path, *tls_service.address(protocol)
     )
     assert (code, output) == (5, "")
     assert errors.count("\n") == 1
@@ -106,27 +106,27 @@ async def test_without_it_one_sentence_says_what_is_missing(
 
 
 async def test_the_workspace_that_readme_names_first(
-    tls_service: TlsService, recordings: tuple[Recording, ...], tmp_path: Path
+    tls_service: TlsService, beginnings: tuple[Recording, ...], tmp_path: Path
 ) -> None:
     """MODAL_WORKSPACE alone; a proxy stands for the way to Modal's host."""
     async with ConnectProxy(tls_service.places) as proxy:
         done = await run(
             tmp_path,
             "stt-transcribe",
-            recordings[0].path,
+            beginnings[0].path,
             MODAL_WORKSPACE="acme",
             MODAL_KEY="wk-1\n",
             MODAL_SECRET="ws-2",
             https_proxy=proxy.address,
             SSL_CERT_FILE=tls_service.authority,
         )
-    assert done == (0, recordings[0].text + "\n", "")
+    assert done == (0, beginnings[0].text + "\n", "")
     assert proxy.asked_for == [f"{MODAL_HOST}:443"]
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "websocket"])
 async def test_latency_over_tls(
-    tls_service: TlsService, recordings: tuple[Recording, ...], tmp_path: Path, protocol: str
+    tls_service: TlsService, beginnings: tuple[Recording, ...], tmp_path: Path, protocol: str
 ) -> None:
     report = tmp_path / "figures.json"
     code, _, errors = await run(
@@ -135,7 +135,7 @@ async def test_latency_over_tls(
         "--rtf",
         4,
         "--wav",
-        recordings[0].path,
+        beginnings[0].path,
         "--json",
         report,
         *tls_service.address(protocol),
@@ -166,14 +166,14 @@ async def test_latency_over_tls(
 )
 @pytest.mark.parametrize("command", ["stt-transcribe", "stt-latency"])
 async def test_a_variable_that_is_wrong_is_named_in_one_sentence(
-    recordings: tuple[Recording, ...],
+    beginnings: tuple[Recording, ...],
     tmp_path: Path,
     command: str,
     variables: dict[str, str],
     code: int,
     words: str,
 ) -> None:
-    recording = recordings[0].path
+    recording = beginnings[0].path
     arguments = [recording] if command == "stt-transcribe" else ["--wav", recording]
     told = await run(tmp_path, command, *arguments, **variables)
     assert told[0] == code
@@ -185,7 +185,7 @@ async def test_a_variable_that_is_wrong_is_named_in_one_sentence(
 
 def test_the_blocking_client_over_tls(
     service: Service,
-    recordings: tuple[Recording, ...],
+    beginnings: tuple[Recording, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -207,9 +207,9 @@ def test_the_blocking_client_over_tls(
 
     def transcribe(client: SttClient | WebSocketSttClient) -> str:
         with BlockingSttClient(client) as blocking:
-            return blocking.transcribe_file(recordings[0].path).transcript.strip()
+            return blocking.transcribe_file(beginnings[0].path).transcript.strip()
 
-    assert asyncio.run(transcribe_all()) == [recordings[0].text] * 2
+    assert asyncio.run(transcribe_all()) == [beginnings[0].text] * 2
 
 
 @pytest.mark.parametrize("character", ["\u2013", "\n", " ", "é"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -161,13 +162,13 @@ async def test_a_dead_proxy_is_called_one(
 
 
 @pytest.mark.parametrize("handler", [say_nothing, hang_up, greet_like_ssh])
-@pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_what_is_no_proxy_is_said(
-    protocol: str, handler: object, places: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    handler: object, places: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Over both protocols at once: silence takes as long as our patience."""
     async with listen(handler) as port:
         monkeypatch.setenv("https_proxy", f"127.0.0.1:{port}")
-        await fail(protocol)
+        await asyncio.gather(*(fail(protocol) for protocol in PROTOCOLS))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

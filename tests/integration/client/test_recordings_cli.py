@@ -29,8 +29,8 @@ needs_sox = pytest.mark.skipif(not shutil.which("sox"), reason="needs sox: apt i
 
 
 @pytest.fixture
-def recording(recordings: tuple[Recording, ...]) -> Recording:
-    return recordings[0]
+def recording(beginnings: tuple[Recording, ...]) -> Recording:
+    return beginnings[0]
 
 
 def environment() -> dict[str, str]:
@@ -92,7 +92,18 @@ def test_what_a_shell_joins_is_transcribed(
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("kind", ["m4a", "m4a_alac", "webm", "mp4_fragments", "mp3", "aac"])
+# Every codec is decoded by the unit tests; these are the containers.
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "m4a",
+        "webm",
+        "mp4_fragments",
+        "aac",
+        pytest.param("m4a_alac", marks=pytest.mark.slow),
+        pytest.param("mp3", marks=pytest.mark.slow),
+    ],
+)
 def test_what_telephones_and_browsers_record_is_transcribed(
     service: Service, recording: Recording, tmp_path: Path, kind: str
 ) -> None:
@@ -105,9 +116,10 @@ def test_what_telephones_and_browsers_record_is_transcribed(
 
 
 def test_words_come_while_the_pipe_is_open_and_survive_its_rests(
-    service: Service, recording: Recording
+    service: Service, recordings: tuple[Recording, ...]
 ) -> None:
     """A writer that rests longer than the service waits for a caller who says nothing else."""
+    recording = recordings[0]
     data = int16_bytes(recording.samples())
     process = subprocess.Popen(
         [*COMMAND, "--grpc", service.grpc, "-"],
@@ -186,10 +198,14 @@ def test_a_person_sees_a_pipe_being_transcribed(
     ],
 )
 def test_a_pipe_that_fails_says_so(
-    service: Service, recording: Recording, data: bytes | str, complaint: str, has_text: bool
+    service: Service,
+    recordings: tuple[Recording, ...],
+    data: bytes | str,
+    complaint: str,
+    has_text: bool,
 ) -> None:
     if isinstance(data, str):
-        whole = recording.path.read_bytes()
+        whole = recordings[0].path.read_bytes()
         data = whole[: len(whole) // 2]
     done = transcribe(service, "-", data=data)
 

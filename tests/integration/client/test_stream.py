@@ -37,24 +37,24 @@ async def collect(events: AsyncIterator[Event]) -> list[Event]:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_file_is_transcribed(
-    service: Service, recordings: tuple[Recording, ...], protocol: str
+    service: Service, beginnings: tuple[Recording, ...], protocol: str
 ) -> None:
     async with make_client(service, protocol) as client:
-        final = await client.transcribe_file(recordings[0].path)
+        final = await client.transcribe_file(beginnings[0].path)
 
-    assert final.transcript.split() == recordings[0].text.split()
-    assert [word.text for word in final.words] == recordings[0].text.split()
+    assert final.transcript.split() == beginnings[0].text.split()
+    assert [word.text for word in final.words] == beginnings[0].text.split()
     assert final.audio_duration_s == pytest.approx(
-        len(recordings[0].samples()) / MODEL_RATE_HZ, abs=0.01
+        len(beginnings[0].samples()) / MODEL_RATE_HZ, abs=0.01
     )
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_events_come_in_order_and_join_to_the_transcript(
-    service: Service, recordings: tuple[Recording, ...], protocol: str
+    service: Service, beginnings: tuple[Recording, ...], protocol: str
 ) -> None:
     async with make_client(service, protocol) as client:
-        events = await collect(aiter(client.stream(ArraySource(recordings[1].samples()))))
+        events = await collect(aiter(client.stream(ArraySource(beginnings[1].samples()))))
 
     assert isinstance(events[0], Ready)
     assert events[0].delay_s == 0.5
@@ -69,11 +69,11 @@ async def test_events_come_in_order_and_join_to_the_transcript(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_only_what_was_asked_for_comes(
-    service: Service, recordings: tuple[Recording, ...], protocol: str
+    service: Service, beginnings: tuple[Recording, ...], protocol: str
 ) -> None:
     options = SessionOptions(words=False, pauses=False, encoding=Encoding.PCM_S16LE)
     silence = np.zeros(3 * SAMPLE_RATE_HERTZ, np.float32)
-    audio = np.concatenate([recordings[0].samples(), silence])
+    audio = np.concatenate([beginnings[0].samples(), silence])
     async with make_client(service, protocol) as client:
         asked, default = await asyncio.gather(
             collect(aiter(client.stream(ArraySource(audio), options))),
@@ -82,7 +82,7 @@ async def test_only_what_was_asked_for_comes(
 
     assert {type(event) for event in asked} == {Ready, Token, Final}
     assert any(isinstance(event, Pause) for event in default)
-    assert asked[-1].transcript.split() == recordings[0].text.split()
+    assert asked[-1].transcript.split() == beginnings[0].text.split()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -128,12 +128,12 @@ async def test_words_come_while_the_audio_is_sent(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_an_early_leave_frees_the_slot(
-    service: Service, recordings: tuple[Recording, ...], protocol: str
+    service: Service, beginnings: tuple[Recording, ...], protocol: str
 ) -> None:
     """More streams than slots, one after the other, each left at its first event."""
     async with make_client(service, protocol, Patience(full_s=5.0)) as client:
         for _ in range(10):
-            async with client.stream(ArraySource(recordings[0].samples(), pace=1.0)) as stream:
+            async with client.stream(ArraySource(beginnings[0].samples(), pace=1.0)) as stream:
                 async for event in stream:
                     assert isinstance(event, Ready)
                     break
@@ -141,10 +141,10 @@ async def test_an_early_leave_frees_the_slot(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_source_that_fails_ends_with_its_words_and_its_error(
-    service: Service, recordings: tuple[Recording, ...], protocol: str
+    service: Service, beginnings: tuple[Recording, ...], protocol: str
 ) -> None:
     async def fail_after_speech() -> AsyncIterator[FloatArray]:
-        yield recordings[0].samples()
+        yield beginnings[0].samples()
         raise AudioError("The microphone was unplugged.")
 
     heard: list[Event] = []
@@ -154,15 +154,15 @@ async def test_a_source_that_fails_ends_with_its_words_and_its_error(
                 heard.append(event)
 
     assert isinstance(heard[-1], Final)
-    assert heard[-1].transcript.split() == recordings[0].text.split()
+    assert heard[-1].transcript.split() == beginnings[0].text.split()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_source_that_falls_silent_ends_with_its_words_and_idle(
-    service: Service, recordings: tuple[Recording, ...], protocol: str
+    service: Service, beginnings: tuple[Recording, ...], protocol: str
 ) -> None:
     async def fall_silent() -> AsyncIterator[FloatArray]:
-        yield recordings[0].samples()
+        yield beginnings[0].samples()
         await asyncio.Event().wait()
 
     heard: list[Event] = []
@@ -173,7 +173,7 @@ async def test_a_source_that_falls_silent_ends_with_its_words_and_idle(
                 heard.append(event)
 
     transcript = "".join(event.text for event in heard if isinstance(event, Token))
-    assert transcript.split() == recordings[0].text.split()
+    assert transcript.split() == beginnings[0].text.split()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -265,11 +265,11 @@ async def test_refused_credentials_are_named_over_grpc() -> None:
 
 @pytest.mark.parametrize("rate_hertz", [16_000, 44_100])
 async def test_any_rate_and_channels_give_the_words(
-    service: Service, recordings: tuple[Recording, ...], tmp_path: Path, rate_hertz: int
+    service: Service, beginnings: tuple[Recording, ...], tmp_path: Path, rate_hertz: int
 ) -> None:
     import soxr
 
-    recording = recordings[1]
+    recording = beginnings[1]
     mono = soxr.resample(recording.samples(), MODEL_RATE_HZ, rate_hertz)
     path = tmp_path / "stereo.flac"
     soundfile.write(path, np.stack([mono, mono], axis=1), rate_hertz)
@@ -281,10 +281,10 @@ async def test_any_rate_and_channels_give_the_words(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_blocking_twin(
-    service: Service, recordings: tuple[Recording, ...], protocol: str
+    service: Service, beginnings: tuple[Recording, ...], protocol: str
 ) -> None:
     before = threading.active_count()
-    recording = recordings[0]
+    recording = beginnings[0]
 
     def blocks() -> Iterator[FloatArray]:
         samples = recording.samples()

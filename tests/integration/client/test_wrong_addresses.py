@@ -189,7 +189,6 @@ async def test_a_port_where_nobody_listens(protocol: str, host: str, unused_tcp_
 
 
 STRANGERS = {
-    "silent": (say_nothing, ServerUnreachable, "takes connections but is silent"),
     "closing": (hang_up, ServerUnreachable, "closes every connection without a word"),
     "another protocol": (greet_like_ssh, NoSuchService, "does not speak"),
 }
@@ -205,22 +204,28 @@ async def test_a_server_of_another_kind(protocol: str, stranger: str) -> None:
     assert words in str(error)
 
 
-@pytest.mark.parametrize("protocol", SCHEMES)
-async def test_a_silent_server_where_tls_is_spoken(protocol: str, authority: Authority) -> None:
+async def test_a_silent_server(authority: Authority) -> None:
+    """All four at once: each waits as long as a slow answer may take."""
+    ways = [(protocol, tls) for protocol in SCHEMES for tls in (False, True)]
     async with listen(say_nothing) as port:
-        error = await fail(make_client(protocol, f"127.0.0.1:{port}", tls=True))
-    assert type(error) is ServerUnreachable
-    assert "does not answer the TLS handshake" in str(error)
+        place = f"127.0.0.1:{port}"
+        errors = await asyncio.gather(*(fail(make_client(p, place, tls=tls)) for p, tls in ways))
+    for error, (_, tls) in zip(errors, ways, strict=True):
+        assert type(error) is ServerUnreachable
+        silence = "takes connections but is silent"
+        assert ("does not answer the TLS handshake" if tls else silence) in str(error)
 
 
-@pytest.mark.parametrize(
-    "status", ["200 OK", "301 Moved", "307 Elsewhere", "400 Bad", "403 No", "404 None", "426 Up"]
-)
+STATUSES = ["200 OK", "301 Moved", "307 Elsewhere", "400 Bad", "403 No", "404 None", "426 Up"]
+
+
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("protocol", SCHEMES)
-async def test_some_other_web_server(
-    protocol: str, tls: bool, status: str, authority: Authority
-) -> None:
+async def test_some_other_web_server(protocol: str, tls: bool, authority: Authority) -> None:
+    await asyncio.gather(*(ask_web_server(protocol, tls, s, authority) for s in STATUSES))
+
+
+async def ask_web_server(protocol: str, tls: bool, status: str, authority: Authority) -> None:
     headers = ["Location: https://elsewhere.example/"] if status.startswith("3") else []
     context = authority.context() if tls else None
     async with listen(http_server(status, *headers), context) as port:

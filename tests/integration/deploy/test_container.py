@@ -135,6 +135,7 @@ class Speaker:
         return await self._call.code()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_who_speaks_on_when_the_container_must_exit_gets_the_last_words(
     recordings: tuple[Recording, ...],

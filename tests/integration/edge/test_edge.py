@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from client.audio import ArraySource
-from client.rpc.channel import open_channel
+from client.rpc.channel import Waiting, open_channel
 from client.rpc.endpoint import Endpoint
 from client.rpc.errors import ServerFull, ServerUnavailable, SttError, Unauthenticated
 from client.stream import Patience, SttClient
@@ -26,18 +26,20 @@ from tests.integration.edge.nginx import (
     run_edge,
 )
 from tests.integration.gateway.harness import (
+    RunningGateway,
     ScriptedService,
     read_to_close,
+    read_until,
     run_gateway,
     run_scripted,
 )
+from tests.interleaving import become
 from tests.support import Recording, Service
 
 pytestmark = pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed")
 
 TIMES = 100
 AT_ONCE = 4
-COLD_START_S = 1.5
 NO_PATIENCE = Patience(starting_s=0, full_s=0, unreachable_s=0)
 PROTO = Path(__file__).resolve().parents[3] / "proto"
 SERVICE = "stt.v1.SpeechToTextService"
@@ -228,19 +230,23 @@ async def test_clients_that_compete_for_one_place_never_see_an_internal_error(
 async def test_the_client_waits_for_a_cold_start(tmp_path: Path) -> None:
     port = free_port()
     reasons: list[str] = []
+    has_asked_again = asyncio.Event()
+
+    def note(waiting: Waiting) -> None:
+        reasons.append(str(waiting.reason))
+        if len(reasons) == 2:
+            has_asked_again.set()
+
     async with (
         run_edge(tmp_path, f"127.0.0.1:{port}") as edge,
-        SttClient(
-            edge.endpoint(), on_wait=lambda waiting: reasons.append(str(waiting.reason))
-        ) as client,
+        SttClient(edge.endpoint(), on_wait=note) as client,
     ):
         asking = asyncio.create_task(client.fetch_server_info())
-        await asyncio.sleep(COLD_START_S)
+        await has_asked_again.wait()
         assert not asking.done()
         async with run_scripted(ScriptedService(), port):
             info = await asking
     assert info.model_name == "scripted"
-    assert reasons
     assert all("HTTP 503" in reason for reason in reasons)
 
 
@@ -285,6 +291,10 @@ async def test_the_gateway_is_told_that_it_is_cold(cold_edge: Edge) -> None:
     assert await ask_through_a_gateway(cold_edge.endpoint()) == {"1013, HTTP 503": TIMES}
 
 
+async def was_refused(gateway: RunningGateway) -> bool:
+    return (await gateway.metrics())["stt_gateway_upstream_retries_total"] > 0
+
+
 async def test_the_gateway_keeps_what_is_said_during_a_cold_start(tmp_path: Path) -> None:
     port = free_port()
     said = bytes(range(256)) * 60  # a file of no meaning to a service without a model
@@ -296,9 +306,10 @@ async def test_the_gateway_keeps_what_is_said_during_a_cold_start(tmp_path: Path
     ):
         await websocket.send(said)
         await websocket.send('{"type":"end"}')
-        await asyncio.sleep(COLD_START_S)
+        # It tells its client to wait, and has been refused.
+        await read_until(websocket, "ping")
+        await become(lambda: was_refused(gateway), lambda: "it was never refused", patience_s=60)
         async with run_scripted(service, port):
             ended = await read_to_close(websocket)
-    assert "ping" in ended.kinds
     assert bytes(service.calls[0].audio) == said
     assert ended.code == 1000

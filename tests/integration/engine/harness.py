@@ -37,6 +37,11 @@ class Recorder:
         self.steps: list[StepReport] = []
         self._current: dict[int, Occupancy] = {}
 
+    def forget(self) -> None:
+        """Start again, between two tests: no session is open."""
+        self.occupancies.clear()
+        self.steps.clear()
+
     def __call__(self, report: StepReport) -> None:
         self.steps.append(report)
         for slot in np.flatnonzero(report.plan.active):

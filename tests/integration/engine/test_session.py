@@ -1,7 +1,9 @@
 """Sessions on the real model thread: times, stalls, bounds, ends."""
 
 import asyncio
-import time
+import re
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from stt_service.engine.moshi_model import MoshiModel
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session import MAX_ITEMS_WAITING
 from tests.integration.engine.harness import (
+    FRAME_SAMPLES,
     SLOTS,
     FailingModel,
     Recorder,
@@ -28,6 +31,7 @@ from tests.integration.engine.harness import (
     read_all,
     run_engine,
 )
+from tests.interleaving import become
 from tests.support import MODEL_RATE_HZ
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -77,7 +81,7 @@ async def test_tokens_joined_are_the_transcript(engine: Engine, recordings) -> N
 
 @pytest.mark.parametrize("interruption", ["flush", "stall"])
 async def test_a_flush_or_a_stall_before_does_not_shift_the_times(
-    engine: Engine, recordings, interruption
+    engine: Engine, recorder: Recorder, recordings, interruption
 ) -> None:
     """The same audio, cut in a gap between its words: the later words keep their times."""
     pause = next(r for r in recordings if r.path.name == "07-jackson.wav")
@@ -88,13 +92,20 @@ async def test_a_flush_or_a_stall_before_does_not_shift_the_times(
     ]
     cut = round(max(gaps)[1] * MODEL_RATE_HZ) * 4
     data = pause.pcm_f32le()
+    before = len(recorder.occupancies)
     async with open_session(engine, stall_timeout_s=0.3) as session:
         reading = asyncio.create_task(read_all(session))
         await session.push_audio(data[:cut])
         if interruption == "flush":
             await session.flush("here")
         else:
-            await asyncio.sleep(1.0)
+            # Steps that nobody sent audio for: the rest of a frame, and silence after it.
+            sent = len(data[:cut]) // 4 // FRAME_SAMPLES
+            await become(
+                lambda: sum(len(o.frames) for o in recorder.occupancies[before:]) >= sent + 2,
+                lambda: "the stall was not noticed",
+                patience_s=60,
+            )
         await session.push_audio(data[cut:])
         session.finish()
         updates = await reading
@@ -206,10 +217,11 @@ async def test_a_cancelled_opening_costs_nobody_else_their_words(
     engine: Engine, recordings
 ) -> None:
     """Openings are cancelled at every moment while another session is served."""
+    dice = np.random.default_rng(20261127)
     transcribing = asyncio.create_task(transcribe(engine, recordings[0].pcm_f32le()))
     while not transcribing.done():
         opening = asyncio.create_task(engine.open_session(SessionOptions()))
-        for _ in range(np.random.default_rng().integers(0, 4)):
+        for _ in range(dice.integers(0, 4)):
             await asyncio.sleep(0)
         opening.cancel()
         await asyncio.wait([opening])
@@ -331,6 +343,17 @@ async def test_a_checkpoint_that_is_not_there_says_so() -> None:
 
 
 async def test_an_idle_engine_does_not_spin(engine: Engine) -> None:
-    before = time.process_time()
-    await asyncio.sleep(1.0)
-    assert time.process_time() - before < 0.2
+    """Its thread comes to rest: not woken once while the loop sleeps."""
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "model"]
+    for _ in range(10):
+        before = count_waits(thread)
+        await asyncio.sleep(0.5)
+        if count_waits(thread) == before:
+            return
+    pytest.fail("the model thread wakes up again and again with nobody there")
+
+
+def count_waits(thread: threading.Thread) -> int:
+    """How often the thread has gone to sleep, as Linux counts it."""
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[1])

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import pytest
@@ -19,6 +19,7 @@ from tests.integration.gateway.harness import (
     run_gateway,
     run_scripted,
 )
+from tests.interleaving import become
 
 END = json.dumps({"type": "end"})
 MIB = 1024 * 1024
@@ -112,7 +113,7 @@ class TestBackpressure:
     ):
         service.holding = True
         sent = 0
-        async with gateway.connect("?events=final") as websocket:
+        async with gateway.connect("?events=ready,final") as websocket:
 
             async def send() -> None:
                 nonlocal sent
@@ -122,18 +123,20 @@ class TestBackpressure:
                 await websocket.send(END)
 
             sending = asyncio.create_task(send())
-            before = -1
-            while sent != before:
-                before = sent
-                await asyncio.sleep(0.5)
+            await read_until(websocket, "ready")
+            service.holding = False
+
+            async def serve_another() -> None:
+                async with gateway.connect("?events=final") as other:
+                    await other.send(bytes(4 * MIB))
+                    await other.send(END)
+                    ended = await read_to_close(other)
+                assert ended.messages[-1]["transcript"] == f" {4 * MIB}"
+
+            # Both share one HTTP/2 connection; the one that is held up must not hold up the other.
+            await stand_still(lambda: sent, serve_another)
             # One MiB here, the rest in the sockets and HTTP/2 windows on the way.
             assert sent * CHUNK_BYTES < 24 * MIB
-            # Both share one HTTP/2 connection; the one that is held up must not hold up the other.
-            service.holding = False
-            async with gateway.connect("?events=final") as other:
-                await other.send(bytes(4 * MIB))
-                await other.send(END)
-                assert (await read_to_close(other)).messages[-1]["transcript"] == f" {4 * MIB}"
             service.release.set()
             ended = await read_to_close(websocket)
             await sending
@@ -147,10 +150,12 @@ class TestBackpressure:
     ):
         service.babble = "x" * CHUNK_BYTES
         async with gateway.connect(max_queue=1) as websocket:
-            before = -1
-            while service.babbled != before:
-                before = service.babbled
-                await asyncio.sleep(0.5)
+
+            async def ask_the_service() -> None:
+                for _ in range(10):
+                    assert (await gateway.get("/v1/info")).status_code == 200
+
+            await stand_still(lambda: service.babbled, ask_the_service)
             assert service.babbled * CHUNK_BYTES < 48 * MIB
             service.babble = None
             await websocket.send(END)
@@ -186,9 +191,12 @@ class TestLeaving:
             async with gateway.connect() as websocket:
                 await read_until(websocket, "ping")
                 assert (await gateway.metrics())["stt_gateway_sessions_open"] == 1
-            await asyncio.sleep(0.1)
+
+            async def is_over() -> bool:
+                return (await gateway.metrics())["stt_gateway_sessions_open"] == 0
+
+            await become(is_over, lambda: "the session is still open", patience_s=60)
             metrics = await gateway.metrics()
-        assert metrics["stt_gateway_sessions_open"] == 0
         assert metrics["stt_gateway_sessions_total{close_code=none,outcome=client_gone}"] == 1
 
 
@@ -329,6 +337,14 @@ class TestOrigin:
             for origin in (f"http://{gateway.http}", friend):
                 async with gateway.connect("?events=ready", origin=origin) as websocket:
                     await read_until(websocket, "ready")
+
+
+async def stand_still(count: Callable[[], int], meanwhile: Callable[[], Awaitable[None]]) -> None:
+    """Wait until the count stays as it is while something else goes all the way and back."""
+    before = -1
+    while count() != before:
+        before = count()
+        await meanwhile()
 
 
 async def nowhere():

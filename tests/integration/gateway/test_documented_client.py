@@ -15,6 +15,7 @@ import websockets
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.integration.gateway.harness import Ended, read_to_close, read_until
+from tests.interleaving import become
 from tests.support import Recording, Service
 
 END = '{"type":"end"}'
@@ -58,9 +59,9 @@ async def test_the_documented_example_gets_the_last_word_without_an_end(
 
 @pytest.mark.parametrize("size", [FRAME_BYTES, 7103 * 4, 7103 * 4 - 1, 4999, 3])
 async def test_odd_splits_give_the_same_text(
-    service: Service, recordings: tuple[Recording, ...], size: int
+    service: Service, beginnings: tuple[Recording, ...], size: int
 ):
-    recording = recordings[1]
+    recording = beginnings[1]
     audio = recording.pcm_f32le()
     if size == 3:
         audio = audio[: 120 * 1024]
@@ -72,8 +73,8 @@ async def test_odd_splits_give_the_same_text(
     assert ended.code == 1000
 
 
-async def test_one_byte_at_a_time(service: Service, recordings: tuple[Recording, ...]):
-    samples = recordings[2].samples()
+async def test_one_byte_at_a_time(service: Service, beginnings: tuple[Recording, ...]):
+    samples = beginnings[2].samples()
     pcm16 = (soxr.resample(samples, 24_000, 8_000)[: 8_000 * 2] * 32767).astype("<i2").tobytes()
     url = f"{service.websocket_url}?encoding=pcm_s16le&sample_rate=8000"
     whole = await transcribe(url, [pcm16])
@@ -191,6 +192,12 @@ async def test_bad_query(service: Service):
     assert "from 8000 to 192000" in ended.error
 
 
+async def has_a_free_slot(service: Service) -> bool:
+    async with grpc.aio.insecure_channel(service.grpc) as channel:
+        stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+        return (await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free > 0
+
+
 async def test_one_too_many_is_told_so_and_a_slot_is_free_when_its_client_is_gone(
     service: Service, recordings: tuple[Recording, ...]
 ):
@@ -206,7 +213,8 @@ async def test_one_too_many_is_told_so_and_a_slot_is_free_when_its_client_is_gon
         assert ended.kinds == ["error"], "a full server is no cold start: no pings, no wait"
 
         taken[0].transport.abort()
-        # One step is some 10 ms here; the rest is for the sockets on a busy machine.
-        await asyncio.sleep(0.3)
+        await become(
+            lambda: has_a_free_slot(service), lambda: "the slot is still taken", patience_s=60
+        )
         ended = await transcribe(service.websocket_url, [recording.pcm_f32le()])
     assert ended.text.split() == recording.text.split()

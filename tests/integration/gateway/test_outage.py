@@ -14,6 +14,7 @@ from tests.integration.gateway.harness import (
     read_to_close,
     run_gateway,
 )
+from tests.interleaving import become
 from tests.support import Recording, Service, run_service
 
 END = '{"type":"end"}'
@@ -48,9 +49,13 @@ async def speak(gateway: RunningGateway, recording: Recording) -> Ended:
 async def test_a_gateway_that_starts_before_the_real_server(recordings: tuple[Recording, ...]):
     port = free_port()
     async with run_gateway(Endpoint.parse(f"127.0.0.1:{port}"), ping_interval_s=1) as gateway:
+
+        async def has_tried() -> bool:
+            return (await gateway.metrics())["stt_gateway_upstream_retries_total"] > 0
+
         speaking = asyncio.create_task(speak(gateway, recordings[0]))
         # It talks to nobody at first, then to a server that still loads its model.
-        await asyncio.sleep(1)
+        await become(has_tried, lambda: "the gateway never tried", patience_s=60)
         async with start_service(port):
             ended = await speaking
     assert ended.messages[-1]["transcript"].split() == recordings[0].text.split()

@@ -45,6 +45,15 @@ class GatewayProcess:
         async with asyncio.timeout(10):
             return await self.process.wait()
 
+    async def wait_until_it_takes_nobody(self) -> None:
+        """It has heard a signal and closed its door."""
+        host, _, port = self.http.rpartition(":")
+        with contextlib.suppress(ConnectionRefusedError):
+            while True:
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.close()
+                await asyncio.sleep(0.01)
+
     async def read_log(self) -> list[dict[str, object]]:
         """All lines of its JSON log, once it has ended."""
         assert self.process.stderr is not None
@@ -93,7 +102,7 @@ async def test_open_sessions_finish_after_sigterm_and_nobody_new_comes_in(upstre
             await websocket.send(b"said before")
             await read_until(websocket, "token")
             gateway.process.terminate()
-            await asyncio.sleep(0.3)
+            await gateway.wait_until_it_takes_nobody()
             with pytest.raises(OSError):
                 await websockets.connect(gateway.url)
             await websocket.send(b" and after")
@@ -114,7 +123,7 @@ async def test_the_grace_has_an_end_and_a_second_signal_is_one(
             await read_until(websocket, "token")
             for _ in range(signals):
                 gateway.process.terminate()
-                await asyncio.sleep(0.2)
+                await gateway.wait_until_it_takes_nobody()
             ended = await read_to_close(websocket)
         assert ended.code == 1012
         assert "restarting" in ended.error
@@ -133,8 +142,15 @@ async def test_who_waits_for_a_cold_service_is_sent_away_at_once():
         assert await gateway.wait() == 0
 
 
-async def test_it_ends_when_its_parent_is_gone(upstream: Endpoint):
-    async with start_gateway(upstream, "--exit-with-parent") as gateway:
+async def test_it_ends_when_its_parent_is_gone_and_without_that_option_it_stays(
+    upstream: Endpoint,
+):
+    async with (
+        start_gateway(upstream) as other,
+        start_gateway(upstream, "--exit-with-parent") as gateway,
+    ):
+        assert other.process.stdin is not None
+        other.process.stdin.close()
         async with websockets.connect(gateway.url) as websocket:
             await websocket.send(b"abcd")
             await read_until(websocket, "token")
@@ -142,15 +158,9 @@ async def test_it_ends_when_its_parent_is_gone(upstream: Endpoint):
             gateway.process.stdin.close()
             assert (await read_to_close(websocket)).code == 1012
         assert await gateway.wait() == 0
-
-
-async def test_without_that_option_it_stays(upstream: Endpoint):
-    async with start_gateway(upstream) as gateway:
-        assert gateway.process.stdin is not None
-        gateway.process.stdin.close()
-        await asyncio.sleep(0.3)
+        # The other one lost its parent earlier.
         async with httpx.AsyncClient(trust_env=False) as client:
-            assert (await client.get(f"http://{gateway.http}/healthz")).status_code == 200
+            assert (await client.get(f"http://{other.http}/healthz")).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -77,15 +77,15 @@ async def test_optional_events_come_only_when_asked_for(channel, recordings) -> 
     ],
 )
 async def test_other_encodings_and_rates(
-    channel, recordings, encoding, rate_hz, dtype, scale
+    channel, beginnings, encoding, rate_hz, dtype, scale
 ) -> None:
     import soxr
 
-    pcm = soxr.resample(recordings[1].samples(), 24000, rate_hz)
+    pcm = soxr.resample(beginnings[1].samples(), 24000, rate_hz)
     data = (np.clip(pcm, -1, 1) * scale).astype(dtype).tobytes()
     config = request_config(encoding=encoding, sample_rate_hertz=rate_hz)
     responses = await stream(channel, [config, *map(request_audio, split(data, 9999))])
-    assert texts(responses).strip() == recordings[1].text
+    assert texts(responses).strip() == beginnings[1].text
 
 
 async def test_a_flush_is_answered_after_its_tokens_and_the_session_goes_on(

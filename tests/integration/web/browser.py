@@ -1,5 +1,6 @@
 """A real Chromium with a microphone that plays a file, and the page in it."""
 
+import base64
 import contextlib
 import shutil
 from collections.abc import AsyncIterator, Sequence
@@ -98,10 +99,11 @@ async def drop_file(page: Page, name: str, kind: str, content: bytes) -> None:
     transfer = await page.evaluate_handle(
         """([name, type, bytes]) => {
             const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], name, { type }));
+            const content = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
+            transfer.items.add(new File([content], name, { type }));
             return transfer;
         }""",
-        [name, kind, list(content)],
+        [name, kind, base64.b64encode(content).decode()],
     )
     for event in ("dragenter", "dragover", "drop"):
         await page.dispatch_event("#sheet", event, {"dataTransfer": transfer})

@@ -97,17 +97,17 @@ async def test_two_takes_follow_each_other_in_time(service: Service, spoken: Rec
         assert times == ["0:00", "0:05"]
 
 
-@pytest.mark.parametrize("channels", [[1, -1], [0, 1], [1, -0.9, 0], [0, 0, 1, 0, 0, 0]], ids=str)
-async def test_the_voice_is_found_in_any_channel(
-    service: Service, spoken: Recording, channels: list[float]
-) -> None:
-    recording = wav(np.outer(spoken.samples(), channels), MODEL_RATE_HZ)
+async def test_the_voice_is_found_in_any_channel(service: Service, spoken: Recording) -> None:
     async with open_page(f"http://{service.http}/") as page:
-        await drop_file(page, "channels.wav", "audio/wav", recording)
-        await page.wait_for_selector('body:not([data-state="idle"])')
-        await wait_for_state(page, "idle")
-        words = await read_words(page)
-    assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS
+        for channels in ([1, -1], [0, 1], [1, -0.9, 0], [0, 0, 1, 0, 0, 0]):
+            recording = wav(np.outer(spoken.samples(), channels), MODEL_RATE_HZ)
+            await drop_file(page, "channels.wav", "audio/wav", recording)
+            await page.wait_for_selector('body:not([data-state="idle"])')
+            await wait_for_state(page, "idle")
+            words = await read_words(page)
+            assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS, channels
+            await page.click("#clear")
+            await page.wait_for_selector("#welcome", state="visible")
 
 
 async def test_a_file_that_cannot_be_transcribed(lonely_gateway: RunningGateway) -> None:

@@ -13,9 +13,11 @@ class Activity:
     def __init__(self, seconds: float, result: object = None) -> None:
         self.seconds = seconds
         self.result = result
+        self.started = asyncio.Event()
         self.stopped = False
 
     async def run(self) -> object:
+        self.started.set()
         try:
             await asyncio.sleep(self.seconds)
         except asyncio.CancelledError:
@@ -50,7 +52,8 @@ async def test_a_failure_is_raised_as_it_is():
 async def test_cancelling_stops_all():
     activities = [Activity(60), Activity(60)]
     task = asyncio.create_task(first_of(*(activity.run() for activity in activities)))
-    await asyncio.sleep(0.01)
+    for activity in activities:
+        await activity.started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
