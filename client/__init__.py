@@ -8,8 +8,6 @@ library, and only `MicrophoneSource` needs PortAudio.
 
 from __future__ import annotations
 
-import importlib
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from client.audio import FileSource
@@ -132,6 +130,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'client' has no attribute {name!r}")
+    # Here and not above: the commands import this package before they handle Ctrl-C.
+    import importlib
+
     value: object = getattr(importlib.import_module(_HOME_OF[name]), name)
     # Found at once the next time.
     globals()[name] = value

@@ -46,7 +46,7 @@ _FORMATS_WITH_LENGTH = {
 # The first and last samples of a compressed recording belong to the codec and not to the speaker.
 LENGTH_TOLERANCE_S = 0.25
 # The shortest packet of telephony; nothing can be heard in less.
-SHORTEST_S = 0.02
+MIN_S = 0.02
 _TEXT_BYTES = bytes(range(32, 127)) + b"\t\r\n"
 _MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b"\x1a\x45\xdf\xa3")
 HEAD_BYTES = 1 << 20
@@ -183,7 +183,7 @@ class Decoder:
         name, decoded_s = self._name, self.decoded_s
         if self._container.format.name == "mp3":
             promised_s = read_mp3_length_s(self._watched.head)
-        if decoded_s < SHORTEST_S:
+        if decoded_s < MIN_S:
             if self._damaged_pieces:
                 raise AudioError(explain_no_audio(name, self._watched.head))
             held = f"only {decoded_s * 1000:.2g} ms of" if decoded_s else "a header and no"

@@ -19,7 +19,7 @@ from client.samples import SILENCE_DBFS, AudioError, Resampler, measure_dbfs
 BLOCK_S = 0.04
 # A device that gives nothing for so long was unplugged or taken away.
 SILENT_DEVICE_S = 3.0
-LARGEST_BACKLOG_S = 60.0
+MAX_BACKLOG_S = 60.0
 
 NO_PORTAUDIO = (
     "The PortAudio library is missing. Install it: `apt install libportaudio2` (Debian, Ubuntu), "
@@ -88,7 +88,7 @@ class MicrophoneSource:
         self.started_at: float | None = None
         """`time.monotonic()` at the first sample; None before it."""
         self._queue: asyncio.Queue[FloatArray | None] = asyncio.Queue(
-            maxsize=round(LARGEST_BACKLOG_S / BLOCK_S)
+            maxsize=round(MAX_BACKLOG_S / BLOCK_S)
         )
         self._overflowed = False
         self._stopped = False
@@ -120,7 +120,7 @@ class MicrophoneSource:
             return None
         if self._overflowed:
             raise AudioError(
-                f"The service has taken no audio for {LARGEST_BACKLOG_S:g} s; recording stopped."
+                f"The service has taken no audio for {MAX_BACKLOG_S:g} s; recording stopped."
             )
         try:
             async with asyncio.timeout(SILENT_DEVICE_S):

@@ -35,7 +35,7 @@ NEW_WORD_MARGIN_S = 0.2
 # A word may be announced this much later than the model's delay says.
 SETTLE_MARGIN_S = 0.5
 # Two words are apart if this much lies between them.
-SMALLEST_GAP_S = 0.08
+MIN_GAP_S = 0.08
 
 
 @dataclass
@@ -143,9 +143,9 @@ class Transcript:
         """`time_s`, or where a word is spoken then, the middle of the silence before that word."""
         for index in range(len(self._heard) - 1, -1, -1):
             word = self._heard[index]
-            if word.start_s - SMALLEST_GAP_S > time_s:
+            if word.start_s - MIN_GAP_S > time_s:
                 continue
-            if word.end_s is not None and word.end_s + SMALLEST_GAP_S < time_s:
+            if word.end_s is not None and word.end_s + MIN_GAP_S < time_s:
                 return time_s
             if index == 0:
                 return word.start_s - NEW_WORD_MARGIN_S

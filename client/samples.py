@@ -13,7 +13,7 @@ from client.options import SAMPLE_RATE_HERTZ, FloatArray
 
 # Floats are nominally within [-1, 1]. Clipping and loud mixes go a little beyond; 18 dB beyond is
 # no audio, and the service refuses it.
-LARGEST_MAGNITUDE = 8.0
+MAX_MAGNITUDE = 8.0
 SILENCE_DBFS = -90.0
 
 # Channels that have nothing to do with each other leave the power of their mean at 1 of what
@@ -59,11 +59,11 @@ class Resampler:
             return mono
         resampled = cast("FloatArray", cast("Any", self._stream).resample_chunk(mono, last))
         # A filter overshoots at loud edges; what was fine shall not be refused for that.
-        return np.clip(resampled, -LARGEST_MAGNITUDE, LARGEST_MAGNITUDE)
+        return np.clip(resampled, -MAX_MAGNITUDE, MAX_MAGNITUDE)
 
     def _check(self, samples: FloatArray) -> None:
         # A NaN fails the comparison too.
-        fine = np.abs(samples) <= LARGEST_MAGNITUDE
+        fine = np.abs(samples) <= MAX_MAGNITUDE
         if fine.all():
             return
         row = int(np.argmin(fine.all(axis=1)))

@@ -21,7 +21,7 @@ from client.rpc.errors import ServerFailed, ServerFull, ServerUnavailable, SttEr
 from client.rpc.retry import OnWait, Patience, Retry
 from client.tape import Tape, whole_frames
 
-LARGEST_MESSAGE_SAMPLES = SAMPLE_RATE_HERTZ
+MAX_MESSAGE_SAMPLES = SAMPLE_RATE_HERTZ
 
 
 class Connection(Protocol):
@@ -184,7 +184,7 @@ class TranscriptStream:
             self._recorded.clear()
             mark = next(self._tape.marks_from(next_mark), None)
             until = mark[1].position if mark else self._tape.end
-            limit = min(until - self._sent_until, LARGEST_MESSAGE_SAMPLES)
+            limit = min(until - self._sent_until, MAX_MESSAGE_SAMPLES)
             pcm = self._tape.read(self._sent_until, limit)
             if len(pcm):
                 await connection.send_audio(pcm)

@@ -43,7 +43,7 @@ CLOSE_TIMEOUT_S = 2.0
 
 _BAD_REQUEST = 400
 _EXPLAINED = frozenset({403, 503})
-_LONGEST_HINT = 200
+_MAX_HINT = 200
 _PATH_SIGNS = "/%:@!$&'()*+,;=~"
 
 
@@ -204,11 +204,11 @@ async def _error_from_response(way: Way, response: Response) -> SttError:
         # Some servers answer in plain HTTP that they want TLS.
         return obstacle
     if location := response.headers.get("Location"):
-        return error_from_http(status, hint=f"to {location[:_LONGEST_HINT]}")
+        return error_from_http(status, hint=f"to {location[:_MAX_HINT]}")
     hint = ""
     # Which of several reasons a 403 or a 503 has, our gateway says in words.
     is_text = response.headers.get("Content-Type", "").startswith("text/plain")
     if is_text and status in _EXPLAINED:
         hint = bytes(response.body).decode(errors="replace").partition("\n")[0]
     hint = "".join(filter(str.isprintable, hint)).strip(" .")
-    return error_from_http(status, hint=hint[:_LONGEST_HINT])
+    return error_from_http(status, hint=hint[:_MAX_HINT])

@@ -13,7 +13,7 @@ from client.rpc.errors import ServerFailed
 
 Json = dict[str, Any]
 
-_LONGEST_QUOTE = 80
+_MAX_QUOTE = 80
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def read_message(message: str | bytes) -> ServerEvent | Complaint | None:
         return event_from(content)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ServerFailed(
-            f"The service sent a message that is not understood: {message[:_LONGEST_QUOTE]!r}."
+            f"The service sent a message that is not understood: {message[:_MAX_QUOTE]!r}."
         ) from error
 
 

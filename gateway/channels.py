@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
-MOST_SESSIONS_PER_CHANNEL = 50
+MAX_SESSIONS_PER_CHANNEL = 50
 """Half of the calls that HTTP/2 edges take on one connection by default (Envoy, nginx: 100 or 128
 streams). One call more waits there without a word until another ends."""
 
@@ -33,7 +33,7 @@ class ChannelPool:
     """
 
     def __init__(
-        self, open_channel: OpenChannel, most_sessions: int = MOST_SESSIONS_PER_CHANNEL
+        self, open_channel: OpenChannel, most_sessions: int = MAX_SESSIONS_PER_CHANNEL
     ) -> None:
         self._open_channel = open_channel
         self._most_sessions = most_sessions

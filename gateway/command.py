@@ -22,7 +22,7 @@ from stt_service.process.program import leave, say
 PROGRAM = "stt-gateway"
 EXIT_OK = 0
 EXIT_FAILED = 1
-LARGEST_MESSAGE_MIB = 1024
+MAX_MESSAGE_MIB = 1024
 
 DESCRIPTION = "Serve the WebSocket /v1/stream in front of a speech-to-text gRPC service."
 EPILOG = """\
@@ -103,7 +103,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument(
         "--max-message-mib",
-        type=number_up_to(LARGEST_MESSAGE_MIB),
+        type=number_up_to(MAX_MESSAGE_MIB),
         default=GatewayConfig.max_message_bytes / MIB,
         metavar="N",
         help="largest WebSocket message in MiB (default %(default)g)",

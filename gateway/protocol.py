@@ -18,8 +18,8 @@ from stt.v1 import stt_pb2
 
 Json = dict[str, Any]
 
-LONGEST_FLUSH_ID = 256
-LONGEST_COMMAND = 4_096
+MAX_FLUSH_ID = 256
+MAX_COMMAND = 4_096
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ Command = stt_pb2.Flush | End
 def parse_command(text: str) -> Command:
     """Read a text message of the client. Raises `ProtocolError`."""
     usage = 'Text messages are {"type":"flush","flush_id":"…"} and {"type":"end"}; audio is binary.'
-    if len(text) > LONGEST_COMMAND:
-        raise ProtocolError(f"A text message is longer than {LONGEST_COMMAND} characters. {usage}")
+    if len(text) > MAX_COMMAND:
+        raise ProtocolError(f"A text message is longer than {MAX_COMMAND} characters. {usage}")
     try:
         parsed: object = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -147,8 +147,8 @@ def _seconds(duration: Duration) -> float:
 
 
 def _parse_flush_id(value: object) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST_FLUSH_ID:
-        raise ProtocolError(f"flush_id must be a string of at most {LONGEST_FLUSH_ID} characters.")
+    if not isinstance(value, str) or len(value) > MAX_FLUSH_ID:
+        raise ProtocolError(f"flush_id must be a string of at most {MAX_FLUSH_ID} characters.")
     try:
         value.encode()
     except UnicodeEncodeError as error:

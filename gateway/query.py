@@ -33,10 +33,10 @@ PARAMETERS = (
 )
 
 SAMPLE_RATES_HERTZ = (8_000, 192_000)
-LONGEST_TIMEOUT_S = 600.0
-LONGEST_PAUSE_S = 60.0
+MAX_TIMEOUT_S = 600.0
+MAX_PAUSE_S = 60.0
 
-_MOST_PARAMETERS = 32
+_MAX_PARAMETERS = 32
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
@@ -69,7 +69,7 @@ def parse_query(query: str) -> StreamOptions:
     if (threshold := single.get("vad_threshold")) is not None:
         vad.threshold = _parse_number("vad_threshold", threshold, 1.0, "below 1")
     if (pause := single.get("pause_seconds")) is not None:
-        vad.pause_seconds = _parse_number("pause_seconds", pause, LONGEST_PAUSE_S)
+        vad.pause_seconds = _parse_number("pause_seconds", pause, MAX_PAUSE_S)
     if vad.ByteSize():
         config.vad.CopyFrom(vad)
     if (idle := single.get("idle_timeout")) is not None:
@@ -89,7 +89,7 @@ def asks_for_events(query: str) -> bool:
 
 def _collect_parameters(query: str) -> dict[str, list[str]]:
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
     except ValueError as error:
         raise ProtocolError(f"The query string is not understood: {error}.") from error
     given: dict[str, list[str]] = {}
@@ -150,7 +150,7 @@ def _parse_number(name: str, value: str, limit: float, upper: str | None = None)
 
 
 def _parse_timeout(name: str, value: str) -> Duration:
-    nanoseconds = round(_parse_number(name, value, LONGEST_TIMEOUT_S) * 1e9)
+    nanoseconds = round(_parse_number(name, value, MAX_TIMEOUT_S) * 1e9)
     duration = Duration()
     duration.FromNanoseconds(nanoseconds)
     return duration

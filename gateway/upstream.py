@@ -36,7 +36,7 @@ Call = grpc.aio.StreamStreamCall[
 ]
 OnRetry = Callable[[SttError], None]
 
-LEAST_ADMISSION_S = 10.0
+MIN_ADMISSION_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Upstream:
         with self._channels.share() as channel:
             while True:
                 await self._wait_until_serving(channel, deadline - loop.time(), on_retry)
-                timeout_s = max(LEAST_ADMISSION_S, deadline - loop.time())
+                timeout_s = max(MIN_ADMISSION_S, deadline - loop.time())
                 with self._open_call(channel) as call:
                     answer = await self._ask_in(channel, call, config, timeout_s)
                     if isinstance(answer, Admission):

@@ -115,7 +115,7 @@ class SpeechToText:
     max_containers=limits.MAX_CONTAINERS,
     scaledown_window=limits.SCALEDOWN_WINDOW_S,
     startup_timeout=limits.GATEWAY_STARTUP_TIMEOUT_S,
-    timeout=limits.LONGEST_SESSION_S,
+    timeout=limits.MAX_SESSION_S,
 )
 @modal.concurrent(max_inputs=limits.SOCKETS_PER_GATEWAY, target_inputs=limits.TARGET_SOCKETS)
 class Gateway:
@@ -136,7 +136,9 @@ class Gateway:
         """The gateway's ASGI application."""
         from gateway.config import GatewayConfig, parse_upstream
         from gateway.server import create_app
+        from stt_service.process.logs import configure_logging
 
+        configure_logging("json")
         return create_app(GatewayConfig(upstream=parse_upstream(self.pool_url)))
 
 

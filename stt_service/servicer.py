@@ -25,12 +25,12 @@ from stt_service.process.logs import get_logger
 from stt_service.translation import (
     STATUS_DETAILS_KEY,
     MessageTooLarge,
-    read_options,
-    read_recording_options,
+    decode_options,
+    decode_recording_options,
+    encode_response,
+    encode_status,
+    encode_transcription,
     to_duration,
-    write_response,
-    write_status,
-    write_transcription,
 )
 
 PING_INTERVAL_S = 5.0
@@ -92,7 +92,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             raise
         return stt_pb2.GetServerInfoResponse(
             model_name=self._model_name,
-            sample_rate_hertz=info.sample_rate_hz,
+            sample_rate_hertz=info.sample_rate_hertz,
             frame_samples=info.frame_samples,
             delay=to_duration(info.delay_s),
             has_semantic_vad=info.has_semantic_vad,
@@ -104,7 +104,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
 
     async def _stream(self, requests: AsyncIterator[Request], context: Context) -> None:
         config = await read_config(requests)
-        async with self._open_session(read_options(config), context) as session:
+        async with self._open_session(decode_options(config), context) as session:
             await context.write(self._write_ready(session))
             async with self._receiving(requests, session):
                 await self._send(session, config, context)
@@ -113,7 +113,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         self, request: stt_pb2.TranscribeRequest, context: Context
     ) -> stt_pb2.TranscribeResponse:
         self._check_size(request.audio)
-        options = read_recording_options(request.config)
+        options = decode_recording_options(request.config)
         meter = SessionMeter(self._metrics)
         async with (
             self._open_session(options, context) as session,
@@ -122,7 +122,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             async for update in session:
                 meter.record(update.event, update.lag_s)
                 if isinstance(update.event, Final):
-                    return write_transcription(update.event)
+                    return encode_transcription(update.event)
         raise AssertionError("a session ends with Final or raises")
 
     @contextlib.asynccontextmanager
@@ -178,7 +178,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             if update is None:
                 return
             meter.record(update.event, update.lag_s)
-            response = write_response(update, wanted)
+            response = encode_response(update, wanted)
             if response is not None:
                 await write(context, response)
 
@@ -216,7 +216,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             session_id=session.id,
             delay=to_duration(info.delay_s),
             frame_samples=info.frame_samples,
-            sample_rate_hertz=info.sample_rate_hz,
+            sample_rate_hertz=info.sample_rate_hertz,
         )
         return Response(ready=ready)
 
@@ -229,7 +229,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             # Its text is for the log; a caller could not use it.
             log.error("call failed", exc_info=error)
             error = InternalError()
-        code, status = write_status(error)
+        code, status = encode_status(error)
         await context.abort(code, str(error), ((STATUS_DETAILS_KEY, status.SerializeToString()),))
 
 

@@ -16,13 +16,15 @@ from stt_service.engine.errors import EngineError
 from stt_service.engine.model import BatchedModel
 from stt_service.process.child import ChildEnded, run_child, wait_for_line
 from stt_service.process.listening import CannotListen, listen, parse_listening_address
-from stt_service.process.logs import LogFormat, configure_logging
+from stt_service.process.logs import LogFormat, configure_logging, get_logger
 from stt_service.process.program import announce, show
 from stt_service.process.tasks import first_of
 from stt_service.server import Server
 
 GATEWAY_READY = "ready http="
 GATEWAY_START_TIMEOUT_S = 30.0
+
+log = get_logger(__name__)
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -194,7 +196,9 @@ def parse_gateway_ready_line(line: str) -> str | None:
 async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | None) -> Literal[True]:
     """Load the model, then say what is served and where."""
     engine = options.engine
-    show(f"loading {engine.model} …")
+    # For machines, every line on standard error is one of the log.
+    tell = show if options.log_format == "text" else log.info
+    tell(f"loading {engine.model} …")
     started = time.monotonic()
     try:
         await server.warm_up()
@@ -202,7 +206,7 @@ async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | Non
         # The engine wraps whatever loading raised; libraries write it over many lines.
         reason = " ".join(str(error).split())
         raise ServeFailed(f"cannot serve {engine.model}: {reason}") from error
-    show(describe(engine, time.monotonic() - started))
+    tell(describe(engine, time.monotonic() - started))
     announce(compose_ready_line(server, options, gateway))
     return True
 

@@ -61,7 +61,7 @@ ENCODINGS = {
 }
 
 
-def read_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
+def decode_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
     """What the caller asks for, defaults filled in. Raises InvalidOptions."""
     encoding = ENCODINGS.get(config.encoding)
     if encoding is None:
@@ -69,7 +69,7 @@ def read_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
         raise InvalidOptions("encoding", f"unknown encoding {config.encoding}; known: {known}")
     return SessionOptions(
         encoding=encoding,
-        sample_rate_hz=config.sample_rate_hertz,
+        sample_rate_hertz=config.sample_rate_hertz,
         pause_s=config.vad.pause_seconds or DEFAULT_PAUSE_S,
         pause_threshold=config.vad.threshold or DEFAULT_THRESHOLD,
         idle_timeout_s=(
@@ -83,16 +83,16 @@ def read_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
     )
 
 
-def read_recording_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
+def decode_recording_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
     """The same for a whole recording, which arrives at once: timeouts mean nothing."""
     timeless = stt_pb2.StreamingConfig()
     timeless.CopyFrom(config)
     timeless.ClearField("idle_timeout")
     timeless.ClearField("stall_timeout")
-    return read_options(timeless)
+    return decode_options(timeless)
 
 
-def write_response(
+def encode_response(
     update: Update, wanted: Container[stt_pb2.OptionalEvent.ValueType]
 ) -> stt_pb2.StreamingTranscribeResponse | None:
     """The message for an update, or None if the caller does not want it."""
@@ -109,7 +109,7 @@ def write_response(
         case Word():
             if stt_pb2.OPTIONAL_EVENT_WORD not in wanted:
                 return None
-            response.word.CopyFrom(write_word(update.event))
+            response.word.CopyFrom(encode_word(update.event))
         case Pause(offset_s):
             if stt_pb2.OPTIONAL_EVENT_VAD_END not in wanted:
                 return None
@@ -118,12 +118,12 @@ def write_response(
             response.flushed.flush_id = flush_id
         case Final(transcript, words, audio_duration_s):
             response.final.transcript = transcript
-            response.final.words.extend(map(write_word, words))
+            response.final.words.extend(map(encode_word, words))
             response.final.audio_duration.CopyFrom(to_duration(audio_duration_s))
     return response
 
 
-def write_word(word: Word) -> stt_pb2.Word:
+def encode_word(word: Word) -> stt_pb2.Word:
     return stt_pb2.Word(
         text=word.text,
         start_offset=to_duration(word.start_s),
@@ -132,15 +132,15 @@ def write_word(word: Word) -> stt_pb2.Word:
     )
 
 
-def write_transcription(final: Final) -> stt_pb2.TranscribeResponse:
+def encode_transcription(final: Final) -> stt_pb2.TranscribeResponse:
     return stt_pb2.TranscribeResponse(
         transcript=final.transcript,
-        words=map(write_word, final.words),
+        words=map(encode_word, final.words),
         audio_duration=to_duration(final.audio_duration_s),
     )
 
 
-def write_status(error: EngineError) -> tuple[grpc.StatusCode, status_pb2.Status]:
+def encode_status(error: EngineError) -> tuple[grpc.StatusCode, status_pb2.Status]:
     """The gRPC status of an error: ErrorInfo always, RetryInfo or BadRequest where one helps."""
     code, reason = next(
         (code, reason) for kind, code, reason in STATUSES if isinstance(error, kind)

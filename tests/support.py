@@ -18,7 +18,7 @@ import soxr
 
 from client import recordings
 
-MODEL_RATE_HZ = 24_000
+MODEL_RATE_HERTZ = 24_000
 START_TIMEOUT_S = 90
 
 
@@ -28,7 +28,7 @@ class Recording(recordings.Recording):
     def samples(self) -> npt.NDArray[np.float32]:
         """Mono float32 at the model's rate."""
         pcm, rate = soundfile.read(self.path, dtype="float32")
-        return soxr.resample(pcm, rate, MODEL_RATE_HZ).astype(np.float32)
+        return soxr.resample(pcm, rate, MODEL_RATE_HERTZ).astype(np.float32)
 
     def pcm_f32le(self) -> bytes:
         """What the documented WebSocket client sends."""
@@ -44,7 +44,7 @@ def write_beginning(recording: Recording, folder: Path, words: int = 3) -> Recor
     """A recording's first words as a recording of their own, in a file of the same name."""
     cut_s = (recording.words[words - 1].end_s + recording.words[words].start_s) / 2
     path = folder / recording.path.name
-    soundfile.write(path, recording.samples()[: round(cut_s * MODEL_RATE_HZ)], MODEL_RATE_HZ)
+    soundfile.write(path, recording.samples()[: round(cut_s * MODEL_RATE_HERTZ)], MODEL_RATE_HERTZ)
     kept = recording.words[:words]
     text = " ".join(word.text for word in kept)
     return replace(recording, path=path, duration_s=cut_s, text=text, words=kept)

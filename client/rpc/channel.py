@@ -55,7 +55,7 @@ SERVICE_NAME = "stt.v1.SpeechToTextService"
 CHECK_TIMEOUT_S = 10.0
 RETRY_AFTER_REFUSED_STREAM_S = 1.0
 
-_LARGEST_RESPONSE_BYTES = 64 * 1024 * 1024
+_MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 
 def open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
@@ -97,7 +97,7 @@ def _channel_options(way: Way) -> Sequence[tuple[str, int | str]]:
     return (
         # The server answers a message that is too large; the client need not guess its limit.
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_receive_message_length", _LARGEST_RESPONSE_BYTES),
+        ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
         # Finds a dead peer within 40 s, even while nobody speaks.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

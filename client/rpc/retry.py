@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from client.rpc.errors import ServerFull, ServerUnavailable, ServerUnreachable, SttError
 
 FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 3.0
-LONGEST_ADVICE_S = 3.0
+MAX_PAUSE_S = 3.0
+MAX_ADVICE_S = 3.0
 """A service that starts is found soon, whatever it advises."""
 
-_MOST_DOUBLINGS = 16
+_MAX_DOUBLINGS = 16
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Retry:
     def _next_pause_s(self, error: SttError) -> float:
         """Full jitter over a doubling pause, so that many clients do not come back at once; it
         comes on top of the server's advice, which is the same for all of them."""
-        doublings = min(self.failures - 1, _MOST_DOUBLINGS)
-        jitter_s = self._uniform(0.0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**doublings))
+        doublings = min(self.failures - 1, _MAX_DOUBLINGS)
+        jitter_s = self._uniform(0.0, min(MAX_PAUSE_S, FIRST_PAUSE_S * 2**doublings))
         advice_s: float = getattr(error, "retry_after_s", None) or 0.0
-        return jitter_s + min(max(advice_s, 0.0), LONGEST_ADVICE_S)
+        return jitter_s + min(max(advice_s, 0.0), MAX_ADVICE_S)

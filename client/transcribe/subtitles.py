@@ -13,9 +13,9 @@ from client.events import Word
 LINE_CHARACTERS = 42
 CUE_LINES = 2
 # Readers lose the thread if a cue stands longer than this.
-LONGEST_CUE_S = 7.0
+MAX_CUE_S = 7.0
 # Nobody can read one that is gone sooner.
-SHORTEST_CUE_S = 0.8
+MIN_CUE_S = 0.8
 # A silence this long ends a cue, whether or not the model reports a pause.
 PAUSE_S = 0.8
 
@@ -34,7 +34,7 @@ def make_cues(
 ) -> list[Cue]:
     """Group words into cues, breaking at silences, at the model's pauses and at full lines.
 
-    A cue stands from its first word to the end of its last one, and at least `SHORTEST_CUE_S`
+    A cue stands from its first word to the end of its last one, and at least `MIN_CUE_S`
     where neither the next cue nor the end of the audio comes before.
     """
     pauses = sorted(pauses_s)
@@ -74,12 +74,12 @@ def to_vtt(cues: Sequence[Cue]) -> str:
 
 def _end_s(group: Sequence[Word], limit_s: float) -> float:
     spoken_s = max(word.end_s for word in group)
-    return max(spoken_s, min(group[0].start_s + SHORTEST_CUE_S, limit_s))
+    return max(spoken_s, min(group[0].start_s + MIN_CUE_S, limit_s))
 
 
 def _fits(group: list[Word], word: Word, pauses: Sequence[float]) -> bool:
     last = group[-1]
-    if word.start_s - last.end_s >= PAUSE_S or word.end_s - group[0].start_s > LONGEST_CUE_S:
+    if word.start_s - last.end_s >= PAUSE_S or word.end_s - group[0].start_s > MAX_CUE_S:
         return False
     if any(last.start_s < pause_s <= word.start_s for pause_s in pauses):
         return False

@@ -42,10 +42,10 @@ CREDENTIALS = ("MODAL_KEY", "MODAL_SECRET")
 
 # A host is `{workspace}--{label}.modal.run`. Of a first part above 63 characters, the most that
 # DNS allows, Modal keeps 56 and adds a hash: https://modal.com/docs/guide/webhook-urls#truncation.
-LONGEST_HOST_LABEL = 63
+MAX_HOST_LABEL = 63
 WORKSPACE_SEPARATOR = "--"
 # So that the address can be what users were told for a workspace whose name is one character.
-LONGEST_APP_NAME = LONGEST_HOST_LABEL - len(f"w{WORKSPACE_SEPARATOR}-{GATEWAY_LABEL_SUFFIX}")
+MAX_APP_NAME = MAX_HOST_LABEL - len(f"w{WORKSPACE_SEPARATOR}-{GATEWAY_LABEL_SUFFIX}")
 
 _APP_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # As huggingface_hub checks it.
@@ -153,10 +153,10 @@ def _read_switch(environment: Mapping[str, str], name: str) -> bool:
 
 
 def _check_app_name(name: str) -> str:
-    if not _APP_NAME.fullmatch(name) or len(name) > LONGEST_APP_NAME:
+    if not _APP_NAME.fullmatch(name) or len(name) > MAX_APP_NAME:
         raise InvalidSetting(
             f"KYUTAI_APP_NAME is {name!r}; it becomes part of a host name, so write up to "
-            f"{LONGEST_APP_NAME} lower-case letters, digits and single hyphens, as in "
+            f"{MAX_APP_NAME} lower-case letters, digits and single hyphens, as in "
             "kyutai-stt-l4"
         )
     return name

@@ -11,7 +11,7 @@ JOB_TIMEOUT_S = 60 * MINUTE_S
 # that Modal takes. SIGTERM, and PoolMember.drain, come after it.
 EXIT_GRACE_PERIOD_S = 60 * MINUTE_S
 # One WebSocket is one call of the gateway's function, which Modal ends after this time.
-LONGEST_SESSION_S = 4 * 60 * MINUTE_S
+MAX_SESSION_S = 4 * 60 * MINUTE_S
 SOCKETS_PER_GATEWAY = 100
 # From here on another gateway starts, so that the one who comes next need not wait for it.
 TARGET_SOCKETS = 75

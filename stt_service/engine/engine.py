@@ -110,8 +110,8 @@ class Engine:
         info = self.info
         framer = Framer(
             options.encoding,
-            options.sample_rate_hz or info.sample_rate_hz,
-            info.sample_rate_hz,
+            options.sample_rate_hertz or info.sample_rate_hertz,
+            info.sample_rate_hertz,
             info.frame_samples,
         )
         options.check_against(info)

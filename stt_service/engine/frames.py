@@ -14,8 +14,8 @@ import sphn
 from stt_service.engine.errors import InvalidAudio, InvalidOptions
 from stt_service.engine.model import FloatArray
 
-MIN_SAMPLE_RATE_HZ = 8_000
-MAX_SAMPLE_RATE_HZ = 192_000
+MIN_SAMPLE_RATE_HERTZ = 8_000
+MAX_SAMPLE_RATE_HERTZ = 192_000
 # Floats are nominally within [-1, 1]. Clipping and loud mixes exceed that slightly; 18 dB over is
 # not audio, most likely int16 samples sent as float32.
 MAX_MAGNITUDE = 8.0
@@ -80,8 +80,8 @@ class PcmDecoder:
 class OpusDecoder:
     """Opus in an Ogg container, decoded by sphn straight to the requested rate."""
 
-    def __init__(self, sample_rate_hz: int) -> None:
-        self._reader = sphn.OpusStreamReader(sample_rate_hz)
+    def __init__(self, sample_rate_hertz: int) -> None:
+        self._reader = sphn.OpusStreamReader(sample_rate_hertz)
 
     def decode(self, data: bytes) -> FloatArray:
         try:
@@ -109,23 +109,23 @@ class Framer:
     """
 
     def __init__(
-        self, encoding: str, sample_rate_hz: int, model_rate_hz: int, frame_samples: int
+        self, encoding: str, sample_rate_hertz: int, model_rate_hertz: int, frame_samples: int
     ) -> None:
-        if not MIN_SAMPLE_RATE_HZ <= sample_rate_hz <= MAX_SAMPLE_RATE_HZ:
+        if not MIN_SAMPLE_RATE_HERTZ <= sample_rate_hertz <= MAX_SAMPLE_RATE_HERTZ:
             raise InvalidOptions(
                 "sample_rate_hertz",
-                f"sample_rate_hertz is {sample_rate_hz}; it must be between "
-                f"{MIN_SAMPLE_RATE_HZ} and {MAX_SAMPLE_RATE_HZ}, or 0 for {model_rate_hz}",
+                f"sample_rate_hertz is {sample_rate_hertz}; it must be between "
+                f"{MIN_SAMPLE_RATE_HERTZ} and {MAX_SAMPLE_RATE_HERTZ}, or 0 for {model_rate_hertz}",
             )
         self._decoder: Decoder
         if encoding == "ogg_opus":
-            self._decoder = OpusDecoder(model_rate_hz)
-            sample_rate_hz = model_rate_hz
+            self._decoder = OpusDecoder(model_rate_hertz)
+            sample_rate_hertz = model_rate_hertz
         elif encoding in ("pcm_f32le", "pcm_s16le", "mulaw"):
             self._decoder = PcmDecoder(encoding)
         else:
             raise InvalidOptions("encoding", f"unknown encoding {encoding!r}")
-        self._rates = (sample_rate_hz, model_rate_hz)
+        self._rates = (sample_rate_hertz, model_rate_hertz)
         self._resampler = self._make_resampler()
         self._frame_samples = frame_samples
         self._pending: FloatArray = np.zeros(0, dtype=np.float32)
@@ -175,10 +175,10 @@ class Framer:
             )
 
     def _make_resampler(self) -> soxr.ResampleStream | None:
-        source_hz, target_hz = self._rates
-        if source_hz == target_hz:
+        source_hertz, target_hertz = self._rates
+        if source_hertz == target_hertz:
             return None
-        return soxr.ResampleStream(source_hz, target_hz, num_channels=1, dtype="float32")
+        return soxr.ResampleStream(source_hertz, target_hertz, num_channels=1, dtype="float32")
 
     def _resample(self, samples: FloatArray, *, last: bool) -> FloatArray:
         if self._resampler is None:

@@ -22,7 +22,7 @@ class ModelInfo:
     `pause_heads_s[h]` is the length of the pause that VAD head h predicts.
     """
 
-    sample_rate_hz: int
+    sample_rate_hertz: int
     frame_samples: int
     delay_s: float
     silence_prefix_s: float
@@ -33,7 +33,7 @@ class ModelInfo:
 
     @cached_property
     def frame_s(self) -> float:
-        return self.frame_samples / self.sample_rate_hz
+        return self.frame_samples / self.sample_rate_hertz
 
     @cached_property
     def prefix_steps(self) -> int:

@@ -248,7 +248,7 @@ def _find_local_checkpoint(directory: Path) -> CheckpointInfo:
 def read_info(checkpoint: CheckpointInfo, mimi: MimiModel, lm: LMModel) -> ModelInfo:
     """What the engine has to know, from the checkpoint's config and tokenizer."""
     return ModelInfo(
-        sample_rate_hz=mimi.sample_rate,
+        sample_rate_hertz=mimi.sample_rate,
         frame_samples=mimi.frame_size,
         delay_s=float(checkpoint.stt_config["audio_delay_seconds"]),
         silence_prefix_s=float(checkpoint.stt_config.get("audio_silence_prefix_seconds", 0.0)),

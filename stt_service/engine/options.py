@@ -19,11 +19,11 @@ MIN_STALL_TIMEOUT_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """What the caller wants. `sample_rate_hz` 0 is the model's rate, `stall_timeout_s` None its
+    """What the caller wants. `sample_rate_hertz` 0 is the model's rate, `stall_timeout_s` None its
     delay. InvalidOptions where a number is out of range."""
 
     encoding: str = "pcm_f32le"
-    sample_rate_hz: int = 0
+    sample_rate_hertz: int = 0
     pause_s: float = DEFAULT_PAUSE_S
     pause_threshold: float = DEFAULT_THRESHOLD
     idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S

@@ -28,7 +28,7 @@ class Timeline:
     """Maps the latest step to a position in the audio, in seconds."""
 
     def __init__(self, info: ModelInfo) -> None:
-        self.rate = info.sample_rate_hz
+        self.rate = info.sample_rate_hertz
         self._frame_samples = info.frame_samples
         self._delay_steps = info.delay_s / info.frame_s
         self._steps = 0

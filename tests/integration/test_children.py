@@ -1,6 +1,7 @@
 """Child processes of every package: none outlives the block, or the caller, that started it."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -35,8 +36,12 @@ async def read_first_line(process: asyncio.subprocess.Process) -> None:
 
 
 def count_children() -> int:
-    tasks = Path("/proc/self/task").glob("*/children")
-    return sum(len(task.read_text().split()) for task in tasks)
+    children = 0
+    for task in Path("/proc/self/task").glob("*/children"):
+        # A thread may end between the listing and the reading.
+        with contextlib.suppress(FileNotFoundError):
+            children += len(task.read_text().split())
+    return children
 
 
 def count_descriptors() -> int:

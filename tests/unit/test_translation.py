@@ -13,12 +13,12 @@ from stt_service.engine.session import Update
 from stt_service.translation import (
     STATUSES,
     MessageTooLarge,
-    read_options,
-    read_recording_options,
+    decode_options,
+    decode_recording_options,
+    encode_response,
+    encode_status,
     to_duration,
     to_seconds,
-    write_response,
-    write_status,
 )
 
 Code = grpc.StatusCode
@@ -26,7 +26,7 @@ ALL = set(stt_pb2.OptionalEvent.values())
 
 
 def test_an_empty_config_means_the_defaults() -> None:
-    assert read_options(stt_pb2.StreamingConfig()) == SessionOptions()
+    assert decode_options(stt_pb2.StreamingConfig()) == SessionOptions()
 
 
 def test_every_setting_is_read() -> None:
@@ -37,7 +37,7 @@ def test_every_setting_is_read() -> None:
         idle_timeout=Duration(seconds=30),
         stall_timeout=Duration(nanos=250_000_000),
     )
-    assert read_options(config) == SessionOptions("mulaw", 8000, 0.5, 0.75, 30.0, 0.25)
+    assert decode_options(config) == SessionOptions("mulaw", 8000, 0.5, 0.75, 30.0, 0.25)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_every_setting_is_read() -> None:
 )
 def test_a_wrong_setting_is_named(config, option) -> None:
     with pytest.raises(errors.InvalidOptions) as caught:
-        read_options(config)
+        decode_options(config)
     assert caught.value.option == option
 
 
@@ -71,7 +71,7 @@ def test_a_wrong_setting_is_named(config, option) -> None:
     ],
 )
 def test_every_error_has_its_status_and_its_reason(error, code, reason, detail) -> None:
-    written_code, status = write_status(error)
+    written_code, status = encode_status(error)
     assert written_code is code
     assert (status.code, status.message) == (code.value[0], str(error))
     names = ["google.rpc.ErrorInfo", *([f"google.rpc.{detail}"] if detail else [])]
@@ -95,12 +95,12 @@ def test_every_class_of_error_has_a_row_of_its_own() -> None:
 
 def test_a_status_fits_into_headers() -> None:
     """A compiler's whole output would not: the client would see another error in its place."""
-    _, status = write_status(errors.EngineDied(RuntimeError("x" * 100_000)))
+    _, status = encode_status(errors.EngineDied(RuntimeError("x" * 100_000)))
     assert len(status.SerializeToString()) < 1000
 
 
 def test_a_step_time_is_sent_only_where_a_step_was_made() -> None:
-    response = write_response(Update(Flushed("f"), 0.0, 0.0, step_ended_at=None), ALL)
+    response = encode_response(Update(Flushed("f"), 0.0, 0.0, step_ended_at=None), ALL)
     assert response is not None
     assert not response.HasField("step_time")
 
@@ -111,11 +111,11 @@ def test_a_whole_recording_has_no_timeouts() -> None:
         idle_timeout=Duration(seconds=9999),
         stall_timeout=Duration(seconds=0),
     )
-    assert read_recording_options(config) == SessionOptions(sample_rate_hz=8000)
+    assert decode_recording_options(config) == SessionOptions(sample_rate_hertz=8000)
 
 
 def test_a_refusal_says_when_to_come_back() -> None:
-    _, status = write_status(errors.NoFreeSlot(8))
+    _, status = encode_status(errors.NoFreeSlot(8))
     retry = error_details_pb2.RetryInfo()
     status.details[1].Unpack(retry)
     assert to_seconds(retry.retry_delay) == errors.NoFreeSlot(8).retry_after_s
@@ -136,13 +136,13 @@ word = Word("hello", 1.0, 1.5, 0.5)
 )
 def test_every_event_has_its_message(event, kind, optional) -> None:
     update = Update(event, processed_s=2.0, lag_s=0.25, step_ended_at=1e9)
-    response = write_response(update, ALL)
+    response = encode_response(update, ALL)
     assert response is not None
     assert response.WhichOneof("event") == kind
     assert to_seconds(response.processed_offset) == 2.0
     assert to_seconds(response.lag) == 0.25
     assert response.step_time.seconds == 1e9
-    assert (write_response(update, set()) is None) == optional
+    assert (encode_response(update, set()) is None) == optional
 
 
 @given(st.floats(0, 1e6))

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = ["stt-transcribe", "stt-latency", "stt-demo"]
-LONGEST_HELP_CPU_S = 0.5
+MAX_HELP_CPU_S = 0.5
 NOT_FOR_A_CLIENT = {"torch", "moshi", "modal", "starlette", "uvicorn", "sphn", "matplotlib"}
 
 pytestmark = pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv: pip install uv")
@@ -55,7 +55,7 @@ def test_help_is_quick(alone: Path, command: str) -> None:
 
     assert shown.stdout.startswith(f"usage: {command}")
     used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert used_s < LONGEST_HELP_CPU_S
+    assert used_s < MAX_HELP_CPU_S
 
 
 def test_a_demo_without_the_server_says_what_is_missing(alone: Path) -> None:

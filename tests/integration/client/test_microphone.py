@@ -19,7 +19,7 @@ from tests.integration.client.sound_system import (
     run_sound_system,
     what_is_missing,
 )
-from tests.support import MODEL_RATE_HZ, Recording, Service
+from tests.support import MODEL_RATE_HERTZ, Recording, Service
 
 COMMAND = [sys.executable, "-m", "client.transcribe_cli"]
 
@@ -38,7 +38,7 @@ def speech(recordings: tuple[Recording, ...], tmp_path: Path) -> tuple[Path, lis
     chosen = recordings[:2]
     path = tmp_path / "speech.wav"
     samples = np.concatenate([recording.samples() for recording in chosen])
-    soundfile.write(path, samples, MODEL_RATE_HZ)
+    soundfile.write(path, samples, MODEL_RATE_HERTZ)
     return path, [word for recording in chosen for word in recording.text.split()]
 
 

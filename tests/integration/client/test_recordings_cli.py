@@ -19,7 +19,7 @@ import webvtt
 
 from tests.integration.client.sound_system import Screen
 from tests.odd_recordings import RATE_HERTZ, encode, int16_bytes, speech, wav_header, written
-from tests.support import MODEL_RATE_HZ, Recording, Service
+from tests.support import MODEL_RATE_HERTZ, Recording, Service
 
 COMMAND = [sys.executable, "-m", "client.transcribe_cli"]
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,7 +107,7 @@ def test_what_a_shell_joins_is_transcribed(
 def test_what_telephones_and_browsers_record_is_transcribed(
     service: Service, recording: Recording, tmp_path: Path, kind: str
 ) -> None:
-    data = encode(kind, recording.samples(), MODEL_RATE_HZ)
+    data = encode(kind, recording.samples(), MODEL_RATE_HERTZ)
     (tmp_path / "memo").write_bytes(data)
     for done in (transcribe(service, tmp_path / "memo"), transcribe(service, "-", data=data)):
         assert done.stdout.split() == recording.text.split()
@@ -130,8 +130,8 @@ def test_words_come_while_the_pipe_is_open_and_survive_its_rests(
     )
     try:
         assert process.stdin is not None and process.stdout is not None
-        head = wav_header(0xFFFFFFFF, MODEL_RATE_HZ)
-        gap = round(1.6 * MODEL_RATE_HZ) * 2
+        head = wav_header(0xFFFFFFFF, MODEL_RATE_HERTZ)
+        gap = round(1.6 * MODEL_RATE_HERTZ) * 2
         process.stdin.write(head + data[:gap])
         process.stdin.flush()
         words = recording.text.split()
@@ -159,7 +159,7 @@ def test_ctrl_c_finishes_what_a_pipe_has_given(service: Service, recording: Reco
     )
     try:
         assert process.stdin is not None and process.stderr is not None
-        process.stdin.write(wav_header(0xFFFFFFFF, MODEL_RATE_HZ))
+        process.stdin.write(wav_header(0xFFFFFFFF, MODEL_RATE_HERTZ))
         process.stdin.write(int16_bytes(recording.samples()))
         process.stdin.flush()
         while recording.text.split()[0].encode() not in os.read(process.stderr.fileno(), 4_096):
@@ -376,7 +376,7 @@ def test_an_entry_loads_next_to_nothing_before_it_minds_ctrl_c(entry: str) -> No
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     loaded = {name.partition(".")[0] for name in shown.stdout.split()}
 
-    light = {"client", "stt", "signal", "contextlib", "errno", "io", "abc", "enum", "types"}
+    light = {"client", "stt_service", "signal", "contextlib", "errno", "io", "abc", "enum", "types"}
     light |= {"operator", "functools", "collections", "keyword", "reprlib", "itertools", "os"}
     assert {name.lstrip("_") for name in loaded} <= light | {"future__"}
 

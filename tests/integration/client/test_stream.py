@@ -18,7 +18,7 @@ from client.events import Event, Final, Flushed, Pause, Ready, Token, Word
 from client.options import SAMPLE_RATE_HERTZ, Encoding, FloatArray, SessionOptions
 from client.rpc.errors import Idle, InvalidRequest, ServerFull, ServerUnreachable, Unauthenticated
 from client.stream import Patience, SttClient, WebSocketSttClient
-from tests.support import MODEL_RATE_HZ, Recording, Service, run_service
+from tests.support import MODEL_RATE_HERTZ, Recording, Service, run_service
 from tests.unit.client.rpc.http2_edge import HttpEdge
 
 PROTOCOLS = ["grpc", "websocket"]
@@ -45,7 +45,7 @@ async def test_a_file_is_transcribed(
     assert final.transcript.split() == beginnings[0].text.split()
     assert [word.text for word in final.words] == beginnings[0].text.split()
     assert final.audio_duration_s == pytest.approx(
-        len(beginnings[0].samples()) / MODEL_RATE_HZ, abs=0.01
+        len(beginnings[0].samples()) / MODEL_RATE_HERTZ, abs=0.01
     )
 
 
@@ -270,7 +270,7 @@ async def test_any_rate_and_channels_give_the_words(
     import soxr
 
     recording = beginnings[1]
-    mono = soxr.resample(recording.samples(), MODEL_RATE_HZ, rate_hertz)
+    mono = soxr.resample(recording.samples(), MODEL_RATE_HERTZ, rate_hertz)
     path = tmp_path / "stereo.flac"
     soundfile.write(path, np.stack([mono, mono], axis=1), rate_hertz)
     async with SttClient(service.grpc) as client:

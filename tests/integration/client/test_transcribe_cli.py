@@ -13,7 +13,7 @@ import pytest
 import srt
 import webvtt
 
-from client.transcribe.subtitles import SHORTEST_CUE_S
+from client.transcribe.subtitles import MIN_CUE_S
 from tests.integration.client.refusing_gateway import run_refusing_gateway
 from tests.support import Recording, Service, run_service
 
@@ -99,7 +99,7 @@ def test_subtitles_are_in_time(
             assert text.split() == [word.text for word in said]
             assert start_s == pytest.approx(said[0].start_s, abs=0.2)
             # One that is spoken quickly stays until it can be read, where there is room.
-            spoken_s, readable_s = said[-1].end_s, start_s + SHORTEST_CUE_S
+            spoken_s, readable_s = said[-1].end_s, start_s + MIN_CUE_S
             assert spoken_s - 0.2 <= end_s <= max(spoken_s, readable_s) + 0.2
         assert not spoken
 

@@ -22,13 +22,13 @@ from modal_proto import api_grpc, api_pb2
 
 WORKSPACE = "acme"
 TOKEN = ("ak-loopback", "as-loopback")
-LONGEST_HOST_LABEL = 63
+MAX_HOST_LABEL = 63
 
 
 def host_label(workspace: str, name: str) -> str:
     """What is too long is cut: https://modal.com/docs/guide/webhook-urls, "Truncation"."""
     label = f"{workspace}--{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
-    if len(label) <= LONGEST_HOST_LABEL:
+    if len(label) <= MAX_HOST_LABEL:
         return label
     return f"{label[:56]}-{hashlib.sha256(label.encode()).hexdigest()[:6]}"
 

@@ -12,9 +12,10 @@ import grpc
 import pytest
 
 from client.audio import ArraySource
-from client.rpc.channel import Waiting, open_channel
+from client.rpc.channel import open_channel
 from client.rpc.endpoint import Endpoint
 from client.rpc.errors import ServerFull, ServerUnavailable, SttError, Unauthenticated
+from client.rpc.retry import Waiting
 from client.stream import Patience, SttClient
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.integration.edge.nginx import (

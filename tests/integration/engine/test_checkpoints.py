@@ -46,7 +46,7 @@ def drop_vad_heads(directory: Path) -> None:
 
 def test_the_embedded_checkpoint_tells_everything() -> None:
     info = MoshiModel(str(DIGITS_CHECKPOINT), 2, "cpu", threads=1).info
-    assert (info.sample_rate_hz, info.frame_samples) == (24_000, 1920)
+    assert (info.sample_rate_hertz, info.frame_samples) == (24_000, 1920)
     assert (info.delay_s, info.silence_prefix_s, info.prefix_steps) == (0.5, 0.0, 0)
     assert (info.padding_id, info.end_of_padding_id) == (3, 0)
     assert info.pause_heads_s == (0.5, 1.0, 2.0, 3.0)

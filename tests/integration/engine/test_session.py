@@ -32,7 +32,7 @@ from tests.integration.engine.harness import (
     run_engine,
 )
 from tests.interleaving import become
-from tests.support import MODEL_RATE_HZ
+from tests.support import MODEL_RATE_HERTZ
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -57,7 +57,7 @@ async def test_human_digits_are_understood_with_their_times(engine: Engine, reco
     finals = await asyncio.gather(*[transcribe(engine, r.pcm_f32le()) for r in recordings])
     for final, recording in zip(finals, recordings, strict=True):
         assert final.transcript.strip() == recording.text
-        duration_s = len(recording.samples()) / MODEL_RATE_HZ
+        duration_s = len(recording.samples()) / MODEL_RATE_HERTZ
         assert final.audio_duration_s == pytest.approx(duration_s)
         starts = [word.start_s for word in final.words]
         truth = [word.start_s for word in recording.words]
@@ -90,7 +90,7 @@ async def test_a_flush_or_a_stall_before_does_not_shift_the_times(
         (b.start_s - a.end_s, (a.end_s + b.start_s) / 2)
         for a, b in zip(pause.words, pause.words[1:], strict=False)
     ]
-    cut = round(max(gaps)[1] * MODEL_RATE_HZ) * 4
+    cut = round(max(gaps)[1] * MODEL_RATE_HERTZ) * 4
     data = pause.pcm_f32le()
     before = len(recorder.occupancies)
     async with open_session(engine, stall_timeout_s=0.3) as session:
@@ -165,7 +165,7 @@ async def test_a_fast_sender_is_held_back_and_nothing_is_dropped(
     engine: Engine, recorder: Recorder
 ) -> None:
     """Far more than the buffer at once: the buffer stays bounded, the audio arrives whole."""
-    audio = np.random.default_rng(5).normal(0, 0.01, 20 * MODEL_RATE_HZ).astype(np.float32)
+    audio = np.random.default_rng(5).normal(0, 0.01, 20 * MODEL_RATE_HERTZ).astype(np.float32)
     waiting = []
     async with open_session(engine) as session:
         pushing = asyncio.create_task(session.push_audio(audio.tobytes()))

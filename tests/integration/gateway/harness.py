@@ -26,7 +26,7 @@ from stt.v1 import stt_pb2, stt_pb2_grpc
 
 Response = stt_pb2.StreamingTranscribeResponse
 
-MOST_STREAMS = 1000
+MAX_STREAMS = 1000
 
 
 def free_port() -> int:
@@ -128,7 +128,7 @@ class ScriptedService(stt_pb2_grpc.SpeechToTextServiceServicer):
 
 @contextlib.asynccontextmanager
 async def run_scripted(
-    service: ScriptedService, port: int = 0, most_streams: int = MOST_STREAMS
+    service: ScriptedService, port: int = 0, most_streams: int = MAX_STREAMS
 ) -> AsyncIterator[Endpoint]:
     """Serve the scripted service, with health SERVING, while the block runs."""
     server = grpc.aio.server(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from client.rpc.endpoint import Endpoint
-from gateway.channels import MOST_SESSIONS_PER_CHANNEL
+from gateway.channels import MAX_SESSIONS_PER_CHANNEL
 from tests.integration.edge.nginx import find_nginx, run_edge
 from tests.integration.gateway.harness import (
     ScriptedService,
@@ -24,7 +24,7 @@ from tests.integration.gateway.harness import (
 )
 from tests.interleaving import become
 
-MOST_STREAMS = 100
+MAX_STREAMS = 100
 CROWD = 150
 END = '{"type":"end"}'
 
@@ -32,7 +32,7 @@ END = '{"type":"end"}'
 @contextlib.asynccontextmanager
 async def own_limit(service: ScriptedService, _folder: Path) -> AsyncIterator[Endpoint]:
     """The service's own HTTP/2 takes no more."""
-    async with run_scripted(service, most_streams=MOST_STREAMS) as endpoint:
+    async with run_scripted(service, most_streams=MAX_STREAMS) as endpoint:
         yield endpoint
 
 
@@ -41,7 +41,7 @@ async def nginx_in_front(service: ScriptedService, folder: Path) -> AsyncIterato
     """An edge with TLS takes no more."""
     async with (
         run_scripted(service) as behind,
-        run_edge(folder, str(behind), most_calls=1000, most_streams=MOST_STREAMS) as edge,
+        run_edge(folder, str(behind), most_calls=1000, most_streams=MAX_STREAMS) as edge,
     ):
         yield edge.endpoint()
 
@@ -72,7 +72,7 @@ async def test_everybody_is_admitted_and_questions_are_answered_meanwhile(serve,
             async with asyncio.timeout(60):
                 await asyncio.gather(*(come_in() for _ in range(CROWD)))
             assert len(service.calls) == CROWD
-            assert count_connections(endpoint) >= CROWD / MOST_SESSIONS_PER_CHANNEL
+            assert count_connections(endpoint) >= CROWD / MAX_SESSIONS_PER_CHANNEL
             assert (await gateway.get("/readyz")).status_code == 200
             assert (await gateway.get("/v1/info")).json()["model_name"] == "scripted"
             # Everybody is heard to the end, also those who share the later connections.

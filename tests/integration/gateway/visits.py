@@ -36,7 +36,7 @@ PAGE_QUERY = "events=word,final,ready&timing=1"
 AUDIO = bytes(4 * 24_000)
 AT_ONCE = 8
 # About as long as an admission takes: the leaving falls before it, after it and into it.
-LONGEST_DALLY_S = 0.03
+MAX_DALLY_S = 0.03
 ANSWER_TIMEOUT_S = 20.0
 READ_BYTES = 65536
 CLOSE = Frame(Opcode.CLOSE, struct.pack(">H", 1000))
@@ -158,7 +158,8 @@ async def visit_websocket(http: str, visit: Visit, query: str = "events=ready") 
             await asyncio.sleep(visit.dally_s)
             # Nothing but the client's own manners makes it wait for the answer.
             return await line.leave(visit.manner, CLOSE.serialize(mask=True))
-        if not await read_until(lambda event: True):
+        if not await read_until(lambda event: True) or protocol.state is not State.OPEN:
+            # Nobody is there, or the handshake was refused.
             return await line.leave(visit.manner)
         if visit.audio:
             protocol.send_binary(AUDIO)
@@ -287,7 +288,7 @@ async def visit_often(
 
     async def come_and_go() -> None:
         for door, visit in todo:
-            await door(replace(visit, dally_s=order.uniform(0.0, LONGEST_DALLY_S)))
+            await door(replace(visit, dally_s=order.uniform(0.0, MAX_DALLY_S)))
 
     async with asyncio.TaskGroup() as visitors:
         for _ in range(AT_ONCE):

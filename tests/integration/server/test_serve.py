@@ -1,6 +1,7 @@
 """stt-serve as a person runs it: one line when ready, signals, deaths, usage errors."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import grpc
 import httpx
@@ -368,3 +370,13 @@ async def test_tls_and_client_certificates(tmp_path) -> None:
         async with grpc.aio.secure_channel(target, stranger) as channel:
             with pytest.raises(grpc.aio.AioRpcError):
                 await stream(channel, [request_config()])
+
+
+def test_with_json_logs_every_line_on_standard_error_is_an_object(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("w") as log, run_service("--log-format", "json", log=log) as service:
+        assert service.grpc and service.http
+    events = [json.loads(line)["event"] for line in path.read_text().splitlines()]
+    assert "loading digits …" in events
+    assert any(event.startswith("serving digits, loaded in") for event in events)
+    assert "gateway started" in events

@@ -69,7 +69,7 @@ async def test_optional_events_come_only_when_asked_for(channel, recordings) -> 
 
 
 @pytest.mark.parametrize(
-    ("encoding", "rate_hz", "dtype", "scale"),
+    ("encoding", "rate_hertz", "dtype", "scale"),
     [
         (stt_pb2.ENCODING_PCM_S16LE, 8000, "<i2", 32767),
         (stt_pb2.ENCODING_PCM_S16LE, 48000, "<i2", 32767),
@@ -77,13 +77,13 @@ async def test_optional_events_come_only_when_asked_for(channel, recordings) -> 
     ],
 )
 async def test_other_encodings_and_rates(
-    channel, beginnings, encoding, rate_hz, dtype, scale
+    channel, beginnings, encoding, rate_hertz, dtype, scale
 ) -> None:
     import soxr
 
-    pcm = soxr.resample(beginnings[1].samples(), 24000, rate_hz)
+    pcm = soxr.resample(beginnings[1].samples(), 24000, rate_hertz)
     data = (np.clip(pcm, -1, 1) * scale).astype(dtype).tobytes()
-    config = request_config(encoding=encoding, sample_rate_hertz=rate_hz)
+    config = request_config(encoding=encoding, sample_rate_hertz=rate_hertz)
     responses = await stream(channel, [config, *map(request_audio, split(data, 9999))])
     assert texts(responses).strip() == beginnings[1].text
 

@@ -9,7 +9,7 @@ import soundfile
 
 from client.rpc.endpoint import Endpoint
 from tests.integration.gateway.harness import RunningGateway, free_port, run_gateway
-from tests.support import MODEL_RATE_HZ, Recording
+from tests.support import MODEL_RATE_HERTZ, Recording
 
 TRAIL_S = 3.0
 
@@ -23,9 +23,9 @@ def spoken(recordings: tuple[Recording, ...]) -> Recording:
 @pytest.fixture(scope="session")
 def voice(spoken: Recording, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """It as a WAV file, with silence behind it: a pause is heard after the last word."""
-    trail = np.zeros(round(TRAIL_S * MODEL_RATE_HZ), np.float32)
+    trail = np.zeros(round(TRAIL_S * MODEL_RATE_HERTZ), np.float32)
     path = tmp_path_factory.mktemp("voice") / "voice.wav"
-    soundfile.write(path, np.concatenate([spoken.samples(), trail]), MODEL_RATE_HZ)
+    soundfile.write(path, np.concatenate([spoken.samples(), trail]), MODEL_RATE_HERTZ)
     return path
 
 

@@ -13,13 +13,24 @@ from playwright.async_api import Page
 from client.rpc.endpoint import Endpoint
 from tests.integration.gateway.harness import free_port, run_gateway
 from tests.integration.web.browser import needs_chromium, open_page
-from tests.support import MODEL_RATE_HZ
+from tests.support import MODEL_RATE_HERTZ
 
 pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
 
-DEVICE_RATES_HZ = [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000, 47_999]
-EDGE_SAMPLES = MODEL_RATE_HZ // 20
-MOST_STOPPED_DB = -75.0
+DEVICE_RATES_HERTZ = [
+    8_000,
+    11_025,
+    16_000,
+    22_050,
+    32_000,
+    44_100,
+    48_000,
+    96_000,
+    192_000,
+    47_999,
+]
+EDGE_SAMPLES = MODEL_RATE_HERTZ // 20
+MAX_STOPPED_DB = -75.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -46,7 +57,7 @@ async def resample(page: Page, rate_hertz: int, tone_hertz: float) -> npt.NDArra
                 output.push(...resampler.push(input.subarray(at, at + length)));
             return [...output, ...resampler.finish()];
         }""",
-        [rate_hertz, MODEL_RATE_HZ, tone_hertz],
+        [rate_hertz, MODEL_RATE_HERTZ, tone_hertz],
     )
     return np.array(samples)
 
@@ -61,18 +72,18 @@ def decibels(samples: npt.NDArray[np.float64]) -> float:
 
 
 async def test_the_resampler_keeps_what_fits_and_stops_the_rest(page: Page) -> None:
-    for rate_hertz in DEVICE_RATES_HZ:
-        nyquist_hertz = min(rate_hertz, MODEL_RATE_HZ) / 2
+    for rate_hertz in DEVICE_RATES_HERTZ:
+        nyquist_hertz = min(rate_hertz, MODEL_RATE_HERTZ) / 2
         for tone_hertz in (440.0, 0.88 * nyquist_hertz):
             kept = await resample(page, rate_hertz, tone_hertz)
-            assert len(kept) == math.ceil(math.ceil(rate_hertz / 4) * MODEL_RATE_HZ / rate_hertz)
-            ideal = np.sin(2 * np.pi * tone_hertz * np.arange(len(kept)) / MODEL_RATE_HZ)
+            assert len(kept) == math.ceil(math.ceil(rate_hertz / 4) * MODEL_RATE_HERTZ / rate_hertz)
+            ideal = np.sin(2 * np.pi * tone_hertz * np.arange(len(kept)) / MODEL_RATE_HERTZ)
             # Neither louder, nor later: the difference itself is small.
             assert decibels(middle(kept) - middle(ideal)) < -60.0, (rate_hertz, tone_hertz)
-        above_hertz = 1.02 * MODEL_RATE_HZ / 2
+        above_hertz = 1.02 * MODEL_RATE_HERTZ / 2
         if above_hertz < rate_hertz / 2:
             stopped = middle(await resample(page, rate_hertz, above_hertz))
-            assert decibels(stopped) < MOST_STOPPED_DB, rate_hertz
+            assert decibels(stopped) < MAX_STOPPED_DB, rate_hertz
 
 
 async def test_captions_keep_to_what_viewers_can_read(page: Page) -> None:

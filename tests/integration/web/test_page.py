@@ -25,7 +25,7 @@ from tests.support import Recording, Service
 
 pytestmark = needs_chromium
 
-MOST_BYTES = 100_000
+MAX_BYTES = 100_000
 PHONE = {"width": 360, "height": 640}
 
 
@@ -79,7 +79,7 @@ async def test_it_is_light_and_comes_from_its_own_origin(
     assert strangers == set()
     assert bodies[f"{origin}/app.js"] > 0
     # Everything counts: the browser does not report what it loads for the audio thread.
-    assert sum(bodies.values()) <= weigh_folder() < MOST_BYTES
+    assert sum(bodies.values()) <= weigh_folder() < MAX_BYTES
 
 
 def weigh_folder() -> int:

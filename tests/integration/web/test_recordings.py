@@ -23,21 +23,21 @@ from tests.integration.web.browser import (
     wait_for_state,
     wait_for_words,
 )
-from tests.support import MODEL_RATE_HZ, Recording, Service
+from tests.support import MODEL_RATE_HERTZ, Recording, Service
 
 pytestmark = needs_chromium
 
-MOST_ERRORS = 1
-LOSSY_RATE_HZ = 44_100
+MAX_ERRORS = 1
+LOSSY_RATE_HERTZ = 44_100
 
 
 @pytest.fixture
 def stereo_mp3(spoken: Recording) -> bytes:
     """The recording as most recordings are: MP3, stereo, at 44.1 kHz."""
     mono, rate = soundfile.read(spoken.path, dtype="float32")
-    resampled = soxr.resample(mono, rate, LOSSY_RATE_HZ)
+    resampled = soxr.resample(mono, rate, LOSSY_RATE_HERTZ)
     file = io.BytesIO()
-    soundfile.write(file, np.column_stack([resampled, resampled]), LOSSY_RATE_HZ, format="MP3")
+    soundfile.write(file, np.column_stack([resampled, resampled]), LOSSY_RATE_HERTZ, format="MP3")
     return file.getvalue()
 
 
@@ -55,7 +55,7 @@ async def test_a_dropped_mp3_is_read_and_taken_away(
         )
         await wait_for_state(page, "idle")
         words = await read_words(page)
-        assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS
+        assert count_word_errors(spoken.text.split(), words) <= MAX_ERRORS
         await check_downloads(page, spoken, words)
         await check_clipboard_and_clear(page, words)
 
@@ -100,18 +100,18 @@ async def test_two_takes_follow_each_other_in_time(service: Service, spoken: Rec
 async def test_the_voice_is_found_in_any_channel(service: Service, spoken: Recording) -> None:
     async with open_page(f"http://{service.http}/") as page:
         for channels in ([1, -1], [0, 1], [1, -0.9, 0], [0, 0, 1, 0, 0, 0]):
-            recording = wav(np.outer(spoken.samples(), channels), MODEL_RATE_HZ)
+            recording = wav(np.outer(spoken.samples(), channels), MODEL_RATE_HERTZ)
             await drop_file(page, "channels.wav", "audio/wav", recording)
             await page.wait_for_selector('body:not([data-state="idle"])')
             await wait_for_state(page, "idle")
             words = await read_words(page)
-            assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS, channels
+            assert count_word_errors(spoken.text.split(), words) <= MAX_ERRORS, channels
             await page.click("#clear")
             await page.wait_for_selector("#welcome", state="visible")
 
 
 async def test_a_file_that_cannot_be_transcribed(lonely_gateway: RunningGateway) -> None:
-    second = np.sin(np.arange(MODEL_RATE_HZ, dtype=np.float32))
+    second = np.sin(np.arange(MODEL_RATE_HERTZ, dtype=np.float32))
     undecodable = "has no audio that this browser can decode"
     scaled = "has samples that are far too large or not numbers"
     files = [
@@ -150,7 +150,7 @@ async def test_two_files_at_once(lonely_gateway: RunningGateway, voice: Path) ->
 
 
 async def test_a_recording_without_words(service: Service) -> None:
-    hum = 0.05 * np.sin(np.arange(MODEL_RATE_HZ) / 40)
+    hum = 0.05 * np.sin(np.arange(MODEL_RATE_HERTZ) / 40)
     async with open_page(f"http://{service.http}/") as page:
         await drop_file(page, "hum.wav", "audio/wav", wav(hum))
         await page.locator("#detail", has_text="No words were recognized").wait_for()
@@ -168,7 +168,7 @@ async def test_a_file_while_the_microphone_is_on(
 
 
 def wav(
-    samples: npt.NDArray[Any], rate_hertz: int = MODEL_RATE_HZ, subtype: str = "PCM_16"
+    samples: npt.NDArray[Any], rate_hertz: int = MODEL_RATE_HERTZ, subtype: str = "PCM_16"
 ) -> bytes:
     """`[samples]` or `[samples, channels]` as the bytes of a file."""
     file = io.BytesIO()

@@ -33,7 +33,7 @@ from tests.integration.web.browser import (
     wait_for_state,
     wait_for_words,
 )
-from tests.support import MODEL_RATE_HZ
+from tests.support import MODEL_RATE_HERTZ
 
 pytestmark = needs_chromium
 
@@ -68,7 +68,7 @@ class BreakingService(ScriptedService):
 
     def __init__(self, break_s: float) -> None:
         super().__init__()
-        self.break_bytes = round(break_s * MODEL_RATE_HZ) * SAMPLE_BYTES
+        self.break_bytes = round(break_s * MODEL_RATE_HERTZ) * SAMPLE_BYTES
         self.base_s = 0.0
         """Where the second connection has to begin."""
 
@@ -84,7 +84,7 @@ class BreakingService(ScriptedService):
         repeated = [say("one", 8.08, 8.48, self.base_s), say("two", 9.0, 9.4, self.base_s)]
         for response in [response for responses in repeated for response in responses]:
             await context.write(response)
-        duration = seconds(len(call.audio) / SAMPLE_BYTES / MODEL_RATE_HZ)
+        duration = seconds(len(call.audio) / SAMPLE_BYTES / MODEL_RATE_HERTZ)
         await context.write(Response(final=stt_pb2.Final(audio_duration=duration)))
 
 
@@ -92,13 +92,13 @@ class BreakingService(ScriptedService):
 def noise() -> npt.NDArray[np.float32]:
     """Fifty seconds in which each place is known by its samples."""
     random = np.random.default_rng(0)
-    return (random.integers(-9_000, 9_000, 50 * MODEL_RATE_HZ) / 32_768).astype(np.float32)
+    return (random.integers(-9_000, 9_000, 50 * MODEL_RATE_HERTZ) / 32_768).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def noise_file(noise: npt.NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("noise") / "noise.wav"
-    soundfile.write(path, noise, MODEL_RATE_HZ, subtype="PCM_16")
+    soundfile.write(path, noise, MODEL_RATE_HERTZ, subtype="PCM_16")
     return str(path)
 
 
@@ -122,8 +122,8 @@ async def test_a_broken_connection_goes_on_three_seconds_before_what_is_settled(
 ) -> None:
     service = BreakingService(break_s=12.0)
     # Heard up to 9.4 s; less the delay and the margin of half a second each, and the context.
-    base = round((9.4 - 0.5 - 0.5 - 3.0) * MODEL_RATE_HZ) // FRAME_SAMPLES * FRAME_SAMPLES
-    service.base_s = base / MODEL_RATE_HZ
+    base = round((9.4 - 0.5 - 0.5 - 3.0) * MODEL_RATE_HERTZ) // FRAME_SAMPLES * FRAME_SAMPLES
+    service.base_s = base / MODEL_RATE_HERTZ
     async with (
         run_scripted(service) as upstream,
         run_gateway(upstream) as gateway,

@@ -27,7 +27,7 @@ from tests.support import Recording, Service, run_service
 pytestmark = needs_chromium
 
 SLOTS = 8
-MOST_ERRORS = 1
+MAX_ERRORS = 1
 
 
 async def test_a_refused_microphone(lonely_gateway: RunningGateway) -> None:
@@ -130,11 +130,11 @@ async def test_what_is_said_while_the_model_wakes_up_is_written(
         )
         async with forward(port, service.grpc):
             await wait_for_state(page, "listening")
-            words = await wait_for_words(page, len(spoken.words) - MOST_ERRORS)
+            words = await wait_for_words(page, len(spoken.words) - MAX_ERRORS)
             await press(page)
             await wait_for_state(page, "idle")
             words = await read_words(page)
-    assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS
+    assert count_word_errors(spoken.text.split(), words) <= MAX_ERRORS
 
 
 async def test_nobody_has_to_wait_for_a_lost_connection(voice: Path) -> None:
@@ -190,7 +190,7 @@ async def test_a_server_that_is_killed_and_started_again(voice: Path, spoken: Re
             await asyncio.to_thread(again.__enter__)
             try:
                 await wait_for_state(page, "listening")
-                await wait_for_words(page, len(spoken.words) - MOST_ERRORS)
+                await wait_for_words(page, len(spoken.words) - MAX_ERRORS)
                 await press(page)
                 await wait_for_state(page, "idle")
                 words = await read_words(page)
@@ -198,7 +198,7 @@ async def test_a_server_that_is_killed_and_started_again(voice: Path, spoken: Re
                 await asyncio.to_thread(again.__exit__, None, None, None)
     assert words[: len(before)] == before
     # The voice on the page's tape went on from the last whole word: none is lost, none is twice.
-    assert count_word_errors(spoken.text.split(), words) <= MOST_ERRORS + 1
+    assert count_word_errors(spoken.text.split(), words) <= MAX_ERRORS + 1
 
 
 @contextlib.asynccontextmanager

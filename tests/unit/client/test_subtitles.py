@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from client.events import Final, Word
 from client.transcribe.documents import Document
 from client.transcribe.subtitles import (
-    LONGEST_CUE_S,
+    MAX_CUE_S,
+    MIN_CUE_S,
     PAUSE_S,
-    SHORTEST_CUE_S,
     make_cues,
     to_srt,
     to_vtt,
@@ -89,7 +89,7 @@ def test_a_cue_does_not_stand_too_long() -> None:
     cues = make_cues(say("a " * 40, gap_s=0.5))
 
     assert len(cues) > 1
-    assert all(cue.end_s - cue.start_s <= LONGEST_CUE_S for cue in cues)
+    assert all(cue.end_s - cue.start_s <= MAX_CUE_S for cue in cues)
 
 
 def test_lines_break_between_words_at_42_characters() -> None:
@@ -132,7 +132,7 @@ def test_a_cue_stands_long_enough_where_there_is_room(
         cues, [*(cue.start_s for cue in cues[1:]), duration_s], strict=True
     ):
         room_s = next_start_s - cue.start_s
-        assert cue.end_s - cue.start_s >= min(SHORTEST_CUE_S, room_s) - 1e-9
+        assert cue.end_s - cue.start_s >= min(MIN_CUE_S, room_s) - 1e-9
         assert cue.end_s <= max(next_start_s, spoken_until_s) + 1e-9
     # Nothing ends before its last word does, or starts anywhere else than with its first.
     untouched = make_cues(words, pauses_s, 0.0)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from stt_service.deploy.deployment import (
     DEFAULTS,
-    LONGEST_APP_NAME,
+    MAX_APP_NAME,
     REGIONS,
     Deployment,
     make_compile_settings,
@@ -85,13 +85,13 @@ def test_an_app_name_is_taken_if_its_address_can_be_the_documented_one(name: str
     if len(f"w--{label}") <= 63:
         assert Deployment.from_environment({"KYUTAI_APP_NAME": name}).gateway_label == label
     else:
-        with pytest.raises(InvalidSetting, match=f"up to {LONGEST_APP_NAME}"):
+        with pytest.raises(InvalidSetting, match=f"up to {MAX_APP_NAME}"):
             Deployment.from_environment({"KYUTAI_APP_NAME": name})
 
 
-@pytest.mark.parametrize(("length", "taken"), [(LONGEST_APP_NAME, True), (34, False)])
+@pytest.mark.parametrize(("length", "taken"), [(MAX_APP_NAME, True), (34, False)])
 def test_the_longest_app_name(length: int, taken: bool) -> None:
-    assert LONGEST_APP_NAME == 33
+    assert MAX_APP_NAME == 33
     try:
         Deployment.from_environment({"KYUTAI_APP_NAME": "k" * length})
     except InvalidSetting:

@@ -8,8 +8,8 @@ from stt_service.engine.frames import Frame
 from stt_service.engine.model import ModelInfo, StepOutput
 
 FRAME_SAMPLES = 1920
-SAMPLE_RATE_HZ = 24_000
-FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
+SAMPLE_RATE_HERTZ = 24_000
+FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HERTZ
 
 END_OF_PADDING = 0
 PADDING = 3
@@ -20,7 +20,7 @@ HEL, LO, YOU, C3, A9, SPACE = range(4, 10)
 
 def make_info(delay_s: float = 0.5, silence_prefix_s: float = 0.0, heads: int = 4) -> ModelInfo:
     return ModelInfo(
-        sample_rate_hz=SAMPLE_RATE_HZ,
+        sample_rate_hertz=SAMPLE_RATE_HERTZ,
         frame_samples=FRAME_SAMPLES,
         delay_s=delay_s,
         silence_prefix_s=silence_prefix_s,

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from stt_service.engine.errors import InvalidAudio, InvalidOptions
 from stt_service.engine.frames import PIECE_BYTES, Frame, Framer
-from tests.unit.engine.models import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from tests.unit.engine.models import FRAME_SAMPLES, SAMPLE_RATE_HERTZ
 
 
-def make_framer(encoding: str = "pcm_f32le", rate_hz: int = SAMPLE_RATE_HZ) -> Framer:
-    return Framer(encoding, rate_hz, SAMPLE_RATE_HZ, FRAME_SAMPLES)
+def make_framer(encoding: str = "pcm_f32le", rate_hertz: int = SAMPLE_RATE_HERTZ) -> Framer:
+    return Framer(encoding, rate_hertz, SAMPLE_RATE_HERTZ, FRAME_SAMPLES)
 
 
 def push_all(framer: Framer, *messages: bytes) -> list[Frame]:
@@ -64,7 +64,7 @@ def test_the_sample_after_a_cut_starts_a_new_frame() -> None:
     assert [frame.audio_samples for frame in first] == [1920, 80]
     assert [frame.audio_samples for frame in second] == [1000]
     np.testing.assert_array_equal(join(first + second), samples)
-    assert framer.received_s == pytest.approx(3000 / SAMPLE_RATE_HZ)
+    assert framer.received_s == pytest.approx(3000 / SAMPLE_RATE_HERTZ)
 
 
 def test_int16_is_scaled_to_one() -> None:
@@ -80,21 +80,21 @@ def test_mulaw_is_libsndfiles(tmp_path) -> None:
     assert np.abs(decoded - samples).max() < 0.02
 
 
-@pytest.mark.parametrize("rate_hz", [8000, 16000, 44100, 48000])
-def test_other_rates_are_resampled_without_losing_time(rate_hz) -> None:
-    seconds = np.arange(rate_hz) / rate_hz
+@pytest.mark.parametrize("rate_hertz", [8000, 16000, 44100, 48000])
+def test_other_rates_are_resampled_without_losing_time(rate_hertz) -> None:
+    seconds = np.arange(rate_hertz) / rate_hertz
     tone = (0.5 * np.sin(2 * np.pi * 440 * seconds)).astype(np.float32)
-    framer = make_framer(rate_hz=rate_hz)
+    framer = make_framer(rate_hertz=rate_hertz)
     resampled = join(push_all(framer, *split(tone.tobytes(), [1001, 50001])))
-    assert len(resampled) == pytest.approx(SAMPLE_RATE_HZ, abs=2)
-    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(len(resampled)) / SAMPLE_RATE_HZ)
+    assert len(resampled) == pytest.approx(SAMPLE_RATE_HERTZ, abs=2)
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(len(resampled)) / SAMPLE_RATE_HERTZ)
     middle = slice(1000, -1000)
     assert np.abs(resampled[middle] - expected[middle]).max() < 0.01
     assert framer.received_s == pytest.approx(1.0)
 
 
 def test_ogg_opus_is_decoded_while_it_comes() -> None:
-    writer = sphn.OpusStreamWriter(SAMPLE_RATE_HZ)
+    writer = sphn.OpusStreamWriter(SAMPLE_RATE_HERTZ)
     tone = make_samples(24000)
     packets = [writer.append_pcm(tone[n : n + 480]) for n in range(0, 24000, 480)]
     decoded = join(push_all(make_framer("ogg_opus", 48000), *packets))
@@ -120,10 +120,10 @@ def test_loud_audio_passes() -> None:
     np.testing.assert_array_equal(join(push_all(make_framer(), samples.tobytes())), samples)
 
 
-@pytest.mark.parametrize("rate_hz", [1, 7999, 192001, 2**31])
-def test_impossible_rates_are_refused(rate_hz) -> None:
+@pytest.mark.parametrize("rate_hertz", [1, 7999, 192001, 2**31])
+def test_impossible_rates_are_refused(rate_hertz) -> None:
     with pytest.raises(InvalidOptions, match="between 8000 and 192000"):
-        make_framer(rate_hz=rate_hz)
+        make_framer(rate_hertz=rate_hertz)
 
 
 def test_unknown_encodings_are_refused() -> None:

@@ -7,7 +7,7 @@ import grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.channels import MOST_SESSIONS_PER_CHANNEL, ChannelPool
+from gateway.channels import MAX_SESSIONS_PER_CHANNEL, ChannelPool
 
 MOST = 3
 # An HTTP/2 edge takes 100 calls on a connection, by Envoy's defaults for the internet.
@@ -77,4 +77,4 @@ async def test_later_channels_empty_because_the_first_with_room_is_taken():
 
 
 def test_a_channel_stays_far_below_what_an_edge_takes():
-    assert 2 * MOST_SESSIONS_PER_CHANNEL <= EDGE_LIMIT
+    assert 2 * MAX_SESSIONS_PER_CHANNEL <= EDGE_LIMIT

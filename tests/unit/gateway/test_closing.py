@@ -30,7 +30,7 @@ from gateway.closing import (
 )
 from stt.v1 import stt_pb2
 
-LONGEST_REASON_BYTES = 123  # RFC 6455 section 5.5: a control frame holds 125, the code takes 2.
+MAX_REASON_BYTES = 123  # RFC 6455 section 5.5: a control frame holds 125, the code takes 2.
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_every_error_of_the_service_has_its_close(
     ],
 )
 def test_the_text_fits_into_a_close_frame(closing: Closing):
-    assert len(closing.text.encode()) <= LONGEST_REASON_BYTES
+    assert len(closing.text.encode()) <= MAX_REASON_BYTES
     assert closing.code in CloseCode
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.protocol import (
-    LONGEST_COMMAND,
-    LONGEST_FLUSH_ID,
+    MAX_COMMAND,
+    MAX_FLUSH_ID,
     End,
     encode_error,
     encode_event,
@@ -73,7 +73,7 @@ EVENTS = {
 
 
 class TestCommand:
-    @given(st.text(max_size=LONGEST_FLUSH_ID))
+    @given(st.text(max_size=MAX_FLUSH_ID))
     def test_flush_keeps_its_id(self, flush_id: str):
         command = parse_command(json.dumps({"type": "flush", "flush_id": flush_id}))
         assert command == stt_pb2.Flush(flush_id=flush_id)
@@ -96,9 +96,9 @@ class TestCommand:
             '{"type":["end"]}',
             '{"type":"flush","flush_id":7}',
             '{"type":"flush","flush_id":"\\ud800"}',
-            json.dumps({"type": "flush", "flush_id": "x" * (LONGEST_FLUSH_ID + 1)}),
-            json.dumps({"type": "end", "pad": "x" * LONGEST_COMMAND}),
-            "[" * LONGEST_COMMAND,
+            json.dumps({"type": "flush", "flush_id": "x" * (MAX_FLUSH_ID + 1)}),
+            json.dumps({"type": "end", "pad": "x" * MAX_COMMAND}),
+            "[" * MAX_COMMAND,
         ],
     )
     def test_what_is_not_understood_is_a_protocol_error(self, text: str):

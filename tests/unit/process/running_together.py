@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.interleaving import Complaints
 
-MOST_TURNS = 5
+MAX_TURNS = 5
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Plan:
     fails_at_clean_up: bool
 
 
-TURNS = st.integers(0, MOST_TURNS)
+TURNS = st.integers(0, MAX_TURNS)
 PLANS = st.lists(
     st.builds(
         Plan,
@@ -42,7 +42,7 @@ PLANS = st.lists(
     min_size=1,
     max_size=4,
 )
-CANCELLATIONS = st.lists(st.integers(0, 3 * MOST_TURNS), max_size=3).map(sorted)
+CANCELLATIONS = st.lists(st.integers(0, 3 * MAX_TURNS), max_size=3).map(sorted)
 
 
 class Held:

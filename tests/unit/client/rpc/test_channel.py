@@ -33,6 +33,7 @@ from client.rpc.errors import (
     error_from_rpc,
 )
 from client.rpc.retry import Patience, Waiting
+from client.rpc.writing import write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.unit.client.rpc.http2_edge import HttpEdge, grpc_ok
 
@@ -76,7 +77,8 @@ async def stream_error(channel: grpc.aio.Channel, endpoint: Endpoint) -> grpc.ai
         metadata=endpoint.metadata
     )
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call.write(stt_pb2.StreamingTranscribeRequest())
+        # `call.write` itself would now and then hide the status of a call that is ending.
+        await write_request(call, stt_pb2.StreamingTranscribeRequest())
         await call.read()
     return caught.value
 

@@ -18,8 +18,8 @@ from client.rpc.errors import (
 )
 from client.rpc.retry import (
     FIRST_PAUSE_S,
-    LONGEST_ADVICE_S,
-    LONGEST_PAUSE_S,
+    MAX_ADVICE_S,
+    MAX_PAUSE_S,
     Patience,
     Retry,
     Waiting,
@@ -68,7 +68,7 @@ class Time:
 
 
 def longest_jitter_s(failures: int) -> float:
-    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (failures - 1))
+    return min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (failures - 1))
 
 
 @given(PATIENCE, ATTEMPTS, st.floats(0.0, 1.0))
@@ -91,7 +91,7 @@ def test_every_pause_is_within_patience_the_jitter_and_the_advice(
                 return
             await retry.pause(error)
             pause_s = time.pauses_s[-1]
-            advice_s = min(getattr(error, "retry_after_s", None) or 0.0, LONGEST_ADVICE_S)
+            advice_s = min(getattr(error, "retry_after_s", None) or 0.0, MAX_ADVICE_S)
             assert 0.0 <= pause_s <= left_s
             assert pause_s <= advice_s + longest_jitter_s(failures)
             assert pause_s >= min(advice_s, left_s)
@@ -127,7 +127,7 @@ async def test_pauses_double_and_are_bounded_however_often_it_fails():
     for _ in range(2000):
         await retry.pause(ServerUnavailable("starting"))
     assert time.pauses_s[:5] == [0.2, 0.4, 0.8, 1.6, 3.0]
-    assert set(time.pauses_s[4:]) == {LONGEST_PAUSE_S}
+    assert set(time.pauses_s[4:]) == {MAX_PAUSE_S}
 
 
 async def test_jitter_reaches_down_to_nothing():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import MODEL_RATE_HZ, load_recordings
+from tests.support import MODEL_RATE_HERTZ, load_recordings
 from tests.unit.gateway.web.conftest import Play
 
 GAINS = st.lists(st.sampled_from([-1.0, -0.9, 0.0, 0.1, 0.5, 1.0]), min_size=1, max_size=8)
@@ -37,7 +37,7 @@ def loudness(samples: npt.NDArray[np.float32]) -> float:
 def test_the_voice_is_in_the_mix(
     play_js: Play, gains: list[float], noise: float, block_samples: int, seed: int
 ) -> None:
-    voice = load_recordings()[0].samples()[: MODEL_RATE_HZ // 2]
+    voice = load_recordings()[0].samples()[: MODEL_RATE_HERTZ // 2]
     random = np.random.default_rng(seed)
     hiss = noise * random.standard_normal((len(gains), len(voice)))
     channels = (np.outer(gains, voice) + hiss).astype(np.float32)
@@ -53,7 +53,7 @@ def test_the_voice_is_in_the_mix(
 @pytest.mark.parametrize("block_samples", [128, 1_920])
 def test_channels_that_cancel_do_not_take_turns(play_js: Play, block_samples: int) -> None:
     """One is the other upside down, with noise of its own: a change of sign would be a click."""
-    voice = load_recordings()[0].samples()[:MODEL_RATE_HZ]
+    voice = load_recordings()[0].samples()[:MODEL_RATE_HERTZ]
     hiss = 0.002 * np.random.default_rng(1).standard_normal((2, len(voice)))
     channels = (np.stack([voice, -voice]) + hiss).astype(np.float32)
     mixed = play_mix(play_js, channels, block_samples)
