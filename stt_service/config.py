@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stt_service.process.address import DEFAULT_GRPC_ADDRESS
-from stt_service.process.environment import InvalidSetting, read_variable
+from stt_service.process.environment import InvalidSetting, parse_count, read_variable
 from stt_service.process.listening import parse_listening_address
 
 DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
@@ -20,7 +20,6 @@ MAX_THREADS = 1024
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
-_COUNT = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,10 @@ KNOWN_MODELS = {
 
 def read_count(name: str, text: str, most: int) -> int:
     """A whole number from 1 to `most`; `name` is what to call it. Raises InvalidSetting."""
-    if not (_COUNT.fullmatch(text) and 1 <= int(text) <= most):
+    count = parse_count(text, most)
+    if count is None:
         raise InvalidSetting(f"{name} is {text!r}; it must be a whole number from 1 to {most}")
-    return int(text)
+    return count
 
 
 def _is_text(name: str) -> bool:

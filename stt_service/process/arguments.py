@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable
 from typing import NoReturn
 
+from stt_service.process.environment import parse_count
 from stt_service.process.program import say
 
 EXIT_USAGE = 2
 
-_COUNT = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
@@ -51,9 +51,10 @@ def whole_number(most: int) -> Callable[[str], int]:
     """An argument from 1 to `most`, in plain digits."""
 
     def read(text: str) -> int:
-        if not (_COUNT.fullmatch(text) and 1 <= int(text) <= most):
+        count = parse_count(text, most)
+        if count is None:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {most}")
-        return int(text)
+        return count
 
     return read
 

@@ -6,11 +6,13 @@ names its variable, wherever it is used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 KEY_VARIABLE = "MODAL_KEY"
 SECRET_VARIABLE = "MODAL_SECRET"
 
+_COUNT = re.compile(r"[0-9]{1,9}")
 _QUOTES = ("'", '"')
 
 
@@ -34,6 +36,11 @@ def read_variable(environment: Mapping[str, str], name: str, default: str = "") 
                 "type it again"
             )
     return value or default
+
+
+def parse_count(text: str, most: int) -> int | None:
+    """A whole number from 1 to `most` in plain digits; None if it is anything else."""
+    return int(text) if _COUNT.fullmatch(text) and 1 <= int(text) <= most else None
 
 
 def check_token(name: str, value: str) -> None:
