@@ -3,9 +3,9 @@
     receive_messages → inbox → pump_audio    WebSocket → call
     pump_events                              call → WebSocket
 
-Nothing is unbounded. While the service takes no audio the inbox fills, then the WebSocket is read
-no further; while the client takes no messages the call is read no further. No audio is written
-before the service's `ready`, so none is lost however often the call has to be tried.
+Everything is bounded. While the service takes no audio, the inbox fills and then the WebSocket is
+no longer read; while the client takes no messages, the call is no longer read. No audio is written
+before the service's `ready`, so none is lost however many attempts the call needs.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from gateway.protocol import (
     Command,
     End,
     Json,
+    decode_command,
     encode_error,
     encode_event,
+    encode_message,
     encode_ping,
-    parse_command,
-    to_text,
 )
 from gateway.query import ProtocolError, StreamOptions, asks_for_events
 from gateway.upstream import Admission, Call, Upstream
@@ -66,7 +66,7 @@ class Bridge:
         self._config = config
         self._metrics = metrics
         self.log = log
-        # Known even of a query that is refused.
+        # Known even if the query is refused.
         self._wants_reasons = asks_for_events(websocket.url.query)
         self._inbox = Inbox(config.buffer_bytes)
         self._stopped: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
@@ -83,7 +83,7 @@ class Bridge:
         return self._admitted.is_set()
 
     async def run(self, options: StreamOptions) -> Closing:
-        """Serve the session until one side ends it, and say how it ended. Closes nothing."""
+        """Serve the session until one side ends it; returns how. Does not close the WebSocket."""
         return await first_of(
             self.converse(options),
             self.receive_messages(),
@@ -97,7 +97,7 @@ class Bridge:
             self._stopped.set_result(closing)
 
     async def say_goodbye(self, closing: Closing) -> None:
-        """Send the `error`, if there is one, and close; a client that takes neither is left."""
+        """Send the `error`, if there is one, and close. Gives up on a client that reads neither."""
         if closing.code is None:
             return
         # Starlette raises RuntimeError where the other side has closed already.
@@ -118,7 +118,7 @@ class Bridge:
                 return close_for_bad_request(str(error))
             if isinstance(item, Closing):
                 return item
-            # A microphone may be one message late; what follows `end` is not part of the stream.
+            # A microphone may send one more message after `end`; it is ignored.
             if not ended:
                 await self._inbox.put(item)
             ended = ended or isinstance(item, End)
@@ -141,7 +141,7 @@ class Bridge:
             return close_for_error(error)
 
     async def send_pings(self) -> Closing | None:
-        """Send signs of life until the service admits the session."""
+        """Send pings until the service admits the session."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.ping_interval_s):
@@ -154,7 +154,7 @@ class Bridge:
                 return CLIENT_GONE
 
     async def pump_audio(self, call: Call) -> None:
-        """Write what the client sent, in order, as fast as the service takes it."""
+        """Write what the client sent, in order, as fast as the service accepts it."""
         while True:
             item = await self._inbox.take()
             match item:
@@ -167,12 +167,12 @@ class Bridge:
                     with contextlib.suppress(grpc.aio.BaseError):
                         await call.done_writing()
                     return
-            # Why the call has ended is for pump_events to say.
+            # pump_events reports why the call has ended.
             if not await write_request(call, request):
                 return
 
     async def pump_events(self, admission: Admission, options: StreamOptions) -> Closing:
-        """Send the service's events, as fast as the client takes them, until it ends the call."""
+        """Send the service's events, as fast as the client reads them, until the call ends."""
         await self._send_event(admission.ready, options)
         async for response in admission.responses:
             await self._send_event(response, options)
@@ -197,7 +197,7 @@ class Bridge:
         if size > self._config.max_message_bytes:
             return close_for_too_big(size, self._config.max_message_bytes)
         if audio is None:
-            return parse_command(text)
+            return decode_command(text)
         if audio and self._first_audio_s is None:
             self._first_audio_s = time.monotonic()
         self.audio_bytes += size
@@ -213,9 +213,9 @@ class Bridge:
 
     async def _send(self, message: Json) -> None:
         try:
-            await self._websocket.send_text(to_text(message))
+            await self._websocket.send_text(encode_message(message))
         except RuntimeError as error:
-            # So Starlette and uvicorn say that the connection broke off before its close was read.
+            # Starlette and uvicorn raise this when the connection broke before its close was read.
             raise WebSocketDisconnect from error
         kind: str = message["type"]
         self._metrics.messages.labels(kind).inc()

@@ -1,4 +1,4 @@
-"""The gateway's connections to the service: as many as its sessions need, none of them crowded."""
+"""A pool of gRPC channels to the service, with a bounded number of sessions on each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import grpc
 
 MAX_SESSIONS_PER_CHANNEL = 50
 """Half of the calls that HTTP/2 edges take on one connection by default (Envoy, nginx: 100 or 128
-streams). One call more waits there without a word until another ends."""
+streams). Any further call waits silently until another one ends."""
 
 OpenChannel = Callable[[], grpc.aio.Channel]
 
@@ -27,9 +27,9 @@ class _Shared:
 class ChannelPool:
     """Gives each session a channel that it shares with a bounded number of others.
 
-    The first channel with room is taken, so that the later ones empty; one that is empty is closed,
-    but for the first, which is kept for the next session. `open_channel` must give every channel a
-    connection of its own. Belongs to one event loop.
+    The first channel with room is used, so that later ones empty. An empty channel is closed,
+    except the first, which is kept for the next session. `open_channel` must give every channel its
+    own connection. Not thread-safe: use it in one event loop.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ChannelPool:
 
     @contextlib.contextmanager
     def share(self) -> Generator[grpc.aio.Channel]:
-        """A channel for one session, which has one call on it at a time, while the block runs."""
+        """A channel for one session, which makes one call at a time on it, while the block runs."""
         shared = self._find_room()
         shared.sessions += 1
         try:
@@ -71,7 +71,7 @@ class ChannelPool:
         return self._channels[-1]
 
     def _close_soon(self, channel: grpc.aio.Channel) -> None:
-        # A session that ends by being cancelled cannot wait for it.
+        # A cancelled session cannot wait for the close.
         closing = asyncio.ensure_future(channel.close())
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)

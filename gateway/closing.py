@@ -1,4 +1,4 @@
-"""How a WebSocket session ends: the close codes, and the one table that leads to them."""
+"""How a WebSocket session ends: close codes, and the table that maps errors to them."""
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -32,7 +32,7 @@ class CloseCode(IntEnum):
 
 
 class Outcome(StrEnum):
-    """What became of a session, as metrics and logs name it."""
+    """How a session ended, as named in metrics and logs."""
 
     FINISHED = "finished"
     IDLE = "idle"
@@ -49,10 +49,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Closing:
-    """The end of a session: an `error` message where there is something to say, then the close.
+    """The end of a session: an optional `error` message, then the close.
 
-    `code` and `text` are the close frame's; `code` is None where the client is gone and nothing can
-    be sent to it. `error` is the message, and `reason` its name for clients that ask for one.
+    `code` and `text` go into the close frame; `code` is None if the client has disconnected.
+    `error` is the text of the message, and `reason` the name for clients that ask for it.
     """
 
     outcome: Outcome
@@ -73,8 +73,8 @@ GATEWAY_RESTARTS = Closing(
 )
 
 
-# The first class that an error is an instance of decides. The last column is the reason that the
-# client is told where the service gave none.
+# The first row whose class matches the error is used. The last column is the reason that the client
+# gets if the service gave none.
 _CLOSES: tuple[tuple[type[SttError], Outcome, CloseCode, str, Reason], ...] = (
     (
         MessageTooLarge,
@@ -121,7 +121,7 @@ _CLOSES: tuple[tuple[type[SttError], Outcome, CloseCode, str, Reason], ...] = (
 
 
 def close_for_bad_request(error: str) -> Closing:
-    """The query string or a text message is not understood."""
+    """The query string or a text message is invalid."""
     return close_for_error(InvalidRequest(error))
 
 
@@ -136,7 +136,7 @@ def close_for_too_big(received_bytes: int, limit_bytes: int) -> Closing:
 
 
 def close_for_gateway_fault() -> Closing:
-    """The gateway itself has a fault; its log says which."""
+    """The gateway itself failed; its log says why."""
     return Closing(
         Outcome.FAILED,
         CloseCode.INTERNAL,
@@ -147,15 +147,15 @@ def close_for_gateway_fault() -> Closing:
 
 
 def close_for_error(error: SttError) -> Closing:
-    """What the client is told when a session fails."""
+    """The close for an error: what the client gets when a session fails."""
     _, outcome, code, text, reason = next(row for row in _CLOSES if isinstance(error, row[0]))
     message: str | None = str(error)
     match error:
         case Idle():
-            # Everything heard was transcribed and delivered: nothing went wrong.
+            # All audio was transcribed and delivered, so this is not an error.
             message = None
         case Unauthenticated() | NoSuchService():
-            # The client's own key was checked before it came here: this one is the gateway's.
+            # The client's own key was checked at the edge; this error is about the gateway's.
             message = f"The gateway cannot use the service behind it. {error}"
         case _:
             pass

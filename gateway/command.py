@@ -1,4 +1,4 @@
-"""stt-gateway: the WebSocket in front of a gRPC service, alone in its process."""
+"""stt-gateway: the WebSocket gateway in front of a gRPC service, in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from stt_service.process.arguments import (
     EXIT_USAGE,
     Parser,
     add_log_format,
+    listening_address,
     number_up_to,
     seconds,
 )
@@ -36,16 +37,12 @@ Exit status: 0 after SIGTERM or SIGINT, 1 if the address cannot be listened on, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM; the exit status."""
     options = build_parser().parse_args(arguments)
-    # Imported here: `--help` need not wait for gRPC.
+    # Imported here so that `--help` does not wait for gRPC.
     from stt_service.process.listening import CannotListen, listen, parse_listening_address
     from stt_service.process.logs import configure_logging
 
     configure_logging(options.log_format)
-    try:
-        host, port = parse_listening_address(options.http)
-    except ValueError as error:
-        say(PROGRAM, f"--http: {error}")
-        return EXIT_USAGE
+    host, port = parse_listening_address(options.http)
     try:
         config = config_from_arguments(options)
     except ValueError as error:
@@ -70,7 +67,7 @@ async def _serve(
         served = await serve(
             config.listening_at(host, listening), listening, with_parent=with_parent
         )
-    # Here, where signals are still heard.
+    # Signals are still handled here.
     leave(PROGRAM, EXIT_OK if served else EXIT_FAILED)
 
 
@@ -90,6 +87,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument(
         "--http",
+        type=listening_address,
         default=DEFAULT_HTTP_ADDRESS,
         metavar="HOST:PORT",
         help="where to listen; port 0 takes a free one (default %(default)s)",

@@ -1,4 +1,4 @@
-"""Settings of the gateway, checked once. The only reader of its environment."""
+"""The gateway's settings, validated once. No other module of the gateway reads the environment."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from stt_service.process.listening import is_local_only
 MIB = 1024 * 1024
 PING_INTERVAL_S = 3.0
 BUFFER_BYTES = 12 * MIB
-"""Two minutes of float32 audio at 24 kHz: a voice is never held up by a cold start."""
+"""Two minutes of float32 audio at 24 kHz, so that a cold start does not hold up live audio."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class GatewayConfig:
-    """All that the gateway is told. Raises ValueError where a value cannot work."""
+    """Settings of one gateway. Raises ValueError for a value out of range."""
 
     upstream: Endpoint
     """The gRPC service behind the gateway."""
     patience_s: float = 120.0
-    """How long a client is kept while the service starts or cannot be found."""
+    """How long a client waits while the service starts or cannot be reached."""
     ping_interval_s: float = PING_INTERVAL_S
-    """How often such a client hears a sign of life."""
+    """How often a waiting client gets a `ping`."""
     max_message_bytes: int = 64 * MIB
     """Largest WebSocket message."""
     buffer_bytes: int = BUFFER_BYTES
-    """Audio of one session that is held before its WebSocket is read no further."""
+    """Audio buffered for one session; while it is full the WebSocket is not read."""
     allow_origins: frozenset[str] = frozenset()
     """Origins of other sites whose pages may connect, like `https://example.com`."""
     local_only: bool = False
@@ -57,10 +57,10 @@ class GatewayConfig:
             check_origin(origin)
 
     def listening_at(self, host: str, listening: Sequence[socket.socket]) -> GatewayConfig:
-        """The same for a gateway at these sockets, which is what `host` means.
+        """The configuration for a gateway that listens on these sockets, which `host` resolved to.
 
-        Where only this machine can connect, its own pages have this machine's names, and the one
-        that it was told to listen at.
+        If only this machine can connect, only pages from this machine's own names are allowed, and
+        from the name that the gateway was told to listen on.
         """
         if not is_local_only(listening):
             return self
@@ -70,7 +70,7 @@ class GatewayConfig:
 
 
 def check_origin(origin: str) -> None:
-    """Raises ValueError for what no browser would send as the origin of a page."""
+    """Raise ValueError unless a browser could send this as the origin of a page."""
     complaint = f"The origin {origin!r} must be scheme and host, like https://example.com."
     try:
         parts = urlsplit(origin)
@@ -88,7 +88,7 @@ def check_origin(origin: str) -> None:
 def config_from_arguments(
     arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ
 ) -> GatewayConfig:
-    """The configuration that a command line and the environment ask for. Raises ValueError."""
+    """The configuration from the command line and the environment. Raises ValueError."""
     return GatewayConfig(
         upstream=parse_upstream(arguments.upstream, arguments.upstream_ca, environment),
         patience_s=arguments.patience,
@@ -105,9 +105,9 @@ def parse_upstream(
 ) -> Endpoint:
     """The service's address with the credentials of the environment. Raises ValueError.
 
-    Credentials leave this machine only over TLS.
+    Credentials are sent to other machines only over TLS.
     """
-    # Here: `--help` need not wait for gRPC.
+    # Imported here so that `--help` does not wait for gRPC.
     from client.rpc.channel import find_way
 
     roots = _read_authority(ca_file) if ca_file is not None else None
@@ -137,7 +137,7 @@ def parse_upstream(
 
 
 def _read_authority(ca_file: str) -> bytes:
-    """The certificates to trust. gRPC would find out only when it connects, again and again."""
+    """The certificates to trust, checked now: gRPC would report a bad file only when connecting."""
     try:
         roots = Path(ca_file).read_bytes()
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)

@@ -1,4 +1,4 @@
-"""What a client sent and the service has not taken yet: in order, bounded in bytes."""
+"""The queue of what a client sent and the service has not accepted yet, bounded in bytes."""
 
 import asyncio
 from collections import deque
@@ -6,17 +6,17 @@ from collections import deque
 from gateway.protocol import Command
 
 CHUNK_BYTES = 64 * 1024
-"""Largest piece handed on at once, so that one large message does not travel as one."""
+"""Largest chunk passed on at once, so that a large message is split up."""
 
 COMMAND_BYTES = 1024
-"""What a command counts against the limit: more than it takes."""
+"""What a command counts against the limit; an upper bound of its size."""
 
 
 class Inbox:
     """A queue of audio and commands between one writer and one reader.
 
-    Adjacent audio is joined, so the memory is the audio's, however small its messages. The limit
-    is tested before a message is put in: at most the limit and one message are held.
+    Adjacent audio is joined, so that many small messages take no more memory than one large one.
+    The limit is checked before a message is added: at most the limit and one message are held.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -27,11 +27,11 @@ class Inbox:
 
     @property
     def held_bytes(self) -> int:
-        """What is held now, commands included at `COMMAND_BYTES` each."""
+        """Bytes queued now; a command counts as `COMMAND_BYTES`."""
         return self._held_bytes
 
     async def put(self, item: bytes | Command) -> None:
-        """Append audio or a command, when there is room."""
+        """Append audio or a command; waits for room."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._held_bytes < self._limit_bytes)
             if not isinstance(item, bytes):
@@ -65,7 +65,7 @@ class Inbox:
 
     def _take_audio(self, first: bytearray) -> bytes:
         chunk = bytes(first[:CHUNK_BYTES])
-        # CPython drops bytes from the front without moving the rest.
+        # CPython deletes from the front of a bytearray without moving the rest.
         del first[:CHUNK_BYTES]
         if not first:
             self._items.popleft()

@@ -1,4 +1,4 @@
-"""What an operator watches, as Prometheus series in a registry of its own."""
+"""The gateway's Prometheus metrics, in a registry of their own."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -7,7 +7,7 @@ _FIRST_TOKEN_BUCKETS_S = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 30, 60,
 
 
 class GatewayMetrics:
-    """The gateway's series; one instance per application, so two in one process do not mix."""
+    """One instance per application, so that two in one process do not share counters."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

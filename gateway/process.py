@@ -1,4 +1,4 @@
-"""The gateway as a process: listening, the `ready` line, signals, an orderly end."""
+"""The gateway as a process: listening, the `ready` line, signals, shutdown."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _NO_HANDSHAKE = "ASGI callable returned without completing handshake"
 
 
 class GatewayServer(uvicorn.Server):
-    """Uvicorn that says when it listens and drains its sessions before it stops."""
+    """A uvicorn server that announces when it listens, and drains its sessions before it stops."""
 
     def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
         super().__init__(config)
         self._gateway = gateway
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then print the one line that scripts wait for."""
+        """Listen, then print the line that scripts wait for."""
         await super().startup(sockets)
         if self.started and sockets:
             announce(f"ready http={address_to_connect_to(addresses_of(sockets))}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept nobody new, let open sessions finish within the grace, then stop."""
+        """Stop accepting, let open sessions finish within the grace period, then stop."""
         for server in self.servers:
             server.close()
         await self._gateway.sessions.drain(self._gateway.config.grace_s)
@@ -48,7 +48,7 @@ class GatewayServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Stop in order on SIGTERM and SIGINT, at once on the second; end with status 0."""
+        """Shut down gracefully on SIGTERM and SIGINT, at once on the second one."""
         loop = asyncio.get_running_loop()
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         for number in before:
@@ -61,7 +61,7 @@ class GatewayServer(uvicorn.Server):
                 signal.signal(number, handler)
 
     def stop(self) -> None:
-        """Begin to stop; called again, without grace."""
+        """Start to shut down; a second call ends the grace period."""
         if self.should_exit:
             self._gateway.sessions.hurry()
         self.should_exit = True
@@ -69,7 +69,7 @@ class GatewayServer(uvicorn.Server):
 
 def make_server(config: GatewayConfig) -> GatewayServer:
     """The gateway's server, not started."""
-    # Its start, stop and requests say nothing that our own events do not.
+    # Our own events already report start, stop and requests.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_leave_client_faults_to_us)
     app = create_app(config)
@@ -96,9 +96,9 @@ def make_server(config: GatewayConfig) -> GatewayServer:
 async def serve(
     config: GatewayConfig, listening: list[socket.socket], *, with_parent: bool
 ) -> bool:
-    """Serve until a signal or, `with_parent`, until standard input reaches its end.
+    """Serve until a signal or, with `with_parent`, until standard input reaches its end.
 
-    Whether it served at all; if not, the log says why.
+    Returns whether it started to serve; if not, the log says why.
     """
     server = make_server(config)
     if with_parent:
@@ -121,12 +121,12 @@ def _watch_parent(server: GatewayServer) -> None:
     loop = asyncio.get_running_loop()
 
     def leave() -> None:
-        # The parent has gone, and what it served with it: there is nothing to wait for.
+        # The parent and the service it ran are gone, so no session can finish.
         server.stop()
         server.stop()
 
     def wait_for_end() -> None:
-        # os.read and not sys.stdin: a daemon thread must not hold a lock of the interpreter's end.
+        # os.read, because a daemon thread that holds sys.stdin's lock would block interpreter exit.
         with contextlib.suppress(OSError):
             while os.read(0, 4096):
                 pass

@@ -1,4 +1,4 @@
-"""The bridge against a scripted service: what is carried, held back, told and let go."""
+"""The bridge with a scripted service: forwarding, backpressure, errors and closes."""
 
 import asyncio
 import json
@@ -133,9 +133,9 @@ class TestBackpressure:
                     ended = await read_to_close(other)
                 assert ended.messages[-1]["transcript"] == f" {4 * MIB}"
 
-            # Both share one HTTP/2 connection; the one that is held up must not hold up the other.
+            # Both share one HTTP/2 connection; a blocked session must not block the other.
             await stand_still(lambda: sent, serve_another)
-            # One MiB here, the rest in the sockets and HTTP/2 windows on the way.
+            # One MiB in the inbox, the rest in sockets and HTTP/2 windows.
             assert sent * CHUNK_BYTES < 24 * MIB
             service.release.set()
             ended = await read_to_close(websocket)
@@ -180,7 +180,7 @@ class TestLeaving:
         service.holding = True
         websocket = await gateway.connect("?events=ready")
         await read_until(websocket, "ready")
-        # More than the inbox holds: the gateway still has most of it when the client is gone.
+        # More than the inbox holds: most of it is still in the gateway when the client leaves.
         await websocket.send(bytes(8 * MIB))
         websocket.transport.abort()
         async with asyncio.timeout(1):
@@ -340,7 +340,7 @@ class TestOrigin:
 
 
 async def stand_still(count: Callable[[], int], meanwhile: Callable[[], Awaitable[None]]) -> None:
-    """Wait until the count stays as it is while something else goes all the way and back."""
+    """Wait until the count no longer changes during a round trip of something else."""
     before = -1
     while count() != before:
         before = count()
@@ -348,7 +348,7 @@ async def stand_still(count: Callable[[], int], meanwhile: Callable[[], Awaitabl
 
 
 async def nowhere():
-    """The endpoint of a service that is not there."""
+    """The endpoint of a service that has stopped."""
     async with run_scripted(ScriptedService()) as endpoint:
         pass
     return endpoint

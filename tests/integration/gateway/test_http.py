@@ -1,4 +1,4 @@
-"""Health, metrics, information and headers of the gateway."""
+"""Health, metrics, information and headers."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ from tests.integration.gateway.harness import (
 END = '{"type":"end"}'
 
 
-async def test_alive_and_ready_are_two_things():
+async def test_alive_is_not_ready():
     port = free_port()
     async with run_gateway(Endpoint.parse(f"127.0.0.1:{port}")) as gateway:
         assert (await gateway.get("/healthz")).status_code == 200
@@ -37,7 +37,7 @@ async def test_alive_and_ready_are_two_things():
             assert ready.json() == {"status": "ready"}
 
 
-async def test_info_is_the_services():
+async def test_info_comes_from_the_service():
     async with run_scripted(ScriptedService()) as endpoint, run_gateway(endpoint) as gateway:
         info = await gateway.get("/v1/info")
     assert info.status_code == 200
@@ -60,7 +60,7 @@ async def test_every_response_has_the_security_headers(path: str):
     assert "server" not in headers
 
 
-async def test_a_browser_that_opens_the_streams_address_is_told():
+async def test_a_get_of_the_stream_path_asks_for_an_upgrade():
     async with run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway:
         response = await gateway.get("/v1/stream")
     assert response.status_code == 426
@@ -70,7 +70,7 @@ async def test_a_browser_that_opens_the_streams_address_is_told():
 @pytest.mark.parametrize(
     "path", ["/", "/v1", "/v1/streams", "/v2/stream", "/v1/stream/x", "//", "/healthz"]
 )
-async def test_a_websocket_at_another_path_is_told_where_it_belongs(path: str):
+async def test_a_websocket_at_another_path_gets_the_right_path(path: str):
     async with run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway:
         with pytest.raises(websockets.InvalidStatus) as refused:
             await websockets.connect(f"ws://{gateway.http}{path}", proxy=None)
@@ -80,14 +80,14 @@ async def test_a_websocket_at_another_path_is_told_where_it_belongs(path: str):
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/streams", "/v1/stream/x", "/nothing-here"])
-async def test_a_page_at_another_path_is_told_what_there_is(path: str):
+async def test_an_unknown_path_gets_a_list_of_paths(path: str):
     async with run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway:
         response = await gateway.get(path)
     assert response.status_code == 404
     assert "/v1/stream" in response.text
 
 
-async def test_a_slash_at_the_end_of_the_path_changes_nothing():
+async def test_a_trailing_slash_makes_no_difference():
     async with run_scripted(ScriptedService()) as endpoint, run_gateway(endpoint) as gateway:
         url = f"ws://{gateway.http}/v1/stream/?events=final"
         async with websockets.connect(url, proxy=None) as websocket:
@@ -99,7 +99,7 @@ async def test_a_slash_at_the_end_of_the_path_changes_nothing():
     assert asked.status_code == 426
 
 
-async def test_every_metric_is_driven():
+async def test_every_metric_is_updated():
     service = ScriptedService()
     async with run_scripted(service) as endpoint, run_gateway(endpoint) as gateway:
         before = await gateway.metrics()

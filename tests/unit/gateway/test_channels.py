@@ -1,4 +1,4 @@
-"""The pool against gRPC's own channels, which connect to nobody here."""
+"""ChannelPool with real gRPC channels that are never connected."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ SHUTDOWN = grpc.ChannelConnectivity.SHUTDOWN
 
 
 class Channels:
-    """Opens channels and knows which are open."""
+    """Opens channels and keeps track of open ones."""
 
     def __init__(self) -> None:
         self.opened: list[grpc.aio.Channel] = []
@@ -31,7 +31,7 @@ class Channels:
 
 
 async def come_and_go(comings: list[int]) -> None:
-    """A number is a session that comes (0) or the one in that place that goes."""
+    """Run the sessions: 0 opens one, another number ends the one at that place."""
     channels = Channels()
     pool = ChannelPool(channels.open, MOST)
     inside: list[contextlib.ExitStack] = []
@@ -41,7 +41,7 @@ async def come_and_go(comings: list[int]) -> None:
             inside[-1].enter_context(pool.share())
         else:
             inside.pop(coming % len(inside)).close()
-        # Channels are closed in a task of the pool's own.
+        # The pool closes channels in tasks of its own.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert sum(pool.sessions) == len(inside)
@@ -57,13 +57,13 @@ async def come_and_go(comings: list[int]) -> None:
 
 
 @given(st.lists(st.one_of(st.just(0), st.integers(0, 100)), max_size=40))
-def test_no_channel_is_crowded_none_is_idle_but_the_first_and_none_is_left_open(
+def test_channels_are_bounded_closed_when_empty_and_all_closed_at_the_end(
     comings: list[int],
 ):
     asyncio.run(come_and_go(comings))
 
 
-async def test_later_channels_empty_because_the_first_with_room_is_taken():
+async def test_the_first_channel_with_room_is_used():
     channels = Channels()
     pool = ChannelPool(channels.open, most_sessions=1)
     with pool.share() as first:
@@ -76,5 +76,5 @@ async def test_later_channels_empty_because_the_first_with_room_is_taken():
     await pool.close()
 
 
-def test_a_channel_stays_far_below_what_an_edge_takes():
+def test_a_channel_stays_far_below_the_limit_of_an_edge():
     assert 2 * MAX_SESSIONS_PER_CHANNEL <= EDGE_LIMIT

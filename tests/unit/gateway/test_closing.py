@@ -84,7 +84,7 @@ def test_the_text_fits_into_a_close_frame(closing: Closing):
     assert closing.code in CloseCode
 
 
-def test_too_big_says_how_big_is_not():
+def test_too_big_names_the_limit():
     closing = close_for_too_big(100_000_000, 67_108_864)
     assert closing.code == 1009
     assert "67,108,864" in (closing.error or "")

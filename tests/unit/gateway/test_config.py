@@ -21,7 +21,7 @@ UPSTREAM = Endpoint.parse("127.0.0.1:50051")
 KEYS = {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
 
 
-def test_the_command_lines_defaults_are_the_configurations():
+def test_the_command_line_has_the_defaults_of_the_configuration():
     arguments = build_parser().parse_args(["--upstream", "127.0.0.1:50051"])
     assert config_from_arguments(arguments, {}) == GatewayConfig(UPSTREAM)
     assert arguments.http == "127.0.0.1:8000"
@@ -57,7 +57,7 @@ def test_options_reach_the_configuration():
         {"allow_origins": frozenset({"https://example.com/page"})},
     ],
 )
-def test_values_that_cannot_work_are_refused(wrong: dict[str, object]):
+def test_values_out_of_range_are_refused(wrong: dict[str, object]):
     with pytest.raises(ValueError, match="must be"):
         GatewayConfig(UPSTREAM, **wrong)
 
@@ -79,7 +79,7 @@ def test_values_that_cannot_work_are_refused(wrong: dict[str, object]):
         "https://a,https://b",
     ],
 )
-def test_what_no_browser_sends_as_an_origin_is_refused(origin: str):
+def test_invalid_origins_are_refused(origin: str):
     with pytest.raises(ValueError, match=r"must be scheme and host"):
         check_origin(origin)
 
@@ -135,7 +135,7 @@ class TestWhoMayConnect:
         ("a\udcff:1", "character"),
     ],
 )
-def test_what_is_no_upstream_is_named(address: str, says: str):
+def test_an_invalid_upstream_is_named(address: str, says: str):
     with pytest.raises(ValueError, match=says) as caught:
         parse_upstream(address, environment={})
     assert str(caught.value).startswith(f"--upstream {address}")
