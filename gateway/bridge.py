@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -28,9 +29,10 @@ from gateway.closing import (
     close_for_bad_request,
     close_for_error,
     close_for_too_big,
+    close_for_violation,
 )
 from gateway.config import GatewayConfig
-from gateway.inbox import Inbox
+from gateway.inbox import Budget, Inbox
 from gateway.metrics import GatewayMetrics
 from gateway.protocol import (
     Command,
@@ -48,6 +50,27 @@ from stt.v1 import stt_pb2
 from stt_service.process.tasks import first_of
 
 SAY_GOODBYE_S = 5.0
+SMALL_BYTES = 1024
+"""10.7 ms of float32 audio at 24 kHz."""
+SMALL_WRITE_S = 0.01
+"""How far apart writes of less than `SMALL_BYTES` are, so that tiny messages share one request."""
+
+STREAM_EXTENSION = "stt.stream"
+"""Of the ASGI scope, if the server is ours: see `gateway.serving.websocket`."""
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """What all sessions of a gateway may hold together."""
+
+    waiting: Budget
+    admitted: Budget
+
+    @classmethod
+    def of(cls, config: GatewayConfig) -> Budgets:
+        """Half for the sessions that wait for a slot, half for those that have one."""
+        half = config.max_buffered_bytes / 2
+        return cls(waiting=Budget(half), admitted=Budget(half))
 
 
 class Bridge:
@@ -60,6 +83,7 @@ class Bridge:
         config: GatewayConfig,
         metrics: GatewayMetrics,
         log: BoundLogger,
+        budgets: Budgets,
     ) -> None:
         self._websocket = websocket
         self._upstream = upstream
@@ -68,7 +92,8 @@ class Bridge:
         self.log = log
         # Known even if the query is refused.
         self._wants_reasons = asks_for_events(websocket.url.query)
-        self._inbox = Inbox(config.buffer_bytes)
+        self._budgets = budgets
+        self._inbox = Inbox(config.buffer_bytes, budgets.waiting)
         self._stopped: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         self._started_s = time.monotonic()
         self._first_audio_s: float | None = None
@@ -84,12 +109,15 @@ class Bridge:
 
     async def run(self, options: StreamOptions) -> Closing:
         """Serve the session until one side ends it; returns how. Does not close the WebSocket."""
-        return await first_of(
-            self.converse(options),
-            self.receive_messages(),
-            self.send_pings(),
-            self._wait_for_stop(),
-        )
+        try:
+            return await first_of(
+                self.converse(options),
+                self.receive_messages(),
+                self.send_pings(),
+                self._wait_for_stop(),
+            )
+        finally:
+            self._inbox.clear()
 
     def stop(self, closing: Closing) -> None:
         """End the session from outside."""
@@ -157,6 +185,7 @@ class Bridge:
         """Write what the client sent, in order, as fast as the service accepts it."""
         while True:
             item = await self._inbox.take()
+            is_small = isinstance(item, bytes) and len(item) < SMALL_BYTES
             match item:
                 case bytes():
                     request = stt_pb2.StreamingTranscribeRequest(audio=item)
@@ -170,6 +199,8 @@ class Bridge:
             # pump_events reports why the call has ended.
             if not await write_request(call, request):
                 return
+            if is_small:
+                await asyncio.sleep(SMALL_WRITE_S)
 
     async def pump_events(self, admission: Admission, options: StreamOptions) -> Closing:
         """Send the service's events, as fast as the client reads them, until the call ends."""
@@ -182,6 +213,10 @@ class Bridge:
         waited_s = time.monotonic() - self._started_s
         self._metrics.admission_seconds.observe(waited_s)
         self._admitted.set()
+        self._inbox.move_to(self._budgets.admitted)
+        extensions: Any = self._websocket.scope.get("extensions") or {}
+        if STREAM_EXTENSION in extensions:
+            extensions[STREAM_EXTENSION]["admit"]()
         self.log = self.log.bind(session_id=admission.ready.ready.session_id)
         self.log.info("session admitted", waited_s=round(waited_s, 3), retries=self.retries)
 
@@ -191,11 +226,14 @@ class Bridge:
     def _read_message(self, message: Any) -> bytes | Command | Closing:
         if message["type"] == "websocket.disconnect":
             return CLIENT_GONE
+        if (violation := message.get("violation")) is not None:
+            code, fault = violation
+            return close_for_violation(code, fault, self._config.max_message_bytes)
         audio: bytes | None = message.get("bytes")
         text: str = message.get("text") or ""
         size = len(text) if audio is None else len(audio)
         if size > self._config.max_message_bytes:
-            return close_for_too_big(size, self._config.max_message_bytes)
+            return close_for_too_big(self._config.max_message_bytes)
         if audio is None:
             return decode_command(text)
         if audio and self._first_audio_s is None:

@@ -39,6 +39,7 @@ class ChannelPool:
         self._most_sessions = most_sessions
         self._channels = [_Shared(open_channel())]
         self._closings: set[asyncio.Task[None]] = set()
+        self._is_retired = False
 
     @property
     def sessions(self) -> list[int]:
@@ -54,9 +55,14 @@ class ChannelPool:
             yield shared.channel
         finally:
             shared.sessions -= 1
-            if shared.sessions == 0 and shared is not self._channels[0]:
-                self._channels.remove(shared)
-                self._close_soon(shared.channel)
+            if self._is_retired or shared is not self._channels[0]:
+                self._close_if_empty(shared)
+
+    def retire(self) -> None:
+        """Take no more sessions: close each channel when its last session has ended."""
+        self._is_retired = True
+        for shared in list(self._channels):
+            self._close_if_empty(shared)
 
     async def close(self) -> None:
         """Close every channel; calls that are still open are cancelled."""
@@ -69,6 +75,11 @@ class ChannelPool:
                 return shared
         self._channels.append(_Shared(self._open_channel()))
         return self._channels[-1]
+
+    def _close_if_empty(self, shared: _Shared) -> None:
+        if shared.sessions == 0 and shared in self._channels:
+            self._channels.remove(shared)
+            self._close_soon(shared.channel)
 
     def _close_soon(self, channel: grpc.aio.Channel) -> None:
         # A cancelled session cannot wait for the close.

@@ -23,6 +23,7 @@ class CloseCode(IntEnum):
     """The close codes that the gateway sends (RFC 6455 section 7.4.1 and its IANA registry)."""
 
     NORMAL = 1000
+    PROTOCOL_ERROR = 1002
     BAD_DATA = 1007
     POLICY = 1008
     TOO_BIG = 1009
@@ -125,14 +126,37 @@ def close_for_bad_request(error: str) -> Closing:
     return close_for_error(InvalidRequest(error))
 
 
-def close_for_too_big(received_bytes: int, limit_bytes: int) -> Closing:
+def close_for_too_big(limit_bytes: int) -> Closing:
     """One WebSocket message is larger than the limit."""
     return close_for_error(
         MessageTooLarge(
-            f"A message of {received_bytes:,} bytes is larger than the limit of {limit_bytes:,}. "
+            f"A message is larger than the limit of {limit_bytes:,} bytes. "
             "Send the audio in smaller messages; pieces of 80 ms are usual."
         )
     )
+
+
+def close_for_violation(code: int, text: str, limit_bytes: int) -> Closing:
+    """What the client sent breaks the WebSocket protocol (RFC 6455), or is too much at once."""
+    match code:
+        case CloseCode.TOO_BIG:
+            return close_for_too_big(limit_bytes)
+        case CloseCode.BAD_DATA:
+            return Closing(
+                Outcome.BAD_REQUEST,
+                CloseCode.BAD_DATA,
+                "not UTF-8",
+                "A text message is not UTF-8.",
+                Reason.INVALID_REQUEST,
+            )
+        case _:
+            return Closing(
+                Outcome.BAD_REQUEST,
+                CloseCode.PROTOCOL_ERROR,
+                "protocol error",
+                f"What was sent breaks the WebSocket protocol: {text}.",
+                Reason.INVALID_REQUEST,
+            )
 
 
 def close_for_gateway_fault() -> Closing:

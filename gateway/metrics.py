@@ -17,6 +17,16 @@ class GatewayMetrics:
             "WebSocket sessions open now, those that wait for the service included.",
             registry=self.registry,
         )
+        self.connections_open = Gauge(
+            "stt_gateway_connections_open",
+            "TCP connections open now, WebSockets and others; 0 behind another ASGI server.",
+            registry=self.registry,
+        )
+        self.buffered_bytes = Gauge(
+            "stt_gateway_buffered_bytes",
+            "Bytes of audio held for the service, of all sessions.",
+            registry=self.registry,
+        )
         self.sessions = Counter(
             "stt_gateway_sessions_total",
             "WebSocket sessions that ended, by outcome and close code (none: the client left).",

@@ -21,6 +21,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.protocol import encode_server_info
 from gateway.security import SecurityHeaders
 from gateway.sessions import Sessions
+from gateway.tls import Reloaded
 from gateway.upstream import Upstream
 from stt_service.process.logs import get_logger
 
@@ -44,7 +45,9 @@ class Gateway:
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
         """Keep the connections to the service open while the application runs."""
-        self.upstream = Upstream(self.config.upstream)
+        endpoint, files = self.config.upstream, self.config.upstream_files
+        renewed = Reloaded(files.paths, lambda: files.load(endpoint)) if files.paths else None
+        self.upstream = Upstream(endpoint, renewed.get if renewed is not None else None)
         self.sessions = Sessions(self.config, self.upstream, self.metrics)
         _log.info("gateway started", upstream=str(self.config.upstream))
         try:

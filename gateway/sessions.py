@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from structlog.stdlib import BoundLogger
 
-from gateway.bridge import Bridge
+from gateway.bridge import Bridge, Budgets
 from gateway.closing import (
     CLIENT_GONE,
     GATEWAY_RESTARTS,
@@ -41,6 +41,8 @@ class Sessions:
         self._config = config
         self._upstream = upstream
         self._metrics = metrics
+        self._budgets = Budgets.of(config)
+        metrics.buffered_bytes.set_function(self._count_buffered)
         self._open: set[Bridge] = set()
         self._all_gone = asyncio.Event()
         self._all_gone.set()
@@ -62,10 +64,17 @@ class Sessions:
             )
             await self._refuse(websocket, log, FORBIDDEN, "origin", text)
             return
+        if sum(not bridge.admitted for bridge in self._open) >= self._config.max_waiting:
+            text = "Too many sessions wait for the service. Try again later"
+            await self._refuse(websocket, log, UNAVAILABLE, "waiting", text)
+            return
         await self._serve(websocket, log)
 
+    def _count_buffered(self) -> float:
+        return self._budgets.waiting.held_bytes + self._budgets.admitted.held_bytes
+
     async def _serve(self, websocket: WebSocket, log: BoundLogger) -> None:
-        bridge = Bridge(websocket, self._upstream, self._config, self._metrics, log)
+        bridge = Bridge(websocket, self._upstream, self._config, self._metrics, log, self._budgets)
         # Added before the accept, so that a drain that starts meanwhile waits for this one too.
         self._open.add(bridge)
         self._all_gone.clear()

@@ -36,7 +36,11 @@ Call = grpc.aio.StreamStreamCall[
 ]
 OnRetry = Callable[[SttError], None]
 
+FindEndpoint = Callable[[], Endpoint]
+
 MIN_ADMISSION_S = 10.0
+RETIRE_S = 5.0
+"""For unary calls on a connection that is replaced: longer than any of them waits."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +57,40 @@ class Admission:
 class Upstream:
     """The service at one endpoint. Create it in the event loop that uses it, and close it."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, renewed: FindEndpoint | None = None) -> None:
         self.endpoint = endpoint
+        self._renewed = renewed
+        self._connect(endpoint)
+        self._retiring: set[asyncio.Future[None]] = set()
+
+    async def close(self) -> None:
+        """Close all channels; calls that are still open are cancelled."""
+        await asyncio.gather(self._questions.close(), self._channels.close(), *self._retiring)
+
+    def _connect(self, endpoint: Endpoint) -> None:
         # Unary calls have their own connection, so that they never wait behind audio.
         self._questions = open_channel(endpoint)
         self._channels = ChannelPool(lambda: open_channel(endpoint))
 
-    async def close(self) -> None:
-        """Close all channels; calls that are still open are cancelled."""
-        await asyncio.gather(self._questions.close(), self._channels.close())
+    def _renew(self) -> None:
+        """Open new connections if the TLS files have changed; running sessions keep theirs."""
+        if self._renewed is None or (endpoint := self._renewed()) == self.endpoint:
+            return
+        self.endpoint = endpoint
+        self._channels.retire()
+        retiring = asyncio.ensure_future(self._questions.close(RETIRE_S))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+        self._connect(endpoint)
 
     async def check(self, timeout_s: float) -> None:
         """Return if the service serves now; raise the `SttError` that says why not."""
+        self._renew()
         await check_serving(self._questions, self.endpoint, timeout_s)
 
     async def get_server_info(self, timeout_s: float) -> stt_pb2.GetServerInfoResponse:
         """What is served. Raises `SttError`."""
+        self._renew()
         stub = stt_pb2_grpc.SpeechToTextServiceStub(self._questions)
         request = stt_pb2.GetServerInfoRequest()
         try:
@@ -95,6 +117,7 @@ class Upstream:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
         retry = Retry(lambda _: patience_s, lambda waiting: on_retry(waiting.reason))
+        self._renew()
         with self._channels.share() as channel:
             while True:
                 await self._wait_until_serving(channel, deadline - loop.time(), on_retry)

@@ -119,10 +119,14 @@ async def test_every_metric_is_updated():
         after = await gateway.metrics()
         text = (await gateway.get("/metrics")).text
 
+    assert during["stt_gateway_connections_open"] == 2
+    assert after["stt_gateway_connections_open"] == 1
     assert before["stt_gateway_sessions_open"] == 0
     assert during["stt_gateway_sessions_open"] == 1
     expected = {
         "stt_gateway_sessions_open": 0,
+        "stt_gateway_connections_open": 1,
+        "stt_gateway_buffered_bytes": 0,
         "stt_gateway_sessions_total{close_code=1000,outcome=finished}": 1,
         "stt_gateway_sessions_total{close_code=1008,outcome=bad_request}": 1,
         "stt_gateway_refused_total{reason=origin}": 1,
