@@ -20,7 +20,7 @@ MakeProtocol = Callable[[Connection], asyncio.Protocol]
 FindContext = Callable[[], ssl.SSLContext | None]
 
 ACCEPTS_PER_TURN = 16
-RETRY_S = 0.5
+RETRY_S = 0.05
 SWEEP_S = 0.5
 
 _FULL_RESPONSE = (
@@ -122,8 +122,8 @@ class Acceptor:
 
     def _wait_for_resources(self, listening: socket.socket, error: OSError) -> None:
         """Make room and try again soon: level-triggered, the reader would be called at once."""
-        self._table.make_room()
-        self._log.warn("cannot accept a connection", error=error.strerror)
+        self._table.shrink()
+        self._log.warn("cannot accept a connection", error=error.strerror, limit=self._table.limit)
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening)
         loop.call_later(RETRY_S, self._resume, listening)

@@ -19,6 +19,8 @@ HTTP_S = 30.0
 
 RESERVED_DESCRIPTORS = 64
 """For listening sockets, the event loop, logs, the page's files, and connections that leave."""
+SPARE_CONNECTIONS = 16
+"""How many fewer connections to hold when there was no descriptor for another one."""
 SESSIONS_PER_UPSTREAM_CONNECTION = 50
 
 # TCP_CLOSE and TCP_CLOSE_WAIT of linux/tcp.h.
@@ -110,6 +112,12 @@ class ConnectionTable:
             return False
         self._end(min(silent, key=lambda connection: connection.deadline_s or 0.0))
         return True
+
+    def shrink(self) -> None:
+        """There are fewer descriptors than expected: from now on hold fewer connections."""
+        self.limit = max(1, min(self.limit, len(self._open) - SPARE_CONNECTIONS))
+        while len(self._open) > self.limit and self.make_room():
+            pass
 
     def end_overdue(self) -> int:
         """End every connection whose deadline has passed, and returns how many there were.
