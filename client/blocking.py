@@ -17,9 +17,9 @@ from collections.abc import (
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, cast
 
-from client.events import Event, Final
 from client.options import FloatArray, SessionOptions
 from client.rpc.errors import CallCancelled
+from client.rpc.events import Event, Final
 from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient
 

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 
-from client.events import Final, Flushed, Pause, Ping, Ready, ServerEvent, Timing, Token, Word
 from client.options import Encoding, FloatArray, SessionOptions
 from client.rpc.channel import Endpoint, find_true_error
 from client.rpc.errors import CallCancelled, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.events import Final, ServerEvent
+from client.rpc.messages import decode_event
 from client.rpc.writing import write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
 
@@ -50,7 +50,7 @@ class GrpcConnection:
         connection._encoding = options.encoding
         try:
             with contextlib.suppress(ServerUnavailable):
-                await connection._write(config=config_from(options))
+                await connection._write(config=encode_config(options))
         except BaseException:
             # Nobody else knows of the call yet.
             await connection.aclose()
@@ -78,7 +78,7 @@ class GrpcConnection:
         try:
             async for response in self._call:
                 self._was_answered = True
-                if (event := event_from(response)) is not None:
+                if (event := decode_event(response)) is not None:
                     yield event
                     finished = isinstance(event, Final)
         except asyncio.CancelledError as cancelled:
@@ -113,7 +113,7 @@ class GrpcConnection:
         return error
 
 
-def config_from(options: SessionOptions) -> stt_pb2.StreamingConfig:
+def encode_config(options: SessionOptions) -> stt_pb2.StreamingConfig:
     """The first message of a session."""
     config = stt_pb2.StreamingConfig(
         encoding=_ENCODINGS[options.encoding],
@@ -133,50 +133,3 @@ def config_from(options: SessionOptions) -> stt_pb2.StreamingConfig:
     if options.stall_timeout_s is not None:
         config.stall_timeout.FromNanoseconds(round(options.stall_timeout_s * 1e9))
     return config
-
-
-def event_from(response: stt_pb2.StreamingTranscribeResponse) -> ServerEvent | None:
-    """The typed event of a response; None for one that this client does not know."""
-    timing = Timing(
-        processed_s=_seconds(response.processed_offset),
-        lag_s=_seconds(response.lag),
-        step_time=response.step_time.seconds + response.step_time.nanos * 1e-9
-        if response.HasField("step_time")
-        else None,
-    )
-    match response.WhichOneof("event"):
-        case "ready":
-            ready = response.ready
-            return Ready(
-                ready.session_id,
-                _seconds(ready.delay),
-                ready.frame_samples,
-                ready.sample_rate_hertz,
-                timing,
-            )
-        case "token":
-            return Token(response.token.text, _seconds(response.token.start_offset), timing)
-        case "word":
-            return _word(response.word, timing)
-        case "vad_end":
-            return Pause(_seconds(response.vad_end.offset), timing)
-        case "ping":
-            return Ping(timing)
-        case "flushed":
-            return Flushed(response.flushed.flush_id, timing)
-        case "final":
-            words = tuple(_word(word, timing) for word in response.final.words)
-            duration_s = _seconds(response.final.audio_duration)
-            return Final(response.final.transcript, words, duration_s, timing)
-        case None:
-            return None
-
-
-def _word(word: stt_pb2.Word, timing: Timing) -> Word:
-    return Word(
-        word.text, _seconds(word.start_offset), _seconds(word.end_offset), word.confidence, timing
-    )
-
-
-def _seconds(duration: Duration) -> float:
-    return duration.ToNanoseconds() / 1e9

@@ -14,14 +14,23 @@ from collections.abc import (
 )
 from typing import Protocol
 
-from client.events import Event, Final, Flushed, Pause, Ping, ServerEvent, Word
-from client.options import SAMPLE_RATE_HERTZ, FloatArray, ReconnectPolicy, SessionOptions
-from client.replay import Transcript
+import numpy as np
+
+from client.options import (
+    FRAME_SAMPLES,
+    SAMPLE_RATE_HERTZ,
+    FloatArray,
+    ReconnectPolicy,
+    SessionOptions,
+)
 from client.rpc.errors import ServerFailed, ServerFull, ServerUnavailable, SttError
+from client.rpc.events import Event, Final, Flushed, Pause, Ping, ServerEvent, Word
+from client.rpc.replay import Transcript
 from client.rpc.retry import OnWait, Patience, Retry
-from client.tape import Tape, whole_frames
+from client.rpc.tape import Tape, whole_frames
 
 MAX_MESSAGE_SAMPLES = SAMPLE_RATE_HERTZ
+NO_AUDIO: FloatArray = np.zeros(0, np.float32)
 
 
 class Connection(Protocol):
@@ -63,7 +72,7 @@ class TranscriptStream:
         self._reconnect = reconnect
         self._patience = patience
         self._retry = Retry(self._limit_s, on_wait)
-        self._tape = Tape()
+        self._tape = Tape(NO_AUDIO)
         self._recorded = asyncio.Event()
         self._forgotten = asyncio.Event()
         self._transcript = Transcript()
@@ -156,9 +165,10 @@ class TranscriptStream:
 
     async def _record(self) -> None:
         """Source → tape, waiting while the tape is full."""
+        buffer_samples = self._reconnect.buffer_s * SAMPLE_RATE_HERTZ
         try:
             async for block in self._source:
-                while self._tape.kept_s >= self._reconnect.buffer_s:
+                while self._tape.end - self._tape.start >= buffer_samples:
                     self._forgotten.clear()
                     await self._forgotten.wait()
                 self._tape.record(block)
@@ -200,7 +210,8 @@ class TranscriptStream:
 
     def _forget_settled(self) -> int:
         """Drop the audio that no replay will need; returns the sample where one would start."""
-        base = whole_frames(self._transcript.find_restart_s(self._reconnect.context_s))
+        restart_s = self._transcript.find_restart_s(self._reconnect.context_s)
+        base = whole_frames(restart_s, FRAME_SAMPLES)
         # Just after a replay began, what is settled may lie ahead of what is sent.
         self._tape.forget_before(min(base, self._sent_until))
         self._forgotten.set()

@@ -23,12 +23,12 @@ from typing import Self
 import grpc
 
 from client.audio import FileSource
-from client.events import Final
 from client.grpc_connection import GrpcConnection
 from client.loop_channels import LoopChannels
 from client.options import FloatArray, ReconnectPolicy, SessionOptions
 from client.rpc.channel import Credentials, Endpoint, find_way, wait_until_serving
 from client.rpc.errors import CallCancelled, error_from_rpc
+from client.rpc.events import Final
 from client.rpc.retry import OnWait, Patience
 from client.session import Connection, TranscriptStream
 from client.websocket_connection import WebSocketConnection

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from client.events import Final, ServerEvent
 from client.options import Encoding, FloatArray, SessionOptions
 from client.rpc.errors import (
     Idle,
@@ -21,9 +20,10 @@ from client.rpc.errors import (
     SttError,
     error_from_reason,
 )
+from client.rpc.events import Final, ServerEvent
 from client.rpc.reasons import Reason
 from client.websocket_handshake import WebSocketAddress, shake_hands
-from client.websocket_messages import Complaint, query_from, read_message
+from client.websocket_messages import Complaint, decode_message, encode_query
 
 IDLE_TEXT = "idle"
 # What this side says in its close when the other one sent no WebSocket frame, or no UTF-8.
@@ -40,7 +40,7 @@ class WebSocketConnection:
     @classmethod
     async def open(cls, address: WebSocketAddress, options: SessionOptions) -> WebSocketConnection:
         """Shake hands. Raises the `SttError` that says why it failed."""
-        return cls(await shake_hands(address, query_from(options)), options.encoding)
+        return cls(await shake_hands(address, encode_query(options)), options.encoding)
 
     async def send_audio(self, pcm: FloatArray) -> None:
         """Send mono samples at 24 kHz; waits while the server is busy."""
@@ -60,7 +60,7 @@ class WebSocketConnection:
         finished = False
         try:
             while True:
-                event = read_message(await self._socket.recv())
+                event = decode_message(await self._socket.recv())
                 if isinstance(event, Complaint):
                     complaint = event
                 elif event is not None:

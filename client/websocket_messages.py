@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
-from client.events import Final, Flushed, Pause, Ping, Ready, ServerEvent, Timing, Token, Word
 from client.options import Encoding, SessionOptions
 from client.rpc.errors import ServerFailed
+from client.rpc.events import Final, Flushed, Pause, Ping, Ready, ServerEvent, Timing, Token, Word
 
 Json = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Complaint:
     """The reason's name (docs/websocket.md); None from a gateway that gives none."""
 
 
-def query_from(options: SessionOptions) -> list[tuple[str, str]]:
+def encode_query(options: SessionOptions) -> list[tuple[str, str]]:
     """The query string that asks for everything that a replay needs to know."""
     query = [("events", "ready,word,flushed,final"), ("timing", "1")]
     if options.encoding is not Encoding.PCM_F32LE:
@@ -40,7 +40,7 @@ def query_from(options: SessionOptions) -> list[tuple[str, str]]:
     return query
 
 
-def read_message(message: str | bytes) -> ServerEvent | Complaint | None:
+def decode_message(message: str | bytes) -> ServerEvent | Complaint | None:
     """What a message says; None if this client does not know it.
 
     Raises `ServerFailed` for one that breaks the protocol.
@@ -50,14 +50,14 @@ def read_message(message: str | bytes) -> ServerEvent | Complaint | None:
         if content["type"] == "error":
             reason = _text(content, "reason") if "reason" in content else None
             return Complaint(_text(content, "message"), reason)
-        return event_from(content)
+        return decode_event(content)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ServerFailed(
             f"The service sent a message that is not understood: {message[:_MAX_QUOTE]!r}."
         ) from error
 
 
-def event_from(message: Json) -> ServerEvent | None:
+def decode_event(message: Json) -> ServerEvent | None:
     """The typed event of a message; None for one that this client does not know.
 
     Raises LookupError, TypeError or ValueError where a field is missing or no such thing.

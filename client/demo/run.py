@@ -25,9 +25,9 @@ from client.demo.view import (
     Heard,
     make_view,
 )
-from client.events import Final, Token
 from client.recordings import Recording, load_recordings
 from client.rpc.errors import SttError
+from client.rpc.events import Final, Token
 from client.scoring import count_word_errors, percentile
 from client.stream import SttClient, WebSocketSttClient
 

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from client.audio import BLOCK_S, AudioError
-from client.events import Final, Flushed, Ready, Token, Word
 from client.latency.audio import StreamPlan
 from client.options import FloatArray
 from client.rpc.errors import SttError
+from client.rpc.events import Final, Flushed, Ready, Token, Word
 from client.scoring import percentile
 from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient

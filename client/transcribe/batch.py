@@ -17,7 +17,6 @@ from client.audio import AudioError, FileSource
 from client.command.environment import Environment
 from client.command.exit_codes import INTERRUPTED, OK, exit_code_for
 from client.command.target import find_target
-from client.events import Event, Final
 from client.names import show_name
 from client.rpc.errors import (
     NoSuchService,
@@ -26,6 +25,7 @@ from client.rpc.errors import (
     SttError,
     Unauthenticated,
 )
+from client.rpc.events import Event, Final
 from client.rpc.retry import Waiting
 from client.stream import SttClient, WebSocketSttClient
 from client.transcribe.documents import Document

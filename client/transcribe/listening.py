@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from client.audio import AudioError
-from client.events import Event, Final, Pause, Token, Word
 from client.rpc.errors import SttError
+from client.rpc.events import Event, Final, Pause, Token, Word
 from client.session import TranscriptStream
 from client.transcribe.documents import Document
 

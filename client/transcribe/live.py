@@ -12,8 +12,8 @@ from client.audio import FileSource
 from client.command.environment import Environment
 from client.command.exit_codes import INTERRUPTED, OK, exit_code_for
 from client.command.target import Target, find_target
-from client.events import Event, Pause, Ping, Ready, Reconnected, Token, Word
 from client.microphone import MicrophoneSource
+from client.rpc.events import Event, Pause, Ping, Ready, Reconnected, Token, Word
 from client.rpc.retry import Waiting
 from client.stream import SessionOptions
 from client.transcribe.listening import Heard, listen, stopping_on_signals

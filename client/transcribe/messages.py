@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from client.audio import FileSource
-from client.events import Final
+from client.rpc.events import Final
 
 PROGRAM = "stt-transcribe"
 

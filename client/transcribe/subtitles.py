@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from client.events import Word
+from client.rpc.events import Word
 
 LINE_CHARACTERS = 42
 CUE_LINES = 2

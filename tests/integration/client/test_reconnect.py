@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from client.audio import ArraySource
-from client.events import Event, Final, Flushed, Ready, Reconnected, Token, Word
 from client.options import SAMPLE_RATE_HERTZ, ReconnectPolicy
 from client.rpc.errors import ServerUnavailable
+from client.rpc.events import Event, Final, Flushed, Ready, Reconnected, Token, Word
 from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient
 from tests.integration.client.cutting_proxy import CuttingProxy

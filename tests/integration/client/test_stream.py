@@ -14,9 +14,9 @@ import soundfile
 
 from client.audio import ArraySource, AudioError, FileSource
 from client.blocking import BlockingSttClient
-from client.events import Event, Final, Flushed, Pause, Ready, Token, Word
 from client.options import SAMPLE_RATE_HERTZ, Encoding, FloatArray, SessionOptions
 from client.rpc.errors import Idle, InvalidRequest, ServerFull, ServerUnreachable, Unauthenticated
+from client.rpc.events import Event, Final, Flushed, Pause, Ready, Token, Word
 from client.stream import Patience, SttClient, WebSocketSttClient
 from tests.support import MODEL_RATE_HERTZ, Recording, Service, run_service
 from tests.unit.client.rpc.http2_edge import HttpEdge

@@ -10,7 +10,7 @@ import webvtt
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from client.events import Final, Word
+from client.rpc.events import Final, Word
 from client.transcribe.documents import Document
 from client.transcribe.subtitles import (
     MAX_CUE_S,

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from client.events import Event, Final, Flushed, Ping, Ready, ServerEvent, Timing, Token, Word
 from client.options import SAMPLE_RATE_HERTZ
-from client.replay import Transcript
-from client.websocket_messages import event_from
+from client.rpc.events import Event, Final, Flushed, Ping, Ready, ServerEvent, Timing, Token, Word
+from client.rpc.replay import Transcript
+from client.websocket_messages import decode_event
 from tests.replay import (
     CONTEXT_S,
     DELAY_S,
@@ -31,7 +31,7 @@ def test_the_client_tells_what_the_vectors_say(vector: Vector) -> None:
 
 
 def event(message: dict[str, Any]) -> ServerEvent:
-    decoded = event_from(message)
+    decoded = decode_event(message)
     assert decoded is not None
     return decoded
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 
-from client.events import (
+from client.rpc.events import (
     Final,
     Flushed,
     Ping,
