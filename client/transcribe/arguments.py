@@ -10,6 +10,13 @@ from pathlib import Path
 from client.command.arguments import add_target_arguments
 from client.command.exit_codes import EXPLANATION
 from client.transcribe.formats import SUFFIXES, format_of
+from stt_service.process.arguments import Parser
+
+DESCRIPTION = "Transcribe what the microphone hears until Ctrl-C, or the recordings named."
+EPILOG = f"""\
+environment: MODAL_WORKSPACE names the workspace whose service is used; MODAL_KEY and MODAL_SECRET
+are its proxy auth token.
+{EXPLANATION}"""
 
 _NAMES_OF_STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
@@ -31,14 +38,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="stt-transcribe",
-        description="Transcribe what the microphone hears until Ctrl-C, or the recordings named.",
-        epilog="Environment: MODAL_WORKSPACE names the workspace whose service is used; MODAL_KEY "
-        f"and MODAL_SECRET are its proxy auth token. {EXPLANATION}",
-    )
+    parser = Parser("stt-transcribe", DESCRIPTION, EPILOG)
     parser.add_argument(
         "files",
         nargs="*",
