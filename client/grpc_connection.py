@@ -28,7 +28,7 @@ StreamCall = grpc.aio.StreamStreamCall[
 
 
 class GrpcConnection:
-    """A `StreamingTranscribe` call. The channel stays its owner's."""
+    """A `StreamingTranscribe` call. The caller keeps the channel, and closes it."""
 
     def __init__(self, call: StreamCall, channel: grpc.aio.Channel, endpoint: Endpoint) -> None:
         self._call = call
@@ -42,7 +42,7 @@ class GrpcConnection:
     async def open(
         cls, channel: grpc.aio.Channel, endpoint: Endpoint, options: SessionOptions
     ) -> GrpcConnection:
-        """Start a session; the server's answer, or why it refused, comes with `events`."""
+        """Start a session; `events` yields the answer, or raises why it was refused."""
         call = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe(
             metadata=endpoint.metadata
         )
@@ -52,7 +52,7 @@ class GrpcConnection:
             with contextlib.suppress(ServerUnavailable):
                 await connection._write(config=encode_config(options))
         except BaseException:
-            # Nobody else knows of the call yet.
+            # Nothing else refers to the call yet.
             await connection.aclose()
             raise
         return connection
@@ -66,7 +66,7 @@ class GrpcConnection:
         await self._write(flush=stt_pb2.Flush(flush_id=flush_id))
 
     async def send_end(self) -> None:
-        """Half-close: finish my words."""
+        """Half-close the call; the remaining words and `Final` follow."""
         try:
             await self._call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
@@ -82,7 +82,7 @@ class GrpcConnection:
                     yield event
                     finished = isinstance(event, Final)
         except asyncio.CancelledError as cancelled:
-            # grpc.aio raises it too where somebody ended the call and nobody cancelled this task.
+            # grpc.aio also raises it when the call was cancelled and this task was not.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
@@ -101,7 +101,7 @@ class GrpcConnection:
 
     async def _write(self, **request: Any) -> None:
         if not await write_request(self._call, stt_pb2.StreamingTranscribeRequest(**request)):
-            # The reading side learns the status and explains it.
+            # `events` receives the status and raises the reason.
             raise ServerUnavailable("The connection broke.")
 
     async def _explain(self, rpc_error: grpc.aio.AioRpcError) -> SttError:
@@ -117,8 +117,7 @@ def encode_config(options: SessionOptions) -> stt_pb2.StreamingConfig:
     """The first message of a session."""
     config = stt_pb2.StreamingConfig(
         encoding=_ENCODINGS[options.encoding],
-        # Words and pings are asked for even where the caller does not want them: they say
-        # what is settled, which a replay needs to know.
+        # Words and pings are always requested: a replay needs them to know what is settled.
         events=[
             stt_pb2.OPTIONAL_EVENT_WORD,
             stt_pb2.OPTIONAL_EVENT_PING,

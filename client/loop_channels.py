@@ -53,6 +53,6 @@ class LoopChannels:
 
 
 async def _close(channel: grpc.aio.Channel) -> None:
-    # A call that a dead loop left behind cannot be told any more; the connection goes all the same.
+    # Calls of a closed loop cannot be notified any more; the connection is closed anyway.
     with contextlib.suppress(RuntimeError):
         await channel.close()

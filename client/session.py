@@ -44,7 +44,7 @@ class Connection(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Leave at once, whatever the server still had to say."""
+        """Close at once, without waiting for what the server still has to send."""
         ...
 
 
@@ -91,7 +91,7 @@ class TranscriptStream:
         return self._iterator
 
     async def aclose(self) -> None:
-        """End the session, whatever it was doing."""
+        """End the session, in any state."""
         if self._iterator is not None:
             await self._iterator.aclose()
 
@@ -105,7 +105,7 @@ class TranscriptStream:
         self._retry.reset()
         heard_until_s = 0.0
         broken: SttError | None = None
-        # The words of what was heard come first; then, on leaving, why there was no more of it.
+        # All words come first; an error of the source is raised on leaving this block.
         async with _background(self._record()):
             while True:
                 try:
@@ -152,7 +152,7 @@ class TranscriptStream:
                 return True
 
     def _limit_s(self, error: SttError) -> float:
-        """How long to keep trying against this error."""
+        """How long to keep trying after this error."""
         if not self._transcript.was_admitted:
             return self._patience.limit_s(error)
         if (
@@ -182,7 +182,7 @@ class TranscriptStream:
         try:
             await self._send_tape(connection, base)
         except SttError:
-            # The receiving side learns the reason of a broken connection and reports it.
+            # The receiving side gets the reason of a broken connection and raises it.
             return
         except Exception:
             await connection.aclose()
@@ -225,7 +225,7 @@ async def _background(work: Coroutine[None, None, None]) -> AsyncGenerator[None]
     try:
         yield
     except Exception as error:
-        # The block often fails because its helper did; then the helper knows the reason.
+        # The block often fails because `work` did; then `work` has the reason.
         if task.done() and (cause := task.exception()) is not None:
             raise cause from error
         raise

@@ -10,8 +10,8 @@
                 case Pause(): print()
 
 `SttClient` speaks gRPC, `WebSocketSttClient` the documented WebSocket protocol; both do the same.
-Every failure is an `SttError` (client.rpc.errors) or an `AudioError` (client.audio); arguments and
-environment variables that cannot be meant are a ValueError where the client is made.
+Every failure is an `SttError` (client.rpc.errors) or an `AudioError` (client.audio); invalid
+arguments and environment variables raise ValueError when the client is made.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from client.audio import FileSource
 from client.grpc_connection import GrpcConnection
 from client.loop_channels import LoopChannels
 from client.options import FloatArray, ReconnectPolicy, SessionOptions
-from client.rpc.channel import Credentials, Endpoint, find_way, wait_until_serving
+from client.rpc.channel import Credentials, Endpoint, find_route, wait_until_serving
 from client.rpc.errors import CallCancelled, error_from_rpc
 from client.rpc.events import Final
 from client.rpc.retry import OnWait, Patience
@@ -73,11 +73,11 @@ class _Client:
     def stream(
         self, source: AsyncIterable[FloatArray], options: SessionOptions | None = None
     ) -> TranscriptStream:
-        """Transcribe blocks of mono float32 at 24 kHz while they come; iterate the result.
+        """Transcribe blocks of mono float32 at 24 kHz as they come; iterate the result.
 
         The last event is `Final`. If the connection breaks it is made again and the audio that
-        was not settled is sent again. If the source fails, what it gave is transcribed to the end
-        and its error is raised after `Final`.
+        was not settled is sent again. If the source fails, what it yielded is transcribed to the
+        end and its error is raised after `Final`.
         """
         options = options or SessionOptions()
         return TranscriptStream(
@@ -106,8 +106,8 @@ class _Client:
 class SttClient(_Client):
     """The service over gRPC.
 
-    `address` is `host:port`, `http://…` or, with TLS, `https://…`. `on_wait` is told while the
-    service starts or a broken connection is made again. One client may run many streams.
+    `address` is `host:port`, `http://…` or, with TLS, `https://…`. `on_wait` is called while
+    the service starts or a broken connection is made again. One client may run many streams.
     """
 
     def __init__(
@@ -123,8 +123,8 @@ class SttClient(_Client):
         self._endpoint = (
             address if isinstance(address, Endpoint) else Endpoint.parse(address, credentials)
         )
-        # What is wrong with the certificates or a proxy variable is said here and not later.
-        find_way(self._endpoint)
+        # Invalid certificates and proxy variables are reported here, not by the first call.
+        find_route(self._endpoint)
         self._channels = LoopChannels(self._endpoint)
 
     async def aclose(self) -> None:
@@ -173,8 +173,8 @@ class WebSocketSttClient(_Client):
         self._address = (
             url if isinstance(url, WebSocketAddress) else WebSocketAddress.parse(url, credentials)
         )
-        # What is wrong with the certificates or a proxy variable is said here and not later.
-        self._address.find_way()
+        # Invalid certificates and proxy variables are reported here, not by the first call.
+        self._address.find_route()
         self._is_closed = False
 
     async def aclose(self) -> None:

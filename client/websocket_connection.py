@@ -26,7 +26,7 @@ from client.websocket_handshake import WebSocketAddress, shake_hands
 from client.websocket_messages import Complaint, decode_message, encode_query
 
 IDLE_TEXT = "idle"
-# What this side says in its close when the other one sent no WebSocket frame, or no UTF-8.
+# The codes with which this side closes after invalid frames or invalid UTF-8.
 _PROTOCOL_FAULTS = frozenset({1002, 1007})
 
 
@@ -51,7 +51,7 @@ class WebSocketConnection:
         await self._send(json.dumps({"type": "flush", "flush_id": flush_id}))
 
     async def send_end(self) -> None:
-        """Say that no more audio comes: finish my words."""
+        """Say that no more audio comes; the remaining words and `Final` follow."""
         await self._send(json.dumps({"type": "end"}))
 
     async def events(self) -> AsyncIterator[ServerEvent]:
@@ -86,13 +86,13 @@ class WebSocketConnection:
         try:
             await self._socket.send(message)
         except ConnectionClosed as error:
-            # The reading side learns the close code and explains it.
+            # `events` receives the close code and raises the reason.
             raise ServerUnavailable("The connection broke.") from error
 
 
 def error_from_close(code: int | None, close_text: str, complaint: Complaint | None) -> SttError:
-    """Why a session ended. `code` and `close_text` are the close frame's, None is one that never
-    came; `complaint` is the `error` message, None where there was none.
+    """Why a session ended. `code` and `close_text` are those of the close frame, None if it
+    never came; `complaint` is the `error` message, None without one.
 
     The complaint's reason decides. Without one, from an older gateway, the code does.
     """

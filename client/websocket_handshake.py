@@ -29,8 +29,8 @@ from client.rpc.errors import (
 )
 from client.rpc.probe import find_obstacle
 from client.rpc.proxy import find_proxy
+from client.rpc.route import Protocol, Route, error_from_proxy
 from client.rpc.trust import make_context, read_trusted_roots
-from client.rpc.way import Protocol, Way, error_from_proxy
 from stt_service.process.address import to_ascii_host
 
 STREAM_PATH = "/v1/stream"
@@ -49,7 +49,7 @@ _PATH_SIGNS = "/%:@!$&'()*+,;=~"
 
 @dataclass(frozen=True)
 class WebSocketAddress:
-    """Where the gateway is and how to be let in."""
+    """The gateway's address, and the credentials for it."""
 
     url: str
     credentials: Credentials | None = None
@@ -91,7 +91,7 @@ class WebSocketAddress:
             return {}
         return {"Modal-Key": self.credentials.key, "Modal-Secret": self.credentials.secret}
 
-    def find_way(self) -> Way:
+    def find_route(self) -> Route:
         """How to get there from this machine, by whom to trust and which proxy leads there.
 
         Raises ValueError for certificates or a variable of the environment that cannot be used.
@@ -109,15 +109,15 @@ class WebSocketAddress:
                 f"A WebSocket through {proxy} needs one more package: pip install python-socks. "
                 "Or name an HTTP proxy in its place."
             )
-        return Way(host, port, Protocol.WEBSOCKET, context, proxy)
+        return Route(host, port, Protocol.WEBSOCKET, context, proxy)
 
 
 async def shake_hands(
     address: WebSocketAddress, query: Sequence[tuple[str, str]]
 ) -> ClientConnection:
     """An open WebSocket. Raises the `SttError` that says why there is none."""
-    way = address.find_way()
-    answer_timeout_s = ANSWER_TIMEOUT_S if way.context else PLAIN_ANSWER_TIMEOUT_S
+    route = address.find_route()
+    answer_timeout_s = ANSWER_TIMEOUT_S if route.context else PLAIN_ANSWER_TIMEOUT_S
     is_connected = False
 
     def note_connected() -> None:
@@ -127,40 +127,40 @@ async def shake_hands(
 
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S) as limit:
-            return await _connect(address, query, way, note_connected)
+            return await _connect(address, query, route, note_connected)
     except InvalidStatus as error:
-        raise await _error_from_response(way, error.response) from error
+        raise await _error_from_response(route, error.response) from error
     except InvalidProxyStatus as error:
-        assert way.proxy is not None
-        raise error_from_proxy(way.proxy, way.place, error.response.status_code) from error
+        assert route.proxy is not None
+        raise error_from_proxy(route.proxy, route.place, error.response.status_code) from error
     except TimeoutError as error:
-        if way.context and is_connected:
+        if route.context and is_connected:
             raise ServerUnavailable(
-                f"The service at {way.place} did not answer within {answer_timeout_s:g} s; it may "
-                "be starting."
+                f"The service at {route.place} did not answer within {answer_timeout_s:g} s; it "
+                "may be starting."
             ) from error
-        raise await find_obstacle(way) or ServerUnreachable(
-            f"The server at {way.place} takes connections and answers no WebSocket handshake."
+        raise await find_obstacle(route) or ServerUnreachable(
+            f"The server at {route.place} takes connections and answers no WebSocket handshake."
         ) from error
     except (InvalidHandshake, EOFError, OSError) as error:
-        raise await find_obstacle(way) or _error_from_handshake(way, error) from error
+        raise await find_obstacle(route) or _error_from_handshake(route, error) from error
 
 
 async def _connect(
     address: WebSocketAddress,
     query: Sequence[tuple[str, str]],
-    way: Way,
+    route: Route,
     on_connected: Callable[[], None],
 ) -> ClientConnection:
-    tls: dict[str, Any] = {"ssl": way.context} if way.context else {}
-    if way.proxy is not None and way.proxy.scheme == "https":
-        tls["proxy_ssl"] = way.context or make_context(read_trusted_roots())
+    tls: dict[str, Any] = {"ssl": route.context} if route.context else {}
+    if route.proxy is not None and route.proxy.scheme == "https":
+        tls["proxy_ssl"] = route.context or make_context(read_trusted_roots())
     return await _Connect(
         f"{address.url}?{urlencode(query)}",
         additional_headers=address.headers,
         # Samples do not compress; events are small.
         compression=None,
-        proxy=way.proxy.url if way.proxy else None,
+        proxy=route.proxy.url if route.proxy else None,
         open_timeout=None,
         close_timeout=CLOSE_TIMEOUT_S,
         max_size=None,
@@ -170,14 +170,14 @@ async def _connect(
 
 
 class _Connect(connect):
-    """Follows no redirect: it would carry the token to whatever place the answer names."""
+    """Follows no redirect: it would send the token to any host that the answer names."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 class _Socket(ClientConnection):
-    """Tells when the network connection stands and the handshake begins."""
+    """Calls back when the network connection is made and the handshake begins."""
 
     def __init__(self, on_connected: Callable[[], None], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -188,25 +188,27 @@ class _Socket(ClientConnection):
         await super().handshake(*args, **options)
 
 
-def _error_from_handshake(way: Way, error: Exception) -> SttError:
+def _error_from_handshake(route: Route, error: Exception) -> SttError:
     if isinstance(error, ProxyError):
-        return ServerUnavailable(f"{way.proxy} did not lead to {way.place}: {error}.")
-    # An answer that stops in its middle is a connection that broke; any other one is an answer.
+        return ServerUnavailable(f"{route.proxy} did not lead to {route.place}: {error}.")
+    # A response that stops in its middle is a broken connection; any other is an answer.
     if isinstance(error, InvalidHandshake) and not isinstance(error.__cause__, EOFError):
         reason = error.__cause__ or error
-        return NoSuchService(f"The server at {way.place} does not answer as a WebSocket: {reason}.")
-    return ServerUnavailable(f"The service at {way.place} broke off the WebSocket handshake.")
+        return NoSuchService(
+            f"The server at {route.place} does not answer as a WebSocket: {reason}."
+        )
+    return ServerUnavailable(f"The service at {route.place} broke off the WebSocket handshake.")
 
 
-async def _error_from_response(way: Way, response: Response) -> SttError:
+async def _error_from_response(route: Route, response: Response) -> SttError:
     status = response.status_code
-    if status == _BAD_REQUEST and (obstacle := await find_obstacle(way)):
+    if status == _BAD_REQUEST and (obstacle := await find_obstacle(route)):
         # Some servers answer in plain HTTP that they want TLS.
         return obstacle
     if location := response.headers.get("Location"):
         return error_from_http(status, hint=f"to {location[:_MAX_HINT]}")
     hint = ""
-    # Which of several reasons a 403 or a 503 has, our gateway says in words.
+    # Our gateway explains its 403 and 503 in the body.
     is_text = response.headers.get("Content-Type", "").startswith("text/plain")
     if is_text and status in _EXPLAINED:
         hint = bytes(response.body).decode(errors="replace").partition("\n")[0]

@@ -41,9 +41,9 @@ def encode_query(options: SessionOptions) -> list[tuple[str, str]]:
 
 
 def decode_message(message: str | bytes) -> ServerEvent | Complaint | None:
-    """What a message says; None if this client does not know it.
+    """The event or error in a message; None for a type that this client does not know.
 
-    Raises `ServerFailed` for one that breaks the protocol.
+    Raises `ServerFailed` for a message that breaks the protocol.
     """
     try:
         content: Any = json.loads(message, parse_constant=_refuse)
@@ -60,7 +60,7 @@ def decode_message(message: str | bytes) -> ServerEvent | Complaint | None:
 def decode_event(message: Json) -> ServerEvent | None:
     """The typed event of a message; None for one that this client does not know.
 
-    Raises LookupError, TypeError or ValueError where a field is missing or no such thing.
+    Raises LookupError, TypeError or ValueError if a field is missing or of the wrong type.
     """
     timing = Timing(
         processed_s=_number(message, "processed", 0.0),
@@ -107,16 +107,16 @@ def _word(message: Json, timing: Timing) -> Word:
 def _text(message: Json, name: str) -> str:
     value = message[name]
     if not isinstance(value, str):
-        raise TypeError(f"{name} is no text")
+        raise TypeError(f"{name} is not text")
     return value
 
 
 def _number(message: Json, name: str, default: float | None = None) -> float:
     value = message[name] if default is None else message.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError(f"{name} is no number")
+        raise TypeError(f"{name} is not a number")
     return value
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

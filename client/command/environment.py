@@ -26,7 +26,7 @@ class Environment:
 
     @classmethod
     def read(cls, variables: Mapping[str, str] = os.environ) -> Environment:
-        """Empty variables count as unset. Raises ValueError for a value that cannot be meant."""
+        """Empty variables count as unset. Raises ValueError for an invalid value."""
         workspace = read_variable(variables, WORKSPACE_VARIABLE) or None
         return cls(workspace, Credentials.from_environment(variables))
 
@@ -34,7 +34,7 @@ class Environment:
     def websocket_url(self) -> str | None:
         """The documented address of the workspace's service; None without a workspace.
 
-        Raises ValueError where the address does not follow from the name.
+        Raises ValueError if the address does not follow from the name.
         """
         if self.workspace is None:
             return None

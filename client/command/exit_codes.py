@@ -27,7 +27,7 @@ exit codes (of several failures the first decides):
 
 def exit_code_for(error: Exception) -> int:
     """The exit code for what ended a command."""
-    # Here and not above: --help needs the numbers and not what the errors come with.
+    # Imported here: --help needs only the numbers.
     from client.audio import AudioError
     from client.rpc.errors import (
         InvalidRequest,

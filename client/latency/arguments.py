@@ -26,7 +26,7 @@ _read_streams = whole_number(MAX_STREAMS)
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line; leaves the program where it contradicts itself."""
+    """Parse the command line; exits if options contradict each other."""
     parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.compare_gpus and (arguments.sweep or arguments.url or arguments.grpc):

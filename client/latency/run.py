@@ -94,7 +94,7 @@ def _describe(arguments: argparse.Namespace, audio: Audio, target: Target | None
 
 
 async def _warm_up(target: Target, audio: Audio) -> None:
-    """One stream before the clock runs: it starts a container and shows wrong credentials."""
+    """One stream before the measurement: it starts a container and reveals wrong credentials."""
     source = ArraySource(audio.recordings[0])
     async with target.make_client(patience=WARM_UP_PATIENCE) as client:
         await client.transcribe(source)

@@ -22,7 +22,7 @@ _NAMES_OF_STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line; leaves the program where it contradicts itself.
+    """Parse the command line; exits if options contradict each other.
 
     `format` is what was asked for or what the name of `output` says; `output` is None for
     standard output.

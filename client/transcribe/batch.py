@@ -36,7 +36,7 @@ from client.transcribe.outputs import Input, plan_outputs, write_output, write_s
 
 Client = SttClient | WebSocketSttClient
 
-# What keeps one recording from being transcribed for these reasons keeps the others from it too.
+# Failures that all recordings would share.
 _NO_SERVICE = (NoSuchService, ServerFull, ServerUnavailable, Unauthenticated)
 
 
@@ -102,7 +102,7 @@ class _Batch:
         self._console = Console(stderr=True)
 
     async def run(self, jobs: Sequence[_Job]) -> None:
-        """Do one after the other. A service that serves nobody ends it."""
+        """Transcribe one after the other; stop if the service is not available."""
         target = await find_target(self._arguments, Environment.read())
         async with target.make_client(on_wait=self._show_waiting) as client:
             for number, job in enumerate(jobs, start=1):
@@ -122,7 +122,7 @@ class _Batch:
                     return
 
     def close(self) -> None:
-        """Print what could not be printed before all was done."""
+        """Print what can only be printed when all are done."""
         if self._listed:
             listed = [document.to_json() for document in self._listed]
             write_stdout(json.dumps(listed, ensure_ascii=False, indent=1) + "\n")
@@ -130,7 +130,7 @@ class _Batch:
     async def _transcribe(
         self, client: Client, job: _Job, counted: str
     ) -> SttError | AudioError | None:
-        """Transcribe and write one recording; returns why it is not, or not wholly, done."""
+        """Transcribe and write one recording; returns why it failed, or failed in part."""
         source = job.source
         leaving = stopping_on_signals(source) if source.is_live else contextlib.nullcontext()
         with leaving:
@@ -183,7 +183,7 @@ class _Batch:
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
-            # Transcripts go where they were sent and not where the progress is.
+            # Transcripts go to standard output, not to where the progress is.
             redirect_stdout=False,
         )
 

@@ -1,4 +1,4 @@
-"""What may answer at an address: a TLS front, a proxy, and servers that are none of ours."""
+"""What may answer at an address: a TLS front, a proxy, and servers that are not ours."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def tls_front(upstream: str, context: ssl.SSLContext) -> AsyncIterator[int
 
 
 class ConnectProxy:
-    """An HTTP proxy that knows CONNECT alone. `hosts` says where each HOST:PORT really is."""
+    """An HTTP proxy that only knows CONNECT. `hosts` says where each HOST:PORT really is."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ async def greet_like_ssh(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 
 async def refuse_http2(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A TLS server of HTTP/1.1 alone, as nginx is one: it refuses a client that offers h2 alone."""
+    """A TLS server with HTTP/1.1 only, as nginx can be: it refuses a client that only offers h2."""
     await reader.read(1024)
     # A record of 2 bytes: a fatal alert, no_application_protocol.
     writer.write(bytes([21, 3, 3, 0, 2, 2, 120]))

@@ -186,7 +186,7 @@ async def test_wrong_audio_is_an_error_that_names_it(service: Service, protocol:
     async with make_client(service, protocol) as client:
         with pytest.raises(AudioError, match="int16"):
             await client.transcribe(ArraySource(too_loud))
-        # Sources of other people's are checked by the service.
+        # Sources of the caller's own are checked by the service.
         with pytest.raises(InvalidRequest, match="int16"):
             await client.transcribe(own_source())
 

@@ -31,7 +31,7 @@ def test_no_transcript_takes_anothers_name(
     folded = [unicodedata.normalize("NFC", path.name).casefold() for path in planned]
     assert len(set(folded)) == len(inputs)
     assert all(path.parent == folder and path.suffix == ".srt" for path in planned)
-    # Who is the first of his name has it.
+    # The first recording of a name gets it.
     seen: set[str] = set()
     for path, recording in zip(planned, inputs, strict=True):
         key = unicodedata.normalize("NFC", recording.stem).casefold()
@@ -103,7 +103,7 @@ def test_a_transcript_replaces_the_old_one_and_keeps_its_mode(tmp_path: Path) ->
     output.chmod(0o640)
     with output.open() as reader:
         write_output(output, "größer\n")
-        # Whoever reads the old one has it to its end.
+        # A reader of the old file has it to its end.
         assert reader.read() == "old"
 
     assert output.read_text("utf-8") == "größer\n"

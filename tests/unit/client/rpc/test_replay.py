@@ -1,4 +1,4 @@
-"""Merging connections: whatever was heard before a break and after it, each word comes once."""
+"""Merging connections: each word comes once, however the connection breaks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def event(message: dict[str, Any]) -> ServerEvent:
 
 
 def tell(steps: list[dict[str, Any]]) -> tuple[list[Event], list[float]]:
-    """All that is told, and where the connections began."""
+    """All events for the caller, and where the connections began."""
     transcript = Transcript()
     told: list[Event] = []
     bases: list[float] = []

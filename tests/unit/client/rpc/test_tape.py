@@ -103,7 +103,7 @@ def test_encoded_audio_is_kept_like_samples() -> None:
 
 @given(frame=st.integers(0, 10**7))
 def test_a_time_on_a_frame_border_stays_there(frame: int) -> None:
-    """Though floats say some borders as a little less: 29 frames as 28.999999999999996."""
+    """Floats represent some borders as a little less: 29 frames as 28.999999999999996."""
     assert (
         whole_frames(frame * FRAME_SAMPLES / SAMPLE_RATE_HERTZ, FRAME_SAMPLES)
         == frame * FRAME_SAMPLES
