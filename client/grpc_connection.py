@@ -12,7 +12,7 @@ import grpc
 from client.options import Encoding, FloatArray, SessionOptions
 from client.rpc.channel import Endpoint, find_true_error
 from client.rpc.errors import CallCancelled, ServerUnavailable, SttError, error_from_rpc
-from client.rpc.events import Final, ServerEvent
+from client.rpc.events import ServerEvent
 from client.rpc.messages import decode_event
 from client.rpc.writing import write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
@@ -74,13 +74,11 @@ class GrpcConnection:
 
     async def events(self) -> AsyncIterator[ServerEvent]:
         """Typed events until the session ends; raises the `SttError` that says why it failed."""
-        finished = False
         try:
             async for response in self._call:
                 self._was_answered = True
                 if (event := decode_event(response)) is not None:
                     yield event
-                    finished = isinstance(event, Final)
         except asyncio.CancelledError as cancelled:
             # grpc.aio also raises it when the call was cancelled and this task was not.
             task = asyncio.current_task()
@@ -88,11 +86,7 @@ class GrpcConnection:
                 raise
             raise CallCancelled("This side ended the call.") from cancelled
         except grpc.aio.AioRpcError as rpc_error:
-            error = await self._explain(rpc_error)
-            # After `final` a status that was lost is no failure. One with a reason is: the service
-            # ended the session itself, and audio that it has not heard may be on its way.
-            if not finished or error.reason is not None:
-                raise error from rpc_error
+            raise await self._explain(rpc_error) from rpc_error
 
     async def aclose(self) -> None:
         """Cancel the call if it still runs."""

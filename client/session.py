@@ -23,7 +23,7 @@ from client.options import (
     ReconnectPolicy,
     SessionOptions,
 )
-from client.rpc.errors import ServerFailed, ServerFull, ServerUnavailable, SttError
+from client.rpc.errors import Idle, ServerFailed, ServerFull, ServerUnavailable, SttError
 from client.rpc.events import Event, Final, Flushed, Pause, Ping, ServerEvent, Word
 from client.rpc.replay import Transcript
 from client.rpc.retry import OnWait, Patience, Retry
@@ -40,7 +40,11 @@ class Connection(Protocol):
     async def send_flush(self, flush_id: str) -> None: ...
     async def send_end(self) -> None: ...
     def events(self) -> AsyncIterator[ServerEvent]:
-        """Until the session ends; raises the `SttError` that says why it ended badly."""
+        """Until the session ends; raises the `SttError` that says why, unless `send_end` is why.
+
+        `Final` comes before that error if the server had time for it: it then is the transcript of
+        what the server has heard, which need not be all there is.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -77,6 +81,9 @@ class TranscriptStream:
         self._forgotten = asyncio.Event()
         self._transcript = Transcript()
         self._sent_until = 0
+        self._base = 0
+        # The server's last `Final`, if our audio goes on behind it.
+        self._interim: Final | None = None
         self._iterator: AsyncGenerator[Event] | None = None
 
     async def flush(self, flush_id: str = "") -> None:
@@ -115,6 +122,9 @@ class TranscriptStream:
                     return
                 except SttError as error:
                     broken = error
+                if self._interim is not None and not self._limit_s(broken):
+                    for told in self._accept(self._interim):
+                        yield told
                 if self._transcript.processed_s > heard_until_s:
                     heard_until_s = self._transcript.processed_s
                     self._retry.reset()
@@ -124,18 +134,44 @@ class TranscriptStream:
         """One connection, from its first event to its last."""
         connection = await self._connect()
         async with contextlib.aclosing(connection):
-            base = self._forget_settled()
+            base = self._base = self._forget_settled()
             reason = str(broken) if broken and self._transcript.was_admitted else None
             self._transcript.begin(base / SAMPLE_RATE_HERTZ, reason)
-            event: ServerEvent | None = None
-            async with _background(self._send(connection, base)):
-                async for event in connection.events():
-                    for told in self._transcript.accept(event):
-                        if self._is_wanted(told):
+            self._interim = None
+            is_complete = False
+            try:
+                async with _background(self._send(connection, base)):
+                    async for event in connection.events():
+                        if isinstance(event, Final):
+                            is_complete = self._is_complete(event)
+                            if not is_complete:
+                                self._interim = event
+                                continue
+                        for told in self._accept(event):
                             yield told
-                    self._forget_settled()
-            if not isinstance(event, Final):
-                raise ServerFailed("The server ended the session without its final event.")
+                        self._forget_settled()
+            except SttError:
+                # With everything said, how the connection ended does not matter.
+                if not is_complete:
+                    raise
+            if not is_complete:
+                raise ServerFailed("The server ended the session before its end.")
+
+    def _accept(self, event: ServerEvent) -> list[Event]:
+        """What the caller wants to see of an event."""
+        return [told for told in self._transcript.accept(event) if self._is_wanted(told)]
+
+    def _is_complete(self, final: Final) -> bool:
+        """Whether a connection's `Final` covers all audio of the stream.
+
+        Otherwise the server ended the session on its own: it drains, or the network stalled and no
+        audio reached it. Its last word may be cut in two, so it is a break like any other.
+        """
+        return self._tape.finished and not self._has_audio_after(final)
+
+    def _has_audio_after(self, final: Final) -> bool:
+        heard_until = self._base + round(final.audio_duration_s * SAMPLE_RATE_HERTZ)
+        return heard_until + FRAME_SAMPLES <= self._tape.end
 
     def _is_wanted(self, event: Event) -> bool:
         match event:
@@ -157,11 +193,19 @@ class TranscriptStream:
             return self._patience.limit_s(error)
         if (
             self._reconnect.enabled
-            and isinstance(error, (ServerUnavailable, ServerFull, ServerFailed))
+            and self._may_pass(error)
             and self._retry.failures <= self._reconnect.attempts_without_progress
         ):
             return self._reconnect.patience_s
         return 0.0
+
+    def _may_pass(self, error: SttError) -> bool:
+        match error:
+            case Idle():
+                # There was audio, and it did not get through; else it is the caller who is idle.
+                return self._interim is None or self._has_audio_after(self._interim)
+            case _:
+                return isinstance(error, (ServerUnavailable, ServerFull, ServerFailed))
 
     async def _record(self) -> None:
         """Source → tape, waiting while the tape is full."""

@@ -69,8 +69,7 @@ class WebSocketConnection:
         except ConnectionClosed as closed:
             code = closed.rcvd.code if closed.rcvd else None
             close_text = closed.rcvd.reason if closed.rcvd else ""
-            # After `final` there is nothing more to say; a goodbye that was lost is no failure.
-            if finished and close_text != IDLE_TEXT and not complaint:
+            if finished and code == 1000 and close_text != IDLE_TEXT and not complaint:
                 return
             if closed.sent is not None and closed.sent.code in _PROTOCOL_FAULTS and code is None:
                 raise ServerFailed(
