@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, cast
 
 import grpc
 
@@ -22,9 +22,8 @@ _ENCODINGS = {
     Encoding.PCM_S16LE: stt_pb2.ENCODING_PCM_S16LE,
 }
 
-StreamCall = grpc.aio.StreamStreamCall[
-    stt_pb2.StreamingTranscribeRequest, stt_pb2.StreamingTranscribeResponse
-]
+Response = stt_pb2.StreamingTranscribeResponse
+StreamCall = grpc.aio.StreamStreamCall[stt_pb2.StreamingTranscribeRequest, Response]
 
 
 class GrpcConnection:
@@ -37,6 +36,8 @@ class GrpcConnection:
         self._encoding = Encoding.PCM_F32LE
         self._was_answered = False
         self._is_closed = False
+        self._responses = cast("AsyncGenerator[Response]", aiter(call))
+        self._on_close = contextlib.ExitStack()
 
     @classmethod
     async def open(
@@ -75,7 +76,7 @@ class GrpcConnection:
     async def events(self) -> AsyncIterator[ServerEvent]:
         """Typed events until the session ends; raises the `SttError` that says why it failed."""
         try:
-            async for response in self._call:
+            async for response in self._responses:
                 self._was_answered = True
                 if (event := decode_event(response)) is not None:
                     yield event
@@ -89,9 +90,18 @@ class GrpcConnection:
             raise await self._explain(rpc_error) from rpc_error
 
     async def aclose(self) -> None:
-        """Cancel the call if it still runs."""
+        """Cancel the call if it still runs. May be called twice."""
         self._is_closed = True
         self._call.cancel()
+        # Otherwise the call and its generator of responses hold each other, and so the connection,
+        # until the garbage collector comes. One that is still being read ends by the cancelling.
+        with contextlib.suppress(RuntimeError):
+            await self._responses.aclose()
+        self._on_close.close()
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Have `aclose` call something, once."""
+        self._on_close.callback(callback)
 
     async def _write(self, **request: Any) -> None:
         if not await write_request(self._call, stt_pb2.StreamingTranscribeRequest(**request)):

@@ -81,6 +81,7 @@ class TranscriptStream:
         self._forgotten = asyncio.Event()
         self._transcript = Transcript()
         self._sent_until = 0
+        self._is_end_sent = False
         self._base = 0
         # The server's last `Final`, if our audio goes on behind it.
         self._interim: Final | None = None
@@ -137,7 +138,7 @@ class TranscriptStream:
             base = self._base = self._forget_settled()
             reason = str(broken) if broken and self._transcript.was_admitted else None
             self._transcript.begin(base / SAMPLE_RATE_HERTZ, reason)
-            self._interim = None
+            self._interim, self._is_end_sent = None, False
             is_complete = False
             try:
                 async with _background(self._send(connection, base)):
@@ -154,8 +155,13 @@ class TranscriptStream:
                 # With everything said, how the connection ended does not matter.
                 if not is_complete:
                     raise
-            if not is_complete:
+            if is_complete:
+                return
+            if self._interim is None or not self._is_end_sent:
                 raise ServerFailed("The server ended the session before its end.")
+            # It says that all is well, and perhaps counts its audio in its own way.
+            for told in self._accept(self._interim):
+                yield told
 
     def _accept(self, event: ServerEvent) -> list[Event]:
         """What the caller wants to see of an event."""
@@ -248,6 +254,7 @@ class TranscriptStream:
                 next_mark = mark[0] + 1
             elif self._tape.finished:
                 await connection.send_end()
+                self._is_end_sent = True
                 return
             else:
                 await self._recorded.wait()

@@ -16,6 +16,7 @@ arguments and environment variables raise ValueError when the client is made.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterable
 from pathlib import Path
 from typing import Self
@@ -106,8 +107,9 @@ class _Client:
 class SttClient(_Client):
     """The service over gRPC.
 
-    `address` is `host:port`, `http://…` or, with TLS, `https://…`. `on_wait` is called while
-    the service starts or a broken connection is made again. One client may run many streams.
+    `address` is `host:port`, `http://…` or, with TLS, `https://…`. `on_wait` is called while the
+    service starts or a broken connection is made again. One client may run many streams; up to
+    fifty share a connection.
     """
 
     def __init__(
@@ -133,25 +135,29 @@ class SttClient(_Client):
 
     async def fetch_server_info(self) -> stt_pb2.GetServerInfoResponse:
         """What is served: model, delay, slots."""
-        channel = await self._find_serving_channel()
-        stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
-        try:
-            return await stub.GetServerInfo(
-                stt_pb2.GetServerInfoRequest(), metadata=self._endpoint.metadata
-            )
-        except grpc.aio.AioRpcError as rpc_error:
-            raise error_from_rpc(rpc_error) from rpc_error
+        with (await self._channels.get_pool()).share() as channel:
+            await self._wait_until_serving(channel)
+            stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+            try:
+                return await stub.GetServerInfo(
+                    stt_pb2.GetServerInfoRequest(), metadata=self._endpoint.metadata
+                )
+            except grpc.aio.AioRpcError as rpc_error:
+                raise error_from_rpc(rpc_error) from rpc_error
 
     async def _connect(self, options: SessionOptions) -> Connection:
-        channel = await self._find_serving_channel()
-        return await GrpcConnection.open(channel, self._endpoint, options)
+        pool = await self._channels.get_pool()
+        with contextlib.ExitStack() as held:
+            channel = held.enter_context(pool.share())
+            await self._wait_until_serving(channel)
+            connection = await GrpcConnection.open(channel, self._endpoint, options)
+            connection.on_close(held.pop_all().close)
+            return connection
 
-    async def _find_serving_channel(self) -> grpc.aio.Channel:
-        channel = await self._channels.get()
+    async def _wait_until_serving(self, channel: grpc.aio.Channel) -> None:
         await wait_until_serving(
             channel, self._endpoint, patience=self._patience, on_wait=self._on_wait
         )
-        return channel
 
 
 class WebSocketSttClient(_Client):
