@@ -32,7 +32,7 @@ from client.transcribe.documents import Document
 from client.transcribe.listening import Heard, listen, stopping_on_signals
 from client.transcribe.live import options_for, transcribe_live
 from client.transcribe.messages import tell, tell_if_wordless
-from client.transcribe.outputs import Input, plan_outputs, write_output, write_stdout
+from client.transcribe.outputs import Input, make_folder, plan_outputs, write_output, write_stdout
 
 Client = SttClient | WebSocketSttClient
 
@@ -51,6 +51,8 @@ async def transcribe_recordings(arguments: argparse.Namespace, inputs: Sequence[
     output: Path | None = arguments.output
     outputs: Sequence[Path | None] = [None] * len(inputs)
     if output is not None:
+        if arguments.is_folder:
+            make_folder(output)
         outputs = plan_outputs(inputs, output, arguments.format)
         _tell_other_names(inputs, outputs)
     jobs, failures = _open_all(inputs, outputs)

@@ -29,6 +29,15 @@ class OutputError(Exception):
     """A transcript cannot be written; the message says which and why."""
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it lies in, if it is not there. Raises ValueError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"The folder {show_name(folder)} cannot be made ({reason}).") from error
+
+
 def plan_outputs(inputs: Sequence[Input], output: Path, format_name: str) -> list[Path]:
     """The file of each recording's transcript: `output` itself, or one of its own in that folder.
 
