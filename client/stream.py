@@ -190,4 +190,4 @@ class WebSocketSttClient(_Client):
     async def _connect(self, options: SessionOptions) -> Connection:
         if self._is_closed:
             raise CallCancelled("This client was closed. Make another one.")
-        return await WebSocketConnection.open(self._address, options)
+        return await WebSocketConnection.open(self._address, options, self._on_wait)

@@ -22,6 +22,7 @@ from client.rpc.errors import (
 )
 from client.rpc.events import Final, ServerEvent
 from client.rpc.reasons import Reason
+from client.rpc.retry import OnWait
 from client.websocket_handshake import WebSocketAddress, shake_hands
 from client.websocket_messages import Complaint, decode_message, encode_query
 
@@ -38,9 +39,11 @@ class WebSocketConnection:
         self._encoding = encoding
 
     @classmethod
-    async def open(cls, address: WebSocketAddress, options: SessionOptions) -> WebSocketConnection:
-        """Shake hands. Raises the `SttError` that says why it failed."""
-        return cls(await shake_hands(address, encode_query(options)), options.encoding)
+    async def open(
+        cls, address: WebSocketAddress, options: SessionOptions, on_wait: OnWait | None = None
+    ) -> WebSocketConnection:
+        """Shake hands, as `shake_hands` does. Raises the `SttError` that says why it failed."""
+        return cls(await shake_hands(address, encode_query(options), on_wait), options.encoding)
 
     async def send_audio(self, pcm: FloatArray) -> None:
         """Send mono samples at 24 kHz; waits while the server is busy."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -27,8 +28,9 @@ from client.rpc.errors import (
     SttError,
     error_from_http,
 )
-from client.rpc.probe import find_obstacle
+from client.rpc.probe import find_obstacle, is_silent_behind_tls
 from client.rpc.proxy import find_proxy
+from client.rpc.retry import OnWait, Waiting
 from client.rpc.route import Protocol, Route, error_from_proxy
 from client.rpc.trust import make_context, read_trusted_roots
 from stt_service.process.address import to_ascii_host
@@ -37,6 +39,10 @@ STREAM_PATH = "/v1/stream"
 CONNECT_TIMEOUT_S = 10.0
 # Behind TLS there may be an edge that answers the handshake only once a container runs.
 ANSWER_TIMEOUT_S = 60.0
+# Without an answer for this long, it is found out whether there is such an edge.
+SUSPICIOUS_AFTER_S = 5.0
+# Modal's edge is known to hold the handshake during a cold start: it need not prove itself.
+HOLDING_DOMAIN = ".modal.run"
 # Without TLS there is none: our gateway answers at once.
 PLAIN_ANSWER_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
@@ -113,37 +119,87 @@ class WebSocketAddress:
 
 
 async def shake_hands(
-    address: WebSocketAddress, query: Sequence[tuple[str, str]]
+    address: WebSocketAddress, query: Sequence[tuple[str, str]], on_wait: OnWait | None = None
 ) -> ClientConnection:
-    """An open WebSocket. Raises the `SttError` that says why there is none."""
+    """An open WebSocket. Raises the `SttError` that says why there is none.
+
+    `on_wait` is called if an edge holds the handshake, as one does during a cold start.
+    """
     route = address.find_route()
-    answer_timeout_s = ANSWER_TIMEOUT_S if route.context else PLAIN_ANSWER_TIMEOUT_S
-    is_connected = False
-
-    def note_connected() -> None:
-        nonlocal is_connected
-        is_connected = True
-        limit.reschedule(asyncio.get_running_loop().time() + answer_timeout_s)
-
+    watch = _Watch(route, on_wait)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S) as limit:
-            return await _connect(address, query, route, note_connected)
+        async with watch.limited():
+            return await _connect(address, query, route, watch.note_connected)
     except InvalidStatus as error:
         raise await _error_from_response(route, error.response) from error
     except InvalidProxyStatus as error:
         assert route.proxy is not None
         raise error_from_proxy(route.proxy, route.place, error.response.status_code) from error
     except TimeoutError as error:
-        if route.context and is_connected:
-            raise ServerUnavailable(
-                f"The service at {route.place} did not answer within {answer_timeout_s:g} s; it "
-                "may be starting."
-            ) from error
-        raise await find_obstacle(route) or ServerUnreachable(
-            f"The server at {route.place} takes connections and answers no WebSocket handshake."
-        ) from error
+        raise await watch.explain() from error
     except (InvalidHandshake, EOFError, OSError) as error:
         raise await find_obstacle(route) or _error_from_handshake(route, error) from error
+
+
+class _Watch:
+    """Bounds an opening handshake, and finds out meanwhile whether it is worth the wait."""
+
+    def __init__(self, route: Route, on_wait: OnWait | None) -> None:
+        self._route = route
+        self._on_wait = on_wait
+        self._limit = asyncio.timeout(CONNECT_TIMEOUT_S)
+        self._answer_timeout_s = ANSWER_TIMEOUT_S if route.context else PLAIN_ANSWER_TIMEOUT_S
+        self._looking: asyncio.Task[None] | None = None
+        self._is_silent = False
+
+    @contextlib.asynccontextmanager
+    async def limited(self) -> AsyncGenerator[None]:
+        """Raise TimeoutError in the block when it takes too long."""
+        try:
+            async with self._limit:
+                yield
+        finally:
+            if self._looking is not None:
+                self._looking.cancel()
+                await asyncio.wait([self._looking])
+
+    def note_connected(self) -> None:
+        """The connection, with its TLS, is made; now the server has to answer."""
+        self._expire_in(self._answer_timeout_s)
+        if self._route.context is not None:
+            self._looking = asyncio.create_task(self._look())
+
+    async def explain(self) -> SttError:
+        """Why there was no answer."""
+        place = self._route.place
+        if self._is_silent:
+            return ServerUnreachable(
+                f"The server at {place} completes the TLS handshake and then says nothing."
+            )
+        if self._looking is not None:
+            return self._slow(f"did not answer within {self._answer_timeout_s:g} s")
+        return await find_obstacle(self._route) or ServerUnreachable(
+            f"The server at {place} takes connections and answers no WebSocket handshake."
+        )
+
+    async def _look(self) -> None:
+        await asyncio.sleep(SUSPICIOUS_AFTER_S)
+        if not self._route.host.endswith(HOLDING_DOMAIN):
+            self._is_silent = await is_silent_behind_tls(self._route)
+        if self._is_silent:
+            self._expire_in(0.0)
+        elif self._on_wait is not None:
+            told = self._on_wait(Waiting(self._slow("has not answered yet"), SUSPICIOUS_AFTER_S))
+            if told is not None:
+                await told
+
+    def _slow(self, what: str) -> ServerUnavailable:
+        return ServerUnavailable(f"The service at {self._route.place} {what}; it may be starting.")
+
+    def _expire_in(self, seconds: float) -> None:
+        # Not if the time has run out already.
+        if not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 async def _connect(

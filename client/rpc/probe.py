@@ -21,11 +21,13 @@ from client.rpc.errors import (
 from client.rpc.route import CONNECT_TIMEOUT_S, Protocol, Route, connect, tls_reason
 
 ANSWER_TIMEOUT_S = 2.0
+SILENCE_TIMEOUT_S = 5.0
 
 # What an HTTP/2 client sends first, with an empty SETTINGS frame.
 _HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 # Without a token and without an upgrade: every server has a short answer to that.
 _HTTP1_HELLO = "GET /v1/stream HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n"
+_HTTP1_WITHOUT_HOST = b"GET / HTTP/1.1\r\n\r\n"
 _FRAME_HEADER_BYTES = 9
 _SETTINGS_FRAME = 4
 _TLS_ALERT = b"\x15\x03"
@@ -58,6 +60,29 @@ async def find_obstacle(route: Route) -> SttError | None:
         return await _look_through_tls(route, route.context)
     except SttError as error:
         return error
+
+
+async def is_silent_behind_tls(route: Route) -> bool:
+    """Whether the server completes the TLS handshake and then answers nothing at all.
+
+    An edge that holds requests while a container starts is not silent: it answers a request
+    without Host at once, which cannot be forwarded (RFC 9112, section 3.2: 400).
+    """
+    assert route.context is not None
+    try:
+        async with connect(route) as (reader, writer):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await writer.start_tls(route.context, server_hostname=route.host)
+            try:
+                writer.write(_HTTP1_WITHOUT_HOST)
+                async with asyncio.timeout(SILENCE_TIMEOUT_S):
+                    await reader.read(1)
+            except TimeoutError:
+                return True
+    except (OSError, TimeoutError, EOFError, SttError):
+        # Then it is not the same server that we are waiting for.
+        pass
+    return False
 
 
 async def _look_without_tls(route: Route) -> SttError | None:

@@ -44,11 +44,12 @@ class Patience:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Another attempt follows: why, after how long, and how soon."""
+    """Another attempt follows, or the present one takes long: why, and after how long."""
 
     reason: SttError
     waited_s: float
-    next_try_s: float
+    next_try_s: float = 0.0
+    """How soon the next attempt follows; 0 while the present one goes on."""
 
 
 OnWait = Callable[[Waiting], None] | Callable[[Waiting], Awaitable[None]]

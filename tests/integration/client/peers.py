@@ -19,6 +19,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 async def listen(handler: Handler, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Serve on a free loopback port while the block runs; yields the port."""
     tasks: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, EOFError):
@@ -28,6 +29,7 @@ async def listen(handler: Handler, context: ssl.SSLContext | None = None) -> Asy
                 writer.close()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         task = asyncio.create_task(serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -40,12 +42,19 @@ async def listen(handler: Handler, context: ssl.SSLContext | None = None) -> Asy
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # One with TLS would wait for the other side's answer to its close.
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
-async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: str) -> None:
-    """Carry bytes both ways until one side closes."""
+async def pipe(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: str, head: bytes = b""
+) -> None:
+    """Carry bytes both ways until one side closes, after `head`, which was read already."""
     host, port = upstream.rsplit(":", 1)
     up_reader, up_writer = await asyncio.open_connection(host, int(port))
+    up_writer.write(head)
 
     async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
