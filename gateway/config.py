@@ -144,7 +144,7 @@ def parse_upstream(
     Credentials are sent to other machines only over TLS.
     """
     # Imported here so that `--help` does not wait for gRPC.
-    from client.rpc.channel import find_way
+    from client.rpc.channel import find_route
 
     credentials = Credentials.from_environment(environment)
     try:
@@ -162,7 +162,7 @@ def parse_upstream(
                 f"{address!r} is plain; write https:// before it."
             )
         endpoint = files.load(endpoint)
-    find_way(endpoint)
+    find_route(endpoint)
     if credentials is not None and endpoint.tls is None and not endpoint.is_loopback:
         _log.warning(
             "%s and %s are not sent: %s is reached without TLS. Write https:// before the address.",

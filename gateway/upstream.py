@@ -17,6 +17,7 @@ from client.rpc.channel import (
     open_channel,
     wait_until_serving,
 )
+from client.rpc.channels import ChannelPool
 from client.rpc.errors import (
     ServerFailed,
     ServerFull,
@@ -28,7 +29,6 @@ from client.rpc.errors import (
 from client.rpc.reasons import Reason
 from client.rpc.retry import Patience, Retry
 from client.rpc.writing import write_request
-from gateway.channels import ChannelPool
 from stt.v1 import stt_pb2, stt_pb2_grpc
 
 Call = grpc.aio.StreamStreamCall[

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from client.rpc.channels import MAX_STREAMS_PER_CHANNEL
 from client.rpc.endpoint import Endpoint
-from gateway.channels import MAX_SESSIONS_PER_CHANNEL
 from tests.integration.edge.nginx import find_nginx, run_edge
 from tests.integration.gateway.harness import (
     ScriptedService,
@@ -72,7 +72,7 @@ async def test_all_sessions_are_admitted_and_unary_calls_answered_meanwhile(serv
             async with asyncio.timeout(60):
                 await asyncio.gather(*(come_in() for _ in range(CROWD)))
             assert len(service.calls) == CROWD
-            assert count_connections(endpoint) >= CROWD / MAX_SESSIONS_PER_CHANNEL
+            assert count_connections(endpoint) >= CROWD / MAX_STREAMS_PER_CHANNEL
             assert (await gateway.get("/readyz")).status_code == 200
             assert (await gateway.get("/v1/info")).json()["model_name"] == "scripted"
             # Sessions on the later connections are served to their end too.

@@ -1,4 +1,4 @@
-"""ChannelPool with real gRPC channels that are never connected."""
+"""The pool against gRPC's own channels, which connect to nobody here."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.channels import MAX_SESSIONS_PER_CHANNEL, ChannelPool
+from client.rpc.channels import MAX_STREAMS_PER_CHANNEL, ChannelPool
 
 MOST = 3
 # An HTTP/2 edge takes 100 calls on a connection, by Envoy's defaults for the internet.
@@ -16,7 +16,7 @@ SHUTDOWN = grpc.ChannelConnectivity.SHUTDOWN
 
 
 class Channels:
-    """Opens channels and keeps track of open ones."""
+    """Opens channels and knows which are open."""
 
     def __init__(self) -> None:
         self.opened: list[grpc.aio.Channel] = []
@@ -31,7 +31,7 @@ class Channels:
 
 
 async def come_and_go(comings: list[int]) -> None:
-    """Run the sessions: 0 opens one, another number ends the one at that place."""
+    """A number is a stream that comes (0) or the one in that place that goes."""
     channels = Channels()
     pool = ChannelPool(channels.open, MOST)
     inside: list[contextlib.ExitStack] = []
@@ -41,31 +41,31 @@ async def come_and_go(comings: list[int]) -> None:
             inside[-1].enter_context(pool.share())
         else:
             inside.pop(coming % len(inside)).close()
-        # The pool closes channels in tasks of its own.
+        # Channels are closed in a task of the pool's own.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert sum(pool.sessions) == len(inside)
-        assert max(pool.sessions) <= MOST
-        assert all(pool.sessions[1:]), "a channel beyond the first is closed when it is empty"
-        assert channels.open_now == len(pool.sessions)
+        assert sum(pool.streams) == len(inside)
+        assert max(pool.streams) <= MOST
+        assert all(pool.streams[1:]), "a channel beyond the first is closed when it is empty"
+        assert channels.open_now == len(pool.streams)
     for session in inside:
         session.close()
-    assert pool.sessions == [0]
+    assert pool.streams == [0]
     await pool.close()
     assert channels.open_now == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @given(st.lists(st.one_of(st.just(0), st.integers(0, 100)), max_size=40))
-def test_channels_are_bounded_closed_when_empty_and_all_closed_at_the_end(
+def test_no_channel_is_crowded_none_is_idle_but_the_first_and_none_is_left_open(
     comings: list[int],
 ):
     asyncio.run(come_and_go(comings))
 
 
-async def test_the_first_channel_with_room_is_used():
+async def test_later_channels_empty_because_the_first_with_room_is_taken():
     channels = Channels()
-    pool = ChannelPool(channels.open, most_sessions=1)
+    pool = ChannelPool(channels.open, max_streams=1)
     with pool.share() as first:
         with pool.share() as second:
             assert first is not second
@@ -76,5 +76,5 @@ async def test_the_first_channel_with_room_is_used():
     await pool.close()
 
 
-def test_a_channel_stays_far_below_the_limit_of_an_edge():
-    assert 2 * MAX_SESSIONS_PER_CHANNEL <= EDGE_LIMIT
+def test_a_channel_stays_far_below_what_an_edge_takes():
+    assert 2 * MAX_STREAMS_PER_CHANNEL <= EDGE_LIMIT
