@@ -5,7 +5,8 @@
 
 Everything is bounded. While the service takes no audio, the inbox fills and then the WebSocket is
 no longer read; while the client takes no messages, the call is no longer read. No audio is written
-before the service's `ready`, so none is lost however many attempts the call needs.
+before the service's `ready`, so none is lost however many attempts the call needs; and a call that
+breaks in the middle is replayed (`gateway.replay`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +47,8 @@ from gateway.protocol import (
     encode_ping,
 )
 from gateway.query import ProtocolError, StreamOptions, asks_for_events
+from gateway.replay import Replay, Response
 from gateway.upstream import Admission, Call, Upstream
-from stt.v1 import stt_pb2
 from stt_service.process.tasks import first_of
 
 SAY_GOODBYE_S = 5.0
@@ -98,14 +100,16 @@ class Bridge:
         self._started_s = time.monotonic()
         self._first_audio_s: float | None = None
         self._first_token_sent = False
-        self._admitted = asyncio.Event()
+        self._was_admitted = False
+        self._waits = asyncio.Event()
+        self._waits.set()
         self.audio_bytes = 0
         self.retries = 0
 
     @property
     def admitted(self) -> bool:
-        """Whether the service has let the session in."""
-        return self._admitted.is_set()
+        """Whether the service has let the session in, and its call has not broken."""
+        return not self._waits.is_set()
 
     async def run(self, options: StreamOptions) -> Closing:
         """Serve the session until one side ends it; returns how. Does not close the WebSocket."""
@@ -152,67 +156,91 @@ class Bridge:
             ended = ended or isinstance(item, End)
 
     async def converse(self, options: StreamOptions) -> Closing:
-        """Open the call, then pump both ways until the service ends it."""
+        """Open a call and pump both ways until the session ends; replay a call that breaks."""
+        replay = Replay(options.config, self._inbox, self._config.buffer_bytes)
+        reason: str | None = None
+        while True:
+            replay.begin(reason)
+            try:
+                error = await self._try_call(options, replay)
+            except WebSocketDisconnect:
+                return CLIENT_GONE
+            if error is None:
+                return FINISHED
+            if not (self._was_admitted and replay.is_worth_another_call(error)):
+                return await self._fail(error, options, replay)
+            reason = str(error)
+            self._note_break(reason)
+
+    async def _try_call(self, options: StreamOptions, replay: Replay) -> SttError | None:
+        """Carry one call to its end; returns why it failed, or None if the session is complete."""
         try:
             async with self._upstream.admit(
                 options.config, self._config.patience_s, self._note_retry
             ) as admission:
                 self._note_admission(admission)
-                return await first_of(
-                    self.pump_events(admission, options), self.pump_audio(admission.call)
+                await first_of(
+                    self.pump_events(admission, options, replay),
+                    self.pump_audio(admission.call, replay),
                 )
+                return None
+        except grpc.aio.AioRpcError as rpc_error:
+            return error_from_rpc(rpc_error)
+        except SttError as error:
+            return error
+
+    async def _fail(self, error: SttError, options: StreamOptions, replay: Replay) -> Closing:
+        try:
+            await self._pass_on(replay.finish(), options)
         except WebSocketDisconnect:
             return CLIENT_GONE
-        except grpc.aio.AioRpcError as rpc_error:
-            return close_for_error(error_from_rpc(rpc_error))
-        except SttError as error:
-            return close_for_error(error)
+        return close_for_error(error)
 
-    async def send_pings(self) -> Closing | None:
-        """Send pings until the service admits the session."""
+    async def send_pings(self) -> Closing:
+        """Send pings while the service has not admitted the session, or its call broke."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._config.ping_interval_s):
-                    await self._admitted.wait()
-            if self.admitted:
-                return None
+            await self._waits.wait()
+            await asyncio.sleep(self._config.ping_interval_s)
             try:
-                await self._send(encode_ping())
+                if self._waits.is_set():
+                    await self._send(encode_ping())
             except WebSocketDisconnect:
                 return CLIENT_GONE
 
-    async def pump_audio(self, call: Call) -> None:
+    async def pump_audio(self, call: Call, replay: Replay) -> None:
         """Write what the client sent, in order, as fast as the service accepts it."""
-        while True:
-            item = await self._inbox.take()
-            is_small = isinstance(item, bytes) and len(item) < SMALL_BYTES
-            match item:
-                case bytes():
-                    request = stt_pb2.StreamingTranscribeRequest(audio=item)
-                case stt_pb2.Flush():
-                    request = stt_pb2.StreamingTranscribeRequest(flush=item)
-                case End():
-                    # A call that has ended by itself need not be half-closed.
-                    with contextlib.suppress(grpc.aio.BaseError):
-                        await call.done_writing()
-                    return
+        while (request := await replay.next_request()) is not None:
             # pump_events reports why the call has ended.
             if not await write_request(call, request):
                 return
-            if is_small:
+            if request.HasField("audio") and len(request.audio) < SMALL_BYTES:
                 await asyncio.sleep(SMALL_WRITE_S)
+        # A call that has ended by itself need not be half-closed.
+        with contextlib.suppress(grpc.aio.BaseError):
+            await call.done_writing()
 
-    async def pump_events(self, admission: Admission, options: StreamOptions) -> Closing:
+    async def pump_events(
+        self, admission: Admission, options: StreamOptions, replay: Replay
+    ) -> Closing:
         """Send the service's events, as fast as the client reads them, until the call ends."""
-        await self._send_event(admission.ready, options)
+        await self._pass_on(replay.accept(admission.ready), options)
         async for response in admission.responses:
-            await self._send_event(response, options)
+            await self._pass_on(replay.accept(response), options)
+        await self._pass_on(replay.finish(), options)
         return FINISHED
+
+    def _note_break(self, reason: str) -> None:
+        self._waits.set()
+        self._inbox.move_to(self._budgets.waiting)
+        self._started_s = time.monotonic()
+        self._metrics.replays.inc()
+        self.log.warning("session broken off, to be replayed", reason=reason)
 
     def _note_admission(self, admission: Admission) -> None:
         waited_s = time.monotonic() - self._started_s
         self._metrics.admission_seconds.observe(waited_s)
-        self._admitted.set()
+        self._was_admitted = True
+        self._waits.clear()
         self._inbox.move_to(self._budgets.admitted)
         extensions: Any = self._websocket.scope.get("extensions") or {}
         if STREAM_EXTENSION in extensions:
@@ -242,12 +270,11 @@ class Bridge:
         self._metrics.audio_bytes.inc(size)
         return audio
 
-    async def _send_event(
-        self, response: stt_pb2.StreamingTranscribeResponse, options: StreamOptions
-    ) -> None:
-        message = encode_event(response, options)
-        if message is not None:
-            await self._send(message)
+    async def _pass_on(self, responses: Iterable[Response], options: StreamOptions) -> None:
+        for response in responses:
+            message = encode_event(response, options)
+            if message is not None:
+                await self._send(message)
 
     async def _send(self, message: Json) -> None:
         try:

@@ -58,6 +58,7 @@ class Inbox:
         self._budget = budget or Budget(float("inf"))
         self._items: deque[bytearray | Command] = deque()
         self._held_bytes = 0
+        self._kept_bytes = 0
         self._added = asyncio.Event()
         self._taken = asyncio.Event()
 
@@ -66,17 +67,29 @@ class Inbox:
         """Bytes queued now; a command counts as `COMMAND_BYTES`."""
         return self._held_bytes
 
+    @property
+    def has_shared_room(self) -> bool:
+        """Whether the budget of all sessions allows more."""
+        return self._budget.has_room
+
     def move_to(self, budget: Budget) -> None:
         """From now on count what is held against another budget."""
-        self._budget.add(-self._held_bytes)
+        count = self._held_bytes + self._kept_bytes
+        self._budget.add(-count)
         self._budget = budget
-        budget.add(self._held_bytes)
+        budget.add(count)
         self._taken.set()
+
+    def note_kept(self, count: int) -> None:
+        """Count bytes that were taken and are kept elsewhere against the budget; so many now."""
+        self._budget.add(count - self._kept_bytes)
+        self._kept_bytes = count
 
     def clear(self) -> None:
         """Drop everything: the session has ended."""
         self._items.clear()
         self._count(-self._held_bytes)
+        self.note_kept(0)
 
     async def put(self, item: bytes | Command) -> None:
         """Append audio or a command; waits for room."""

@@ -62,6 +62,11 @@ class GatewayMetrics:
             buckets=_WAIT_BUCKETS_S,
             registry=self.registry,
         )
+        self.replays = Counter(
+            "stt_gateway_replays_total",
+            "Sessions whose call of the service broke and was replayed.",
+            registry=self.registry,
+        )
         self.upstream_retries = Counter(
             "stt_gateway_upstream_retries_total",
             "Further attempts to reach the service on behalf of a waiting session.",

@@ -63,7 +63,7 @@ def decode_query(query: str) -> StreamOptions:
     config = stt_pb2.StreamingConfig(
         encoding=_decode_encoding(single.get("encoding")),
         sample_rate_hertz=_decode_sample_rate(single.get("sample_rate")),
-        events=_service_events(events),
+        events=_service_events(),
     )
     vad = stt_pb2.VadSettings()
     if (threshold := single.get("vad_threshold")) is not None:
@@ -112,11 +112,13 @@ def _decode_events(lists: Iterable[str]) -> frozenset[str]:
     return frozenset(wanted & OPTIONAL_EVENTS)
 
 
-def _service_events(events: frozenset[str]) -> list[stt_pb2.OptionalEvent.ValueType]:
-    wanted = [stt_pb2.OPTIONAL_EVENT_VAD_END, stt_pb2.OPTIONAL_EVENT_PING]
-    if "word" in events:
-        wanted.append(stt_pb2.OPTIONAL_EVENT_WORD)
-    return wanted
+def _service_events() -> list[stt_pb2.OptionalEvent.ValueType]:
+    # Words too, even for a client that does not get them: they say what need not be replayed.
+    return [
+        stt_pb2.OPTIONAL_EVENT_VAD_END,
+        stt_pb2.OPTIONAL_EVENT_PING,
+        stt_pb2.OPTIONAL_EVENT_WORD,
+    ]
 
 
 def _decode_encoding(value: str | None) -> stt_pb2.Encoding.ValueType:
