@@ -1,6 +1,7 @@
 """A client that sends audio while the real server is down gets its whole transcript."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -78,3 +79,31 @@ async def test_a_server_that_is_killed_and_comes_back(recordings: tuple[Recordin
     for one, recording in zip(ended, recordings[1:4], strict=True):
         assert one.text.split() == recording.text.split()
         assert one.code == 1000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_server_that_is_restarted_under_its_callers(
+    recordings: tuple[Recording, ...], number: signal.Signals
+):
+    """At once, or in order: documented clients in the middle of a word lose none."""
+    port = free_port()
+    async with run_gateway(Endpoint.parse(f"127.0.0.1:{port}")) as gateway:
+        async with start_service(port) as service:
+            speaking = [asyncio.create_task(speak(gateway, each)) for each in recordings[:4]]
+
+            async def has_heard() -> bool:
+                metrics = await gateway.metrics()
+                return metrics.get("stt_gateway_messages_total{type=token}", 0) >= 8
+
+            await become(has_heard, lambda: "nobody was heard", patience_s=60)
+            service.process.send_signal(number)
+            await asyncio.to_thread(service.process.wait)
+        async with start_service(port):
+            ended = await asyncio.gather(*speaking)
+        metrics = await gateway.metrics()
+    for one, recording in zip(ended, recordings[:4], strict=True):
+        assert one.text.split() == recording.text.split()
+        assert one.code == 1000
+    assert metrics["stt_gateway_replays_total"] >= 1

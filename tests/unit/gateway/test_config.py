@@ -167,7 +167,7 @@ def test_a_ca_file_is_read(tmp_path: Path):
     endpoint = parse_upstream("https://example.com", UpstreamFiles(ca), {})
     assert endpoint.tls is not None
     assert endpoint.tls.root_certificates == ca.read_bytes()
-    with pytest.raises(ValueError, match="is for TLS"):
+    with pytest.raises(ValueError, match="are for TLS"):
         parse_upstream("example.com:443", UpstreamFiles(ca), {})
 
 

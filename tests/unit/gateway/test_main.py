@@ -29,6 +29,7 @@ def test_help_imports_nothing_heavy():
 
 
 UPSTREAM = ("--upstream", "127.0.0.1:1")
+TLS_UPSTREAM = ("--upstream", "https://127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,16 @@ UPSTREAM = ("--upstream", "127.0.0.1:1")
         ([*UPSTREAM, "--max-message-mib", "1e400"], "--max-message-mib"),
         ([*UPSTREAM, "--allow-origin", "x"], "https://example.com"),
         ([*UPSTREAM, "--allow-origin", "*"], "https://example.com"),
-        ([*UPSTREAM, "--upstream-ca", "/none"], "/none cannot be read"),
+        ([*UPSTREAM, "--upstream-ca", "/none"], "write https:// before it"),
+        ([*TLS_UPSTREAM, "--upstream-ca", "/none"], "/none cannot be read"),
+        ([*TLS_UPSTREAM, "--upstream-cert", "/none"], "/none cannot be read"),
+        ([*TLS_UPSTREAM, "--upstream-cert", "/dev/null"], "both its private key and its chain"),
+        ([*UPSTREAM, "--tls-cert", "/none"], "go together"),
+        ([*UPSTREAM, "--tls-cert", "/none", "--tls-key", "/none"], "/none cannot be read"),
+        ([*UPSTREAM, "--tls-cert", "/dev/null", "--tls-key", "/dev/null"], "PEM format"),
+        ([*UPSTREAM, "--max-connections", "0"], "--max-connections"),
+        ([*UPSTREAM, "--max-waiting", "1.5"], "--max-waiting"),
+        ([*UPSTREAM, "--max-buffered-mib", "0"], "--max-buffered-mib"),
         ([*UPSTREAM, "--pati", "3"], "--pati"),
         ([*UPSTREAM, "--log-format", "\udcff"], "--log-format"),
         (["--upstream", "\udcff"], "--upstream"),
