@@ -15,14 +15,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from structlog.stdlib import BoundLogger
 
-from client.rpc.errors import SttError, error_from_rpc
+from client.rpc.errors import ServerFull, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.retry import Retry
 from client.rpc.writing import write_request
 from gateway.closing import (
     CLIENT_GONE,
@@ -34,7 +34,7 @@ from gateway.closing import (
     close_for_violation,
 )
 from gateway.config import GatewayConfig
-from gateway.inbox import Budget, Inbox
+from gateway.inbox import Budgets, Inbox
 from gateway.metrics import GatewayMetrics
 from gateway.protocol import (
     Command,
@@ -59,20 +59,6 @@ SMALL_WRITE_S = 0.01
 
 STREAM_EXTENSION = "stt.stream"
 """Of the ASGI scope, if the server is ours: see `gateway.serving.websocket`."""
-
-
-@dataclass(frozen=True)
-class Budgets:
-    """What all sessions of a gateway may hold together."""
-
-    waiting: Budget
-    admitted: Budget
-
-    @classmethod
-    def of(cls, config: GatewayConfig) -> Budgets:
-        """Half for the sessions that wait for a slot, half for those that have one."""
-        half = config.max_buffered_bytes / 2
-        return cls(waiting=Budget(half), admitted=Budget(half))
 
 
 class Bridge:
@@ -100,7 +86,6 @@ class Bridge:
         self._started_s = time.monotonic()
         self._first_audio_s: float | None = None
         self._first_token_sent = False
-        self._was_admitted = False
         self._waits = asyncio.Event()
         self._waits.set()
         self.audio_bytes = 0
@@ -158,19 +143,29 @@ class Bridge:
     async def converse(self, options: StreamOptions) -> Closing:
         """Open a call and pump both ways until the session ends; replay a call that breaks."""
         replay = Replay(options.config, self._inbox, self._config.buffer_bytes)
-        reason: str | None = None
-        while True:
-            replay.begin(reason)
-            try:
+        retry = Retry(lambda _: self._config.patience_s)
+        broken: SttError | None = None
+        try:
+            while True:
+                replay.begin(str(broken) if broken is not None else None)
                 error = await self._try_call(options, replay)
-            except WebSocketDisconnect:
-                return CLIENT_GONE
-            if error is None:
-                return FINISHED
-            if not (self._was_admitted and replay.is_worth_another_call(error)):
-                return await self._fail(error, options, replay)
-            reason = str(error)
-            self._note_break(reason)
+                if error is None:
+                    return FINISHED
+                if self.admitted and replay.is_worth_another_call(error):
+                    broken = error
+                    retry.reset()
+                    self._note_break(str(error))
+                elif isinstance(error, ServerFull) and broken is not None and not self.admitted:
+                    # The others came back before this one; some of them will end.
+                    await retry.pause(broken)
+                else:
+                    # A service that stays away is no news: say why it left.
+                    is_away = isinstance(error, ServerUnavailable) and not self.admitted
+                    raise broken if broken is not None and is_away else error
+        except WebSocketDisconnect:
+            return CLIENT_GONE
+        except SttError as error:
+            return await self._fail(error, options, replay)
 
     async def _try_call(self, options: StreamOptions, replay: Replay) -> SttError | None:
         """Carry one call to its end; returns why it failed, or None if the session is complete."""
@@ -239,7 +234,6 @@ class Bridge:
     def _note_admission(self, admission: Admission) -> None:
         waited_s = time.monotonic() - self._started_s
         self._metrics.admission_seconds.observe(waited_s)
-        self._was_admitted = True
         self._waits.clear()
         self._inbox.move_to(self._budgets.admitted)
         extensions: Any = self._websocket.scope.get("extensions") or {}

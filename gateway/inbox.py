@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 
 from gateway.protocol import Command
 
@@ -44,6 +45,20 @@ class Budget:
             await changed.wait()
         finally:
             self._waiting.discard(changed)
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """What all sessions of a gateway may hold together."""
+
+    waiting: Budget
+    admitted: Budget
+
+    @classmethod
+    def of(cls, limit_bytes: int) -> Budgets:
+        """Half for the sessions that wait for a slot, half for those that have one."""
+        half = limit_bytes / 2
+        return cls(waiting=Budget(half), admitted=Budget(half))
 
 
 class Inbox:

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from structlog.stdlib import BoundLogger
 
-from gateway.bridge import Bridge, Budgets
+from gateway.bridge import Bridge
 from gateway.closing import (
     CLIENT_GONE,
     GATEWAY_RESTARTS,
@@ -21,6 +21,7 @@ from gateway.closing import (
     close_for_gateway_fault,
 )
 from gateway.config import GatewayConfig
+from gateway.inbox import Budgets
 from gateway.metrics import GatewayMetrics
 from gateway.query import ProtocolError, decode_query
 from gateway.security import is_origin_allowed
@@ -41,7 +42,7 @@ class Sessions:
         self._config = config
         self._upstream = upstream
         self._metrics = metrics
-        self._budgets = Budgets.of(config)
+        self._budgets = Budgets.of(config.max_buffered_bytes)
         metrics.buffered_bytes.set_function(self._count_buffered)
         self._open: set[Bridge] = set()
         self._all_gone = asyncio.Event()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -151,8 +151,9 @@ async def odd_gateway() -> AsyncIterator[OddGateway]:
         for writer in odd.writers:
             writer.close()
     assert [line for line in log if "exception" in line or line["level"] == "error"] == []
-    strangers = [line for line in log if line["level"] == "warning"]
-    assert len(strangers) <= 4, "one line for many"
+    lines = Counter(line["event"] for line in log if line["level"] == "warning")
+    # One line for many: at once, and what came since at the end or after ten seconds.
+    assert max(lines.values()) <= 3
 
 
 @pytest.mark.parametrize(("headers", "status"), ODD_HANDSHAKES.values(), ids=ODD_HANDSHAKES)
@@ -181,14 +182,3 @@ async def test_a_connection_that_says_nothing_is_closed(odd_gateway: OddGateway)
         assert await silent.read() == b""
         assert await trickling.read() == b""
     trickles.cancel()
-
-
-def test_documented_limits() -> None:
-    """docs/operations.md says these numbers."""
-    from gateway.config import GatewayConfig
-    from gateway.serving import connections, pacing
-
-    text = Path("docs/operations.md").read_text()
-    assert f"{connections.HANDSHAKE_S:g} s" in text
-    assert f"{GatewayConfig.max_connections}" in text
-    assert f"{pacing.ADMITTED_FRAMES_HZ:g}" in text

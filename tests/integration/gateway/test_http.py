@@ -8,6 +8,7 @@ import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
 from client.rpc.endpoint import Endpoint
+from gateway.replay import MAX_ATTEMPTS
 from gateway.security import SECURITY_HEADERS
 from tests.integration.gateway.harness import (
     Refusal,
@@ -112,6 +113,10 @@ async def test_every_metric_is_updated():
             await read_to_close(websocket)
         async with gateway.connect("?encoding=mp3") as websocket:
             await read_to_close(websocket)
+        service.failure = Refusal(grpc.StatusCode.UNAVAILABLE, "Stream removed")
+        async with gateway.connect("?encoding=mulaw") as websocket:
+            await websocket.send(bytes(1000))
+            await read_to_close(websocket)
         with pytest.raises(Exception, match="403"):
             await gateway.connect(origin="http://evil.example")
         with pytest.raises(websockets.InvalidStatus):
@@ -131,13 +136,15 @@ async def test_every_metric_is_updated():
         "stt_gateway_sessions_total{close_code=1008,outcome=bad_request}": 1,
         "stt_gateway_refused_total{reason=origin}": 1,
         "stt_gateway_refused_total{reason=path}": 1,
-        "stt_gateway_audio_bytes_total": 1000,
+        "stt_gateway_sessions_total{close_code=1013,outcome=unavailable}": 1,
+        "stt_gateway_audio_bytes_total": 2000,
         "stt_gateway_messages_total{type=ready}": 1,
         "stt_gateway_messages_total{type=token}": 1,
         "stt_gateway_messages_total{type=final}": 1,
-        "stt_gateway_messages_total{type=error}": 1,
+        "stt_gateway_messages_total{type=error}": 2,
         "stt_gateway_first_token_seconds_count": 1,
-        "stt_gateway_admission_seconds_count": 1,
+        "stt_gateway_admission_seconds_count": 1 + 1 + MAX_ATTEMPTS,
+        "stt_gateway_replays_total": MAX_ATTEMPTS,
         "stt_gateway_upstream_retries_total": 1,
     }
     assert {name: after[name] for name in expected} == expected

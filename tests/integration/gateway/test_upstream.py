@@ -16,8 +16,9 @@ from client.grpc_connection import GrpcConnection
 from client.rpc.channel import check_serving, open_channel
 from client.rpc.endpoint import Endpoint
 from client.rpc.writing import write_request
-from gateway.bridge import Bridge, Budgets
+from gateway.bridge import Bridge
 from gateway.config import GatewayConfig
+from gateway.inbox import Budgets
 from gateway.metrics import GatewayMetrics
 from gateway.query import decode_query
 from gateway.sessions import Sessions
@@ -130,7 +131,9 @@ async def test_a_bridge_leaves_nothing_wherever_it_is_cancelled(server: Server, 
     async def converse() -> None:
         visitor = Visitor()
         await visitor.socket.accept()
-        bridge = Bridge(visitor.socket, upstream, config, metrics, log, Budgets.of(config))
+        bridge = Bridge(
+            visitor.socket, upstream, config, metrics, log, Budgets.of(config.max_buffered_bytes)
+        )
         receiving = asyncio.create_task(bridge.receive_messages())
         try:
             assert (await bridge.converse(decode_query(QUERY))).outcome == "finished"
