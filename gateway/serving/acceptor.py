@@ -20,6 +20,8 @@ MakeProtocol = Callable[[Connection], asyncio.Protocol]
 FindContext = Callable[[], ssl.SSLContext | None]
 
 ACCEPTS_PER_TURN = 16
+SEND_BUFFER_BYTES = 128 * 1024
+"""Of the system, for each connection; Linux doubles it for its own bookkeeping."""
 RETRY_S = 0.05
 SWEEP_S = 0.5
 
@@ -92,6 +94,8 @@ class Acceptor:
 
     def _take_in(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
+        # Messages are small: without this, Linux keeps megabytes for a client that does not read.
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         connection = self._table.add(accepted)
         if connection is None:
             self._log.warn("connection refused", limit=self._table.limit)
