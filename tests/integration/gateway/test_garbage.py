@@ -96,14 +96,13 @@ async def test_garbage_is_never_our_fault(
     client.send_request(client.connect())
     writer.writelines(client.data_to_send())
     client.receive_data(await reader.readuntil(b"\r\n\r\n"))
-    with contextlib.suppress(ConnectionError):
+    with contextlib.closing(writer), contextlib.suppress(ConnectionError):
         writer.write(b"".join(garbage))
         # The end; the garbage may have begun a frame, which this then is part of.
         writer.write(Frame(Opcode.CLOSE, struct.pack(">H", 1000)).serialize(mask=True))
         writer.write_eof()
         async with asyncio.timeout(10):
             client.receive_data(await reader.read())
-    writer.close()
     closes = [event for event in client.events_received() if getattr(event, "opcode", 0) == 8]
     # The client's own codes come back; 1011 would be a fault of ours.
     assert all(Close.parse(bytes(close.data)).code != INTERNAL for close in closes)
