@@ -168,7 +168,7 @@ def event_from(response: stt_pb2.StreamingTranscribeResponse) -> ServerEvent | N
             words = tuple(_word(word, timing) for word in response.final.words)
             duration_s = _seconds(response.final.audio_duration)
             return Final(response.final.transcript, words, duration_s, timing)
-        case None:
+        case "step" | "utterance" | None:
             return None
 
 

@@ -27,6 +27,8 @@ from stt_service.translation import (
     MessageTooLarge,
     decode_options,
     decode_recording_options,
+    decode_vad,
+    encode_encoding,
     encode_response,
     encode_status,
     encode_transcription,
@@ -104,8 +106,9 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
 
     async def _stream(self, requests: AsyncIterator[Request], context: Context) -> None:
         config = await read_config(requests)
-        async with self._open_session(decode_options(config), context) as session:
-            await context.write(self._write_ready(session))
+        options = decode_options(config)
+        async with self._open_session(options, context) as session:
+            await context.write(self._write_ready(session, options))
             async with self._receiving(requests, session):
                 await self._send(session, config, context)
 
@@ -150,10 +153,16 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
                         await session.push_audio(request.audio)
                     case "flush":
                         await session.flush(request.flush.flush_id)
+                    case "vad":
+                        vad = decode_vad(request.vad)
+                        vad.check_against(self._engine.info)
+                        await session.change_vad(vad)
                     case "config":
                         raise InvalidOptions("config", "the config was sent twice")
                     case _:
-                        raise InvalidOptions("request", "an empty request: no audio and no flush")
+                        raise InvalidOptions(
+                            "request", "an empty request: no audio, no flush and no vad"
+                        )
             session.finish()
         except EngineError as error:
             session.fail(error)
@@ -210,13 +219,15 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
                     "session ended", outcome=outcome, audio_s=round(session.processed_s, 2)
                 )
 
-    def _write_ready(self, session: Session) -> Response:
+    def _write_ready(self, session: Session, options: SessionOptions) -> Response:
         info = self._engine.info
         ready = stt_pb2.Ready(
             session_id=session.id,
             delay=to_duration(info.delay_s),
             frame_samples=info.frame_samples,
             sample_rate_hertz=info.sample_rate_hertz,
+            audio_encoding=encode_encoding(options.encoding),
+            audio_sample_rate_hertz=options.resolve_sample_rate_hertz(info),
         )
         return Response(ready=ready)
 

@@ -114,7 +114,7 @@ class Engine:
             info.sample_rate_hertz,
             info.frame_samples,
         )
-        options.check_against(info)
+        options.vad.check_against(info)
         session_id = uuid4().hex
         lease = await self._lease_slot(session_id, options)
         try:

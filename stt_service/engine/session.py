@@ -9,8 +9,9 @@ from enum import Enum
 from stt_service.engine.errors import EngineError, IdleTimeout, InvalidOptions
 from stt_service.engine.events import Event, Final
 from stt_service.engine.frames import Frame, Framer
+from stt_service.engine.pauses import VadOptions
 from stt_service.engine.scheduler import Delivery
-from stt_service.engine.session_state import Finish, Flush, Mark, Stall
+from stt_service.engine.session_state import ChangeVad, Finish, Flush, Mark, Stall
 from stt_service.engine.silence import SilenceWatch
 
 # Stop reading audio while this many frames and marks wait for the model: 4 s.
@@ -117,6 +118,13 @@ class Session:
         await self._wait_for_room()
         if self._phase is Phase.OPEN:
             self._push([*self._framer.cut_rest(), Flush(flush_id)])
+
+    async def change_vad(self, vad: VadOptions) -> None:
+        """Look for other pauses in the audio from here on. The caller has checked that the model
+        can find them."""
+        await self._wait_for_room()
+        if self._phase is Phase.OPEN:
+            self._push([ChangeVad(vad)])
 
     def finish(self, reason: EngineError | None = None) -> None:
         """End the audio: the last words and Final follow, then `reason` is raised if given."""
