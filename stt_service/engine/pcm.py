@@ -57,17 +57,17 @@ class PcmDecoder:
         return np.frombuffer(data[:whole], dtype=self._dtype)
 
     def _check(self, samples: FloatArray) -> FloatArray:
-        # One pass for ordinary audio: no sample is larger than the sum of all squares. NaN fails
-        # both comparisons.
-        if not np.dot(samples, samples) <= MAX_MAGNITUDE**2:
-            fine = np.abs(samples) <= MAX_MAGNITUDE
-            if not fine.all():
-                index = int(np.argmin(fine))
-                raise InvalidAudio(
-                    f"sample {self._samples_before + index} is {samples[index]:g}; float samples "
-                    "must be finite and within [-1, 1]. Is this int16 audio? Then say so: "
-                    "encoding pcm_s16le"
-                )
+        # One pass for ordinary audio: no square is larger than the sum of all. NaN fails both
+        # comparisons.
+        if not (
+            np.dot(samples, samples) <= MAX_MAGNITUDE**2 or np.abs(samples).max() <= MAX_MAGNITUDE
+        ):
+            index = int(np.argmin(np.abs(samples) <= MAX_MAGNITUDE))
+            raise InvalidAudio(
+                f"sample {self._samples_before + index} is {samples[index]:g}; float samples "
+                "must be finite and within [-1, 1]. Is this int16 audio? Then say so: "
+                "encoding pcm_s16le"
+            )
         self._samples_before += len(samples)
         return samples
 
