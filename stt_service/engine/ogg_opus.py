@@ -75,10 +75,9 @@ class PacketDecoder:
         if not 0 < len(packet) <= MAX_PACKET_BYTES:
             return None
         try:
-            samples = self._append(packet)
+            return self._append(packet)
         except ValueError:
             return None
-        return samples if np.isfinite(samples).all() else None
 
     def _append(self, packet: bytes, flags: int = 0) -> FloatArray:
         page = write_page(packet, self._pages & 0xFFFFFFFF, flags=flags)
@@ -138,8 +137,7 @@ class Link:
         samples = self._decoder.decode(packet)
         if samples is not None:
             self._malformed_packets = 0
-            # A gain may be +128 dB. Players clip too.
-            return np.clip(samples * np.float32(self._head.gain), -1, 1)
+            return samples if self._head.gain == 1 else samples * np.float32(self._head.gain)
         self._malformed_packets += 1
         if self._malformed_packets > MAX_MALFORMED_PACKETS:
             raise InvalidAudio(
@@ -149,6 +147,14 @@ class Link:
 
     def _count_samples(self, granules: int) -> int:
         return granules * self._rate_hertz // GRANULE_RATE_HERTZ
+
+
+def join(chunk: list[FloatArray]) -> FloatArray:
+    """The samples of some packets, clipped as players do: a head's gain may be +128 dB."""
+    samples = np.concatenate(chunk)
+    if not np.isfinite(samples).all():
+        raise InvalidAudio("the Opus stream decodes to numbers that are not finite")
+    return np.clip(samples, -1, 1)
 
 
 class OpusDecoder:
@@ -179,9 +185,9 @@ class OpusDecoder:
                 chunk.append(samples)
                 chunk_samples += len(samples)
                 if chunk_samples >= self._max_chunk_samples:
-                    yield np.concatenate(chunk)
+                    yield join(chunk)
                     chunk, chunk_samples = chunk[:1], 0
-            yield np.concatenate(chunk)
+            yield join(chunk)
 
     def _decode_pages(self, data: bytes) -> Iterator[FloatArray]:
         for page in self._pages.read(data):
