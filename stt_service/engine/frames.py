@@ -45,6 +45,11 @@ class Frame:
 class Decoder(Protocol):
     """Turns bytes into mono float32 samples, wherever the bytes are split."""
 
+    @property
+    def burst_s(self) -> float:
+        """How much audio the encoding gives at once; 0 if each sample comes as soon as it can."""
+        ...
+
     def decode(self, data: bytes) -> Iterator[FloatArray]:
         """The samples that `data` completes, in pieces that are quick to decode; InvalidAudio."""
         ...
@@ -84,6 +89,11 @@ class Framer:
     def received_s(self) -> float:
         """Length of the audio received."""
         return self._received_samples / self._rates[0]
+
+    @property
+    def burst_s(self) -> float:
+        """How much audio came at once, and so how long a live source may take for the next."""
+        return self._decoder.burst_s
 
     def push(self, data: bytes) -> Iterator[list[Frame]]:
         """Decode `data` piece by piece; gives the full frames of each piece.

@@ -24,6 +24,8 @@ from stt_service.engine.pcm import PIECE_BYTES
 GRANULE_RATE_HERTZ = 48_000
 # How much audio is given at once: a page of 800 bytes may hold 30 s.
 MAX_CHUNK_S = 0.5
+# opusenc and FFmpeg write pages of a second at most. A page of half a minute is no live one.
+MAX_BURST_S = 2.0
 # A stream with so many malformed packets in a row is not Opus, whatever its head says.
 MAX_MALFORMED_PACKETS = 50
 
@@ -172,6 +174,12 @@ class OpusDecoder:
         self._link: Link | None = None
         # In the group of first pages, with which a physical stream and each link of it begins.
         self._in_first_pages = False
+        self._page_samples = 0
+
+    @property
+    def burst_s(self) -> float:
+        """How much audio the last page held."""
+        return min(self._page_samples / self._rate_hertz, MAX_BURST_S)
 
     def decode(self, data: bytes) -> Iterator[FloatArray]:
         """The samples of the pages that `data` completes, in chunks of about MAX_CHUNK_S.
@@ -200,7 +208,10 @@ class OpusDecoder:
                     "the Ogg stream holds no Opus: none of its streams has an OpusHead"
                 )
             if page.serial_number == self._link.serial_number:
-                yield from self._link.decode(page)
+                self._page_samples = 0
+                for samples in self._link.decode(page):
+                    self._page_samples += len(samples)
+                    yield samples
 
     def _take_first_page(self, page: Page) -> None:
         if not self._in_first_pages:

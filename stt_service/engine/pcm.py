@@ -33,6 +33,7 @@ class PcmDecoder:
         self._dtype = np.dtype(_DTYPES[encoding])
         self._rest = b""
         self._samples_before = 0
+        self.burst_s = 0.0
 
     def decode(self, data: bytes) -> Iterator[FloatArray]:
         """The samples that `data` completes, shape [samples], in pieces.

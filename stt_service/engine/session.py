@@ -101,7 +101,7 @@ class Session:
             for frames in self._framer.push(data):
                 # A message without a complete sample does not count as audio.
                 if self._framer.received_s > received_s:
-                    self._silence.note_audio()
+                    self._silence.note_audio(self._framer.burst_s)
                 await self._wait_for_room()
                 if self._is_over:
                     break

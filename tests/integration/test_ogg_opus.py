@@ -79,6 +79,24 @@ async def test_files_of_many_kinds(service: Service, beginnings, name: str) -> N
     assert (await over_grpc(service, data, 1_000)).transcript.strip() == beginnings[0].text
 
 
+async def test_live_pages_of_two_thirds_of_a_second_do_not_stall(
+    service: Service, beginnings: tuple[Recording, ...]
+) -> None:
+    """As Firefox records: longer than the model's delay, after which silence is made up."""
+    pages = [
+        b"OggS" + rest for rest in write_ogg(encode(beginnings[0]), FIREFOX).split(b"OggS")[1:]
+    ]
+    url = f"{service.websocket_url}?encoding=ogg_opus"
+    async with websockets.connect(url) as websocket:
+        reading = asyncio.create_task(read_to_close(websocket))
+        for page in pages:
+            await websocket.send(page)
+            await asyncio.sleep(0.64 if page is not pages[-1] else 0)
+        await websocket.send('{"type":"end"}')
+        ended = await reading
+    assert ended.text.strip() == beginnings[0].text
+
+
 async def test_links_of_a_chain_are_heard_one_after_the_other(
     service: Service, beginnings: tuple[Recording, ...]
 ) -> None:

@@ -134,6 +134,18 @@ def test_a_page_is_decoded_when_it_is_complete() -> None:
     assert set(lengths[3:-1]) == {480}
 
 
+def test_a_burst_is_a_page() -> None:
+    decoder = OpusDecoder(RATE_HERTZ)
+    assert decoder.burst_s == 0
+    list(decoder.decode(write_ogg(audio(), LIVE)[:-1]))
+    assert decoder.burst_s == 0.02
+    list(decoder.decode(write_ogg(audio(), Layout(packets_per_page=25))))
+    assert decoder.burst_s == pytest.approx(0.0065), "what the last packet of the file holds"
+    minute = write_ogg(audio(60.0, bit_rate=31_000), Layout(packets_per_page=255))
+    list(decoder.decode(minute[: len(minute) // 2]))
+    assert decoder.burst_s == 2
+
+
 class TestChains:
     def test_links_follow_each_other(self) -> None:
         first, second = audio(0.5), audio(0.7, packet_ms=60)
