@@ -108,7 +108,7 @@ def parse_upstream(
     Credentials leave this machine only over TLS.
     """
     # Here: `--help` need not wait for gRPC.
-    from client.rpc.channel import find_way
+    from client.rpc.channel import find_route
 
     roots = _read_authority(ca_file) if ca_file is not None else None
     credentials = Credentials.from_environment(environment)
@@ -124,7 +124,7 @@ def parse_upstream(
         raise ValueError(
             f"--upstream-ca is for TLS, and {address!r} is plain; write https:// before it."
         )
-    find_way(endpoint)
+    find_route(endpoint)
     if credentials is not None and endpoint.tls is None and not endpoint.is_loopback:
         _log.warning(
             "%s and %s are not sent: %s is reached without TLS. Write https:// before the address.",

@@ -1,4 +1,4 @@
-"""stt-transcribe with recordings as strangers have them: pipes, batches, odd places."""
+"""stt-transcribe with recordings as users have them: pipes, batches, odd places."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_what_telephones_and_browsers_record_is_transcribed(
 def test_words_come_while_the_pipe_is_open_and_survive_its_rests(
     service: Service, recordings: tuple[Recording, ...]
 ) -> None:
-    """A writer that rests longer than the service waits for a caller who says nothing else."""
+    """A writer that pauses for longer than the service's default timeout."""
     recording = recordings[0]
     data = int16_bytes(recording.samples())
     process = subprocess.Popen(

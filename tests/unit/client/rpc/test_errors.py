@@ -1,4 +1,4 @@
-"""What a status means: by its reason, and without one by gRPC core's own words."""
+"""Which error a status is: by its reason, and without one by gRPC core's message."""
 
 from __future__ import annotations
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
-import numpy as np
-
-from client.options import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, FloatArray
-
+FRAMES_PER_SECOND = 12.5
+"""Model steps for a second of audio."""
 BORDER_TOLERANCE_FRAMES = 1e-6
-"""Floats cannot say every frame border exactly: this near counts as reached."""
+"""Floats cannot represent every frame border exactly: this near counts as reached."""
+
+
+class Block(Protocol):
+    """A piece of audio that can be measured and cut: an array of samples, or bytes."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, part: slice, /) -> Any: ...
+
+
+B = TypeVar("B", bound=Block)
 
 
 @dataclass(frozen=True)
@@ -22,35 +31,35 @@ class FlushMark:
     position: int
 
 
-class Tape:
-    """Blocks of mono audio by position in samples, and the flushes between them; pure."""
+class Tape(Generic[B]):
+    """Blocks of audio by position, and the flushes between them; pure.
 
-    def __init__(self) -> None:
-        self._blocks: list[FloatArray] = []
+    Positions count what `len` of a block counts: samples of an array, bytes of bytes. `nothing`
+    is the empty block.
+    """
+
+    def __init__(self, nothing: B) -> None:
+        self._nothing = nothing
+        self._blocks: list[B] = []
         self._starts: list[int] = []
         self._marks: dict[int, FlushMark] = {}
         self._next_mark = 0
         self.end = 0
-        """Samples recorded so far."""
+        """How much was recorded so far."""
         self.finished = False
         """Whether nothing more will be recorded."""
 
     @property
     def start(self) -> int:
-        """Position of the first sample that is still kept."""
+        """The first position that is still kept."""
         return self._starts[0] if self._starts else self.end
 
-    @property
-    def kept_s(self) -> float:
-        """Audio kept, in seconds."""
-        return (self.end - self.start) / SAMPLE_RATE_HERTZ
-
-    def record(self, pcm: FloatArray) -> None:
-        """Append mono samples."""
-        if len(pcm):
-            self._blocks.append(pcm)
+    def record(self, block: B) -> None:
+        """Append a block."""
+        if len(block):
+            self._blocks.append(block)
             self._starts.append(self.end)
-            self.end += len(pcm)
+            self.end += len(block)
 
     def mark_flush(self, flush_id: str) -> None:
         """Ask for a flush after the audio recorded so far."""
@@ -69,12 +78,15 @@ class Tape:
         """Unconfirmed flushes in order, from the given number on."""
         return ((n, mark) for n, mark in self._marks.items() if n >= number)
 
-    def read(self, position: int, limit: int) -> FloatArray:
-        """Up to `limit` samples from `position`, which must still be kept; empty at the end."""
+    def read(self, position: int, limit: int) -> B:
+        """Up to `limit` of one block from `position`, which must still be kept; empty at the end.
+
+        Raises ValueError for a position that was forgotten.
+        """
         if position >= self.end or limit <= 0:
-            return np.zeros(0, np.float32)
+            return self._nothing
         if position < self.start:
-            raise ValueError(f"sample {position} was forgotten; the tape starts at {self.start}")
+            raise ValueError(f"position {position} was forgotten; the tape starts at {self.start}")
         index = bisect_right(self._starts, position) - 1
         offset = position - self._starts[index]
         return self._blocks[index][offset : offset + limit]
@@ -89,10 +101,10 @@ class Tape:
             del self._starts[:keep_from]
 
 
-def whole_frames(seconds: float) -> int:
-    """The last frame border at or before a time, in samples.
+def whole_frames(seconds: float, frame_length: int) -> int:
+    """The position of the last frame border at or before a time; a frame is `frame_length` long.
 
     A replay that starts on a frame border cuts the audio into the same frames as before.
     """
-    frames = max(0.0, seconds) * SAMPLE_RATE_HERTZ / FRAME_SAMPLES
-    return int(frames + BORDER_TOLERANCE_FRAMES) * FRAME_SAMPLES
+    frames = max(0.0, seconds) * FRAMES_PER_SECOND
+    return int(frames + BORDER_TOLERANCE_FRAMES) * frame_length

@@ -1,4 +1,4 @@
-"""The way to an address: protocol, trust and proxy, and a plain connection along it."""
+"""The route to an address: protocol, trust and proxy, and a connection along it."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from stt_service.process.address import join_host_port
 
 CONNECT_TIMEOUT_S = 5.0
 
-# What Python puts around OpenSSL's words: "[SSL] tlsv1 alert … (_ssl.c:1006)".
+# What Python puts around OpenSSL's message: "[SSL] tlsv1 alert … (_ssl.c:1006)".
 _SSL_BRACKETS = re.compile(r"^\[.*?\] | \(_ssl\.c:\d+\)$")
 
 
 class Protocol(Enum):
-    """What a client of ours wants to speak."""
+    """What a client speaks."""
 
     GRPC = auto()
     WEBSOCKET = auto()
 
     def url(self, place: str, *, secure: bool) -> str:
-        """How a person writes an address of it."""
+        """An address of it, as a user writes it."""
         scheme = "http" if self is Protocol.GRPC else "ws"
         return f"{scheme}{'s' if secure else ''}://{place}"
 
 
 @dataclass(frozen=True)
-class Way:
+class Route:
     """How to get to an address. `context` is None without TLS."""
 
     host: str
@@ -53,16 +53,18 @@ class Way:
 
 @contextlib.asynccontextmanager
 async def connect(
-    way: Way,
+    route: Route,
 ) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to the address, through the proxy if there is one. Raises SttError."""
-    host, port = (way.host, way.port) if way.proxy is None else (way.proxy.host, way.proxy.port)
-    secure_proxy = way.proxy is not None and way.proxy.scheme == "https"
-    name = way.place if way.proxy is None else str(way.proxy)
+    host, port = (
+        (route.host, route.port) if route.proxy is None else (route.proxy.host, route.proxy.port)
+    )
+    secure_proxy = route.proxy is not None and route.proxy.scheme == "https"
+    name = route.place if route.proxy is None else str(route.proxy)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(
-                host, port, ssl=way.context if secure_proxy else None
+                host, port, ssl=route.context if secure_proxy else None
             )
     except TimeoutError as error:
         raise ServerUnreachable(
@@ -71,11 +73,11 @@ async def connect(
     except OSError as error:
         raise _error_from_connect(host, name, error) from error
     try:
-        if way.proxy is not None and not way.proxy.is_socks:
-            await _ask_for_tunnel(way, way.proxy, reader, writer)
+        if route.proxy is not None and not route.proxy.is_socks:
+            await _ask_for_tunnel(route, route.proxy, reader, writer)
         yield reader, writer
     finally:
-        # Nobody waits for the other side's goodbye.
+        # Do not wait for the other side to close.
         writer.transport.abort()
 
 
@@ -92,7 +94,7 @@ def _error_from_connect(host: str, name: str, error: OSError) -> SttError:
 
 
 def _describe(error: OSError) -> str:
-    """The system's words for an error, also where asyncio has joined those of several addresses."""
+    """The system's message for an error, also if asyncio joined those of several addresses."""
     number = error.errno
     if number is None and (first := re.search(r"\[Errno (\d+)\]", str(error))):
         number = int(first[1])
@@ -104,9 +106,9 @@ def _lower(text: str | None) -> str:
 
 
 async def _ask_for_tunnel(
-    way: Way, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    route: Route, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    lines = [f"CONNECT {way.place} HTTP/1.1", f"Host: {way.place}"]
+    lines = [f"CONNECT {route.place} HTTP/1.1", f"Host: {route.place}"]
     if proxy.username is not None:
         user = f"{proxy.username}:{proxy.password or ''}".encode()
         lines.append(f"Proxy-Authorization: Basic {base64.b64encode(user).decode()}")
@@ -116,7 +118,7 @@ async def _ask_for_tunnel(
             head = await reader.readuntil(b"\r\n\r\n")
     except TimeoutError as error:
         raise ServerUnreachable(
-            f"{_upper(str(proxy))} did not lead to {way.place} within {CONNECT_TIMEOUT_S:g} s."
+            f"{_upper(str(proxy))} did not lead to {route.place} within {CONNECT_TIMEOUT_S:g} s."
         ) from error
     except (EOFError, ValueError, OSError) as error:
         raise NoSuchService(f"{_upper(str(proxy))} does not answer as an HTTP proxy.") from error
@@ -124,7 +126,7 @@ async def _ask_for_tunnel(
     if status is None:
         raise NoSuchService(f"{_upper(str(proxy))} does not answer as an HTTP proxy.")
     if not 200 <= int(status[1]) < 300:
-        raise error_from_proxy(proxy, way.place, int(status[1]))
+        raise error_from_proxy(proxy, route.place, int(status[1]))
 
 
 def error_from_proxy(proxy: Proxy, place: str, status: int) -> SttError:
@@ -148,7 +150,7 @@ def _upper(text: str) -> str:
 
 
 def tls_reason(error: ssl.SSLError) -> str:
-    """OpenSSL's words for an error."""
-    # Python knows no name for some alerts, among them "no application protocol".
+    """OpenSSL's message for an error."""
+    # Python has no name for some alerts, among them "no application protocol".
     words = error.reason or _SSL_BRACKETS.sub("", str(error))
     return words.replace("_", " ").lower()

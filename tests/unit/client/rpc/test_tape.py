@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.options import FRAME_SAMPLES, SAMPLE_RATE_HERTZ
-from client.tape import Tape, whole_frames
+from client.rpc.tape import Tape, whole_frames
 from tests.vectors import Vector, each_vector
+
+NOTHING = np.zeros(0, np.float32)
 
 
 def ramp(start: int, length: int) -> np.ndarray:
@@ -25,7 +27,7 @@ def read_all(tape: Tape, position: int, limit: int) -> list[float]:
 
 @each_vector("tape")
 def test_the_client_keeps_what_the_vectors_say(vector: Vector) -> None:
-    tape = Tape()
+    tape = Tape(NOTHING)
     for step, expected in zip(vector.steps, vector.expected, strict=True):
         if "read" in step and expected["read"] == "gone":
             with pytest.raises(ValueError, match="was forgotten"):
@@ -48,7 +50,7 @@ def test_the_client_keeps_what_the_vectors_say(vector: Vector) -> None:
 def test_everything_from_the_forgotten_position_on_can_be_read(
     lengths: list[int], forget: int, limit: int
 ) -> None:
-    tape = Tape()
+    tape = Tape(NOTHING)
     for length in lengths:
         tape.record(ramp(tape.end, length))
     total = sum(lengths)
@@ -63,7 +65,7 @@ def test_everything_from_the_forgotten_position_on_can_be_read(
 
 
 def test_reading_what_was_forgotten_is_a_fault() -> None:
-    tape = Tape()
+    tape = Tape(NOTHING)
     tape.record(ramp(0, 10))
     tape.record(ramp(10, 10))
     tape.forget_before(10)
@@ -72,7 +74,7 @@ def test_reading_what_was_forgotten_is_a_fault() -> None:
 
 
 def test_flushes_are_kept_in_order_until_they_are_confirmed() -> None:
-    tape = Tape()
+    tape = Tape(NOTHING)
     tape.mark_flush("a")
     tape.record(ramp(0, 10))
     tape.mark_flush("b")
@@ -88,13 +90,27 @@ def test_flushes_are_kept_in_order_until_they_are_confirmed() -> None:
     assert not tape.confirm_flush("never asked")
 
 
+def test_encoded_audio_is_kept_like_samples() -> None:
+    tape = Tape(b"")
+    tape.record(b"abcd")
+    tape.record(b"efgh")
+    tape.forget_before(5)
+
+    assert (tape.start, tape.end) == (4, 8)
+    assert tape.read(5, 2) == b"fg"
+    assert tape.read(8, 2) == b""
+
+
 @given(frame=st.integers(0, 10**7))
 def test_a_time_on_a_frame_border_stays_there(frame: int) -> None:
-    """Though floats say some borders as a little less: 29 frames as 28.999999999999996."""
-    assert whole_frames(frame * FRAME_SAMPLES / SAMPLE_RATE_HERTZ) == frame * FRAME_SAMPLES
+    """Floats represent some borders as a little less: 29 frames as 28.999999999999996."""
+    assert (
+        whole_frames(frame * FRAME_SAMPLES / SAMPLE_RATE_HERTZ, FRAME_SAMPLES)
+        == frame * FRAME_SAMPLES
+    )
 
 
 def test_replays_start_on_frame_borders() -> None:
-    assert whole_frames(-1.0) == 0
-    assert whole_frames(0.079) == 0
-    assert whole_frames(0.3) == 3 * FRAME_SAMPLES
+    assert whole_frames(-1.0, FRAME_SAMPLES) == 0
+    assert whole_frames(0.079, FRAME_SAMPLES) == 0
+    assert whole_frames(0.3, FRAME_SAMPLES) == 3 * FRAME_SAMPLES

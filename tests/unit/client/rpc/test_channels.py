@@ -7,7 +7,7 @@ import grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.channels import MAX_SESSIONS_PER_CHANNEL, ChannelPool
+from client.rpc.channels import MAX_STREAMS_PER_CHANNEL, ChannelPool
 
 MOST = 3
 # An HTTP/2 edge takes 100 calls on a connection, by Envoy's defaults for the internet.
@@ -31,7 +31,7 @@ class Channels:
 
 
 async def come_and_go(comings: list[int]) -> None:
-    """A number is a session that comes (0) or the one in that place that goes."""
+    """A number is a stream that comes (0) or the one in that place that goes."""
     channels = Channels()
     pool = ChannelPool(channels.open, MOST)
     inside: list[contextlib.ExitStack] = []
@@ -44,13 +44,13 @@ async def come_and_go(comings: list[int]) -> None:
         # Channels are closed in a task of the pool's own.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert sum(pool.sessions) == len(inside)
-        assert max(pool.sessions) <= MOST
-        assert all(pool.sessions[1:]), "a channel beyond the first is closed when it is empty"
-        assert channels.open_now == len(pool.sessions)
+        assert sum(pool.streams) == len(inside)
+        assert max(pool.streams) <= MOST
+        assert all(pool.streams[1:]), "a channel beyond the first is closed when it is empty"
+        assert channels.open_now == len(pool.streams)
     for session in inside:
         session.close()
-    assert pool.sessions == [0]
+    assert pool.streams == [0]
     await pool.close()
     assert channels.open_now == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -65,7 +65,7 @@ def test_no_channel_is_crowded_none_is_idle_but_the_first_and_none_is_left_open(
 
 async def test_later_channels_empty_because_the_first_with_room_is_taken():
     channels = Channels()
-    pool = ChannelPool(channels.open, most_sessions=1)
+    pool = ChannelPool(channels.open, max_streams=1)
     with pool.share() as first:
         with pool.share() as second:
             assert first is not second
@@ -77,4 +77,4 @@ async def test_later_channels_empty_because_the_first_with_room_is_taken():
 
 
 def test_a_channel_stays_far_below_what_an_edge_takes():
-    assert 2 * MAX_SESSIONS_PER_CHANNEL <= EDGE_LIMIT
+    assert 2 * MAX_STREAMS_PER_CHANNEL <= EDGE_LIMIT

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 
-from client.events import (
+from client.rpc.events import (
     Final,
     Flushed,
     Ping,
@@ -28,7 +28,7 @@ from client.events import (
 # A repeated word may start this much earlier or later than the first time: with other
 # context the model moves a boundary by a few frames of 80 ms.
 REPEAT_TOLERANCE_S = 0.4
-# A replay seldom misses a word that was heard before: passing one over counts as so much distance.
+# A replay rarely misses a word that was heard before: skipping one counts as this much distance.
 SKIP_COST_S = 0.16
 # A word that was not recognised as a repeat is new only if it starts this long after the last one.
 NEW_WORD_MARGIN_S = 0.2
@@ -54,17 +54,17 @@ class _HeardWord:
 
 @dataclass
 class _Incoming:
-    """A word of the present connection: which one of the caller's it is, and what is left of it."""
+    """A word of the current connection, and the word of the caller that it is."""
 
     start_s: float
     heard: _HeardWord | None
-    """None for a word of the replayed part that the caller never saw and shall not see."""
+    """None for a word of the replayed part that the caller never saw and must not see."""
     repeated: str = ""
-    """Text that the caller has seen already and that is to be swallowed."""
+    """Text that the caller has seen already, which is dropped."""
     text: str = ""
 
     def cut_repeated(self, piece: str) -> str:
-        """What the caller has not seen of the piece that was just added to `text`."""
+        """The part of the piece just added to `text` that the caller has not seen."""
         whole, seen = self.text.lstrip(), self.repeated.lstrip()
         if not seen:
             return piece
@@ -95,7 +95,7 @@ class Transcript:
         self._break_reason: str | None = None
 
     def begin(self, base_s: float, break_reason: str | None) -> None:
-        """A connection starts whose audio begins at `base_s`; why the last one broke, if any."""
+        """Start a connection whose audio begins at `base_s`; why the last one broke, if it did."""
         self._base_s = base_s
         self._break_reason = break_reason
         self._expected = [w for w in self._heard if w.start_s >= base_s - NEW_WORD_MARGIN_S]
@@ -105,7 +105,7 @@ class Transcript:
         self._told_until_s = self.processed_s
 
     def accept(self, event: ServerEvent) -> list[ServerEvent | Reconnected]:
-        """What the caller is to see of one event, in the stream's clock."""
+        """The events for the caller that follow from one event, in the stream's clock."""
         timing = self._shift_timing(event.timing)
         self.processed_s = max(self.processed_s, timing.processed_s)
         match event:
@@ -168,7 +168,7 @@ class Transcript:
         current.text += token.text
         if current.heard is None:
             return []
-        # The caller has a told word whole; a longer reading of it comes too late.
+        # The caller has had the whole word; a longer reading of it comes too late.
         text = "" if current.heard.is_told else current.cut_repeated(token.text)
         if not text:
             return []

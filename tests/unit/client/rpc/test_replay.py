@@ -1,4 +1,4 @@
-"""Merging connections: whatever was heard before a break and after it, each word comes once."""
+"""Merging connections: each word comes once, however the connection breaks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from client.events import Event, Final, Flushed, Ping, Ready, ServerEvent, Timing, Token, Word
 from client.options import SAMPLE_RATE_HERTZ
-from client.replay import Transcript
-from client.websocket_messages import event_from
+from client.rpc.events import Event, Final, Flushed, Ping, Ready, ServerEvent, Timing, Token, Word
+from client.rpc.replay import Transcript
+from client.websocket_messages import decode_event
 from tests.replay import (
     CONTEXT_S,
     DELAY_S,
@@ -31,13 +31,13 @@ def test_the_client_tells_what_the_vectors_say(vector: Vector) -> None:
 
 
 def event(message: dict[str, Any]) -> ServerEvent:
-    decoded = event_from(message)
+    decoded = decode_event(message)
     assert decoded is not None
     return decoded
 
 
 def tell(steps: list[dict[str, Any]]) -> tuple[list[Event], list[float]]:
-    """All that is told, and where the connections began."""
+    """All events for the caller, and where the connections began."""
     transcript = Transcript()
     told: list[Event] = []
     bases: list[float] = []

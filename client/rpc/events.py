@@ -1,4 +1,4 @@
-"""What a transcription says while it runs, as typed, frozen events.
+"""The events of a transcription, typed and frozen.
 
 All times are seconds in the stream's own audio: zero is the first sample that was sent. A
 connection that broke and was replayed in between does not shift them.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """When the server made an event."""
+    """How far the server was when it made an event."""
 
     processed_s: float = 0.0
     """Audio that the model has heard when it made this event."""
@@ -65,7 +65,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Ping:
-    """A sign of life."""
+    """The server is alive and has nothing else to say."""
 
     timing: Timing = field(default=Timing(), compare=False)
 
@@ -101,7 +101,7 @@ class Reconnected:
 
 
 ServerEvent = Ready | Token | Word | Pause | Ping | Flushed | Final
-"""What one connection says."""
+"""The events of one connection."""
 
 Event = ServerEvent | Reconnected
-"""What a stream says."""
+"""The events of a stream."""
