@@ -161,7 +161,8 @@ class Engine:
         if self._state is not State.DEAD:
             self._state = State.STOPPED
         self._inbox.put(Stop())
-        if self._thread.is_alive():
+        is_loading = self._info is None
+        if self._thread.is_alive() and not is_loading:
             await asyncio.to_thread(self._thread.join, STOP_TIMEOUT_S)
 
     def _check_admission(self) -> None:

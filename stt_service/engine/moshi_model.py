@@ -1,4 +1,5 @@
-"""Kyutai's streaming models through moshi. The only module that imports torch and moshi.
+"""Kyutai's streaming models through moshi. The only module that imports moshi, and with `no_init`
+the only one that imports torch.
 
 The way a step is made is moshi's own: `mimi.encode`, then
 `LMGen.step_with_extra_heads`, both in streaming mode with one row for each slot,
@@ -33,6 +34,7 @@ from moshi.utils.compile import no_compile
 
 from stt_service.engine.errors import EngineError
 from stt_service.engine.model import BoolArray, ModelInfo, StepOutput, StepPlan
+from stt_service.engine.no_init import NoInit
 from stt_service.engine.pauses import KYUTAI_PAUSE_HEADS_S
 
 # CUDAGraphed runs a function eagerly once, captures it at the second call and then replays it.
@@ -64,7 +66,8 @@ class MoshiModel:
             torch.set_num_threads(threads)
         self._device = choose_device(device)
         checkpoint = find_checkpoint(source)
-        lm = checkpoint.get_moshi(device=self._device, dtype=choose_dtype(self._device))
+        with NoInit():
+            lm = checkpoint.get_moshi(device=self._device, dtype=choose_dtype(self._device))
         self._mimi = checkpoint.get_mimi(device=self._device)
         self._lm_gen = LMGen(
             lm,
