@@ -7,6 +7,7 @@ objects. No length is believed before the bytes for it are there, and no nesting
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -153,7 +154,11 @@ def _read_samples(unpacker: Any, message: bytes) -> bytes:
             f"An Audio message of numbers of several types holds more than {MAX_MIXED_SAMPLES:,}. "
             "Send float32 only, or smaller messages."
         )
-    return _to_bytes(np.fromiter(islice(unpacker, count), np.float64, count))
+    # Unlike numpy, an array makes no numbers of strings and None.
+    mixed = array("d", islice(unpacker, count))
+    if len(mixed) < count:
+        raise ValueError("an array is cut off")
+    return _to_bytes(np.frombuffer(mixed))
 
 
 def _read_bytes(unpacker: Any, message: bytes) -> bytes:

@@ -81,9 +81,7 @@ def flushed(flush_id: str = "", processed_s: float = 0.0) -> Response:
 
 
 def ping(processed_s: float = 0.0, lag_s: float = 0.0) -> Response:
-    return Response(
-        ping=stt_pb2.Ping(), processed_offset=seconds(processed_s), lag=seconds(lag_s)
-    )
+    return Response(ping=stt_pb2.Ping(), processed_offset=seconds(processed_s), lag=seconds(lag_s))
 
 
 def final(processed_s: float = 0.0) -> Response:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.rpc.errors import Idle, ServerFull, ServerUnavailable, SlowConsumer
 from gateway.closing import (
     FINISHED,
     GATEWAY_RESTARTS,
@@ -29,7 +30,6 @@ from gateway.protocols.codec import (
     ProtocolError,
     Reply,
 )
-from client.rpc.errors import Idle, ServerFull, ServerUnavailable, SlowConsumer
 from stt.v1 import stt_pb2
 from tests.unit.gateway.protocols import events
 
@@ -104,7 +104,8 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 values = st.recursive(
     scalars,
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(words | st.text(max_size=8), inner, max_size=4)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(words | st.text(max_size=8), inner, max_size=4)
     ),
     max_leaves=12,
 )
@@ -221,9 +222,7 @@ def test_a_path_leads_to_one_protocol() -> None:
             assert find_door(path) is door
             assert find_door(f"{path}/") is door
     assert find_door("/v1/streams") is None
-    assert name_paths() == (
-        "/v1/stream, /api/asr-streaming, /api/speech/asr and /v1/realtime"
-    )
+    assert name_paths() == ("/v1/stream, /api/asr-streaming, /api/speech/asr and /v1/realtime")
 
 
 @pytest.mark.parametrize(
