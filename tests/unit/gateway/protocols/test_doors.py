@@ -7,7 +7,7 @@ import json
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.rpc.errors import Idle, ServerFull, ServerUnavailable, SlowConsumer
@@ -144,6 +144,8 @@ messages = (
 
 
 @each_door
+# Each example is a whole conversation, which takes long to think of.
+@settings(max_examples=40)
 @given(st.data())
 def test_any_messages_have_a_documented_answer(door: Door, data: st.DataObject) -> None:
     codec = door.make_codec(Handshake(connection="c"))
