@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -94,15 +95,21 @@ class OccasionalLog:
     For what strangers can cause as often as they like.
     """
 
-    def __init__(self, log: BoundLogger, interval_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        log: BoundLogger,
+        interval_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._log = log
         self._interval_s = interval_s
+        self._clock = clock
         self._written_at: dict[str, float] = {}
         self._left_out: Counter[str] = Counter()
 
     def warning(self, event: str, **fields: object) -> None:
         """Write, or count, a warning; events are told apart by their text."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._written_at.get(event, -math.inf) < self._interval_s:
             self._left_out[event] += 1
             return

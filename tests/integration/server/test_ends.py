@@ -12,12 +12,14 @@ import grpc
 import httpx
 import pytest
 import websockets
+from google.protobuf.duration_pb2 import Duration
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.integration.server.calls import reason, request_audio, request_config
 from tests.support import Service, run_service
 
 LONG_S = 80
+PATIENT = request_config(idle_timeout=Duration(seconds=600))
 
 
 def find_gateway(service: Service) -> int:
@@ -49,7 +51,7 @@ async def test_a_gateway_that_dies_is_started_again_and_grpc_goes_on(recordings)
     with run_service() as service:
         async with grpc.aio.insecure_channel(service.grpc) as channel:
             call = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe()
-            await call.write(request_config())
+            await call.write(PATIENT)
             assert (await call.read()).HasField("ready")
             gateway = find_gateway(service)
             for _ in range(2):
@@ -73,7 +75,7 @@ async def test_one_message_of_many_seconds_is_cut_by_the_end_and_gets_its_final(
             stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
             calls = [stub.StreamingTranscribe() for _ in range(8)]
             for call in calls:
-                await call.write(request_config())
+                await call.write(PATIENT)
                 assert (await call.read()).HasField("ready")
                 await call.write(request_audio(bytes(LONG_S * 24_000 * 4)))
             async with asyncio.timeout(10):
@@ -112,7 +114,7 @@ async def test_a_second_signal_ends_at_once_and_tells_everyone() -> None:
             websockets.connect(f"{service.websocket_url}?events=ready") as socket,
         ):
             call = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe()
-            await call.write(request_config())
+            await call.write(PATIENT)
             assert (await call.read()).HasField("ready")
             assert json.loads(await socket.recv())["type"] == "ready"
             service.process.send_signal(signal.SIGTERM)
@@ -142,7 +144,7 @@ async def test_the_end_under_load_gives_every_session_its_final(recordings) -> N
             stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
             calls = [stub.StreamingTranscribe() for _ in recordings[:8]]
             for call, recording in zip(calls, recordings, strict=False):
-                await call.write(request_config())
+                await call.write(PATIENT)
                 assert (await call.read()).HasField("ready")
                 await call.write(request_audio(recording.pcm_f32le()))
             # Every one has been heard at least in part.
