@@ -60,7 +60,12 @@ def make_grpc_server(
 ) -> grpc.aio.Server:
     """A server that outlives a call to a method whose name is not UTF-8."""
     server: Any = grpc.aio.server(interceptors=interceptors, options=options)
-    server._server = _Core(server._loop, None, (), tuple(interceptors), tuple(options), None)
+    arguments = (server._loop, None, (), tuple(interceptors), tuple(options), None)
+    try:
+        server._server = _Core(*arguments)
+    except TypeError:
+        # Releases after 1.85 ask whether it is a server for xDS.
+        server._server = _Core(*arguments, False)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_leave_callers_faults_to_us)
     return server
 

@@ -60,7 +60,7 @@ class RawConnection:
         """How many calls the server takes at once on this connection."""
         return self._h2.remote_settings.max_concurrent_streams
 
-    def call(self, path: str | bytes, headers: Mapping[str, str] | None = None) -> int:
+    def call(self, path: str | bytes, headers: Mapping[str, str | bytes] | None = None) -> int:
         """Open a call; its number."""
         stream = self._h2.get_next_available_stream_id()
         fields: list[tuple[str | bytes, str | bytes]] = [

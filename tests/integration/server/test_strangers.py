@@ -168,6 +168,13 @@ async def test_a_handshake_that_does_not_end_is_ended(server) -> None:
         writer.close()
 
 
+@pytest.mark.parametrize("value", [b"\xff\xfe", b"\xc3", b"\x01"])
+async def test_a_header_that_is_no_text_is_nobodys_trouble(server, stranger, value) -> None:
+    call = stranger.call(GET_INFO, {"x-note": value})
+    stranger.send(call, frame(b""), end=True)
+    assert (await stranger.answer(call)).get("grpc-status") == "0"
+
+
 async def test_garbage_costs_a_few_lines_and_no_traceback(server, stranger) -> None:
     """Last in the file: everything above was said to this server too."""
     before = server.read_log()
