@@ -36,7 +36,8 @@ class Writer:
         """Shorten the limit from now on, also for the writes that are waiting."""
         self._limit_s = min(limit_s, self._limit_s)
         latest = asyncio.get_running_loop().time() + self._limit_s
-        for timeout in self._waiting:
+        # One whose time has come in this very turn of the loop cannot be changed any more.
+        for timeout in (each for each in self._waiting if not each.expired()):
             timeout.reschedule(min(latest, timeout.when() or latest))
 
     async def _within_limit(self, writing: Awaitable[None]) -> None:

@@ -40,6 +40,21 @@ async def test_a_hurry_shortens_the_writes_that_wait_and_those_that_come() -> No
                 await write
 
 
+async def test_a_hurry_in_the_turn_in_which_a_write_times_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writing, "WRITE_TIMEOUT_S", 0.02)
+    writer = Writer()
+    waiting = asyncio.create_task(writer.write(DEAF, "token"))
+    await asyncio.sleep(0)
+    (timeout,) = writer._waiting
+    while not timeout.expired():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    writer.hurry(0.01)
+    with pytest.raises(SlowConsumer):
+        await waiting
+
+
 async def test_a_later_hurry_gives_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "WRITE_TIMEOUT_S", 0.02)
     writer = Writer()
