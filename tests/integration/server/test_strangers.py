@@ -201,7 +201,7 @@ async def test_silent_connections_up_to_the_last_descriptor_lock_nobody_out(tmp_
         async with grpc.aio.insecure_channel(service.grpc) as channel:
             stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
             request = stt_pb2.GetServerInfoRequest()
-            await stub.GetServerInfo(request, wait_for_ready=True, timeout=30)
+            await stub.GetServerInfo(request, wait_for_ready=True, timeout=60)
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(20) == 0
     assert len(path.read_text()) < 10_000
