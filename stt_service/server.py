@@ -60,7 +60,9 @@ class Server:
         self._engine_config = engine_config
         self._config = config
         self._metrics = Metrics()
-        self.engine = Engine(load_model or self._load_model, self._metrics.record_step)
+        self.engine = Engine(
+            load_model or self._load_model, self._metrics.record_step, engine_config.limits
+        )
         self._metrics.watch(self.engine)
         # grpc_health binds `aio` at run time, so a type checker does not see it.
         self._health: Any = health.aio.HealthServicer()  # pyright: ignore
