@@ -15,6 +15,7 @@ DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
 EMBEDDED_MODEL = "digits"
 MAX_SLOTS = 1024
 MAX_THREADS = 1024
+MAX_TIMEOUT_S = 86_400.0
 
 # gRPC's own default is 4 MiB; this holds 2.9 minutes of float32 audio in one Transcribe call.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
