@@ -28,10 +28,9 @@ from stt_service.tls import read_credentials
 SERVICE_NAME = stt_pb2.DESCRIPTOR.services_by_name["SpeechToTextService"].full_name
 # Health is answered for the whole server and for the service.
 HEALTH_NAMES = ("", SERVICE_NAME)
-# A connection that an edge or a NAT dropped silently is noticed within 40 s; one on a network that
-# forwards nothing for 15 s goes on.
+# A connection that an edge or a NAT dropped silently is noticed within 30 s.
 KEEPALIVE_TIME_MS = 20_000
-KEEPALIVE_TIMEOUT_MS = 20_000
+KEEPALIVE_TIMEOUT_MS = 10_000
 # Clients may ping as often, also between calls, without being cut off for it.
 MIN_PING_INTERVAL_MS = 5_000
 # A message up to this many times the limit is read, so that our own status can answer it.
