@@ -136,7 +136,7 @@ async def test_three_rows_in_a_row_that_are_no_numbers_are_the_end() -> None:
 
 async def test_a_model_that_computes_no_numbers_is_not_served() -> None:
     engine = Engine(lambda: BreakingModel(load_model(), lambda *_: [5]))
-    with pytest.raises(EngineDied, match="1 of 8 outputs for a little noise are not finite"):
+    with pytest.raises(UnsuitableCheckpoint, match="1 of 8 outputs for a little noise"):
         await engine.start()
     await engine.stop()
 
