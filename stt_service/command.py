@@ -42,7 +42,7 @@ addresses: a number is that address; localhost is both loopback addresses; 0.0.0
 every address of this machine, IPv4 and IPv6; another name is every address that it has here.
 environment: MODEL_NAME and BATCH_SIZE are the defaults of --model and --batch-size.
 exit codes: 0 stopped by a signal, after draining if it served, 1 the model could not be loaded, an
-address cannot be listened on, or the engine or the gateway died, 2 wrong usage.
+address cannot be listened on, or the engine died, 2 wrong usage.
 """
 
 

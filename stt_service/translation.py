@@ -37,6 +37,13 @@ class MessageTooLarge(EngineError):
         )
 
 
+class TooManyCalls(NotServing):
+    """More calls are open than the server can hold, whatever they are for."""
+
+    def __init__(self) -> None:
+        super().__init__("too many calls are open; try again shortly", retry_after_s=1.0)
+
+
 # The first class that an error is an instance of decides.
 STATUSES: tuple[tuple[type[EngineError], grpc.StatusCode, stt_pb2.ErrorReason.ValueType], ...] = (
     (InvalidOptions, grpc.StatusCode.INVALID_ARGUMENT, stt_pb2.ERROR_REASON_INVALID_REQUEST),
@@ -44,6 +51,7 @@ STATUSES: tuple[tuple[type[EngineError], grpc.StatusCode, stt_pb2.ErrorReason.Va
     (MessageTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_MESSAGE_TOO_LARGE),
     (NoFreeSlot, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_NO_FREE_SLOT),
     (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_OVERLOADED),
+    (TooManyCalls, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_NO_FREE_SLOT),
     (WarmingUp, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_WARMING_UP),
     (Draining, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_DRAINING),
     (IdleTimeout, grpc.StatusCode.DEADLINE_EXCEEDED, stt_pb2.ERROR_REASON_IDLE_TIMEOUT),

@@ -91,7 +91,8 @@ class Engine:
 
     @property
     def slots_free(self) -> int:
-        return max(0, self._slots - len(self._sessions) - len(self._openings))
+        leased = sum(session.holds_slot for session in list(self._sessions.values()))
+        return max(0, self._slots - leased - len(self._openings))
 
     @property
     def slots_open(self) -> int:

@@ -6,7 +6,11 @@ one form. Never audio, never a transcript.
 
 import json
 import logging
+import math
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -83,3 +87,32 @@ def _escape(event: object) -> str:
 def _to_json(text: str) -> str:
     """A JSON string without anything that ends a line or that a terminal obeys."""
     return json.dumps(text, ensure_ascii=not text.isprintable()).replace("\x7f", "\\u007f")
+
+
+class OccasionalLog:
+    """Writes an event at most once in `interval_s`, and then how many were left out before it.
+
+    For what strangers can cause as often as they like.
+    """
+
+    def __init__(
+        self,
+        log: BoundLogger,
+        interval_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log = log
+        self._interval_s = interval_s
+        self._clock = clock
+        self._written_at: dict[str, float] = {}
+        self._left_out: Counter[str] = Counter()
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Write, or count, a warning; events are told apart by their text."""
+        now = self._clock()
+        if now - self._written_at.get(event, -math.inf) < self._interval_s:
+            self._left_out[event] += 1
+            return
+        self._written_at[event] = now
+        left_out = self._left_out.pop(event, 0)
+        self._log.warning(event, **fields, **({"left_out": left_out} if left_out else {}))

@@ -14,6 +14,5 @@ async def recorder() -> Recorder:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(recorder: Recorder) -> AsyncIterator[Engine]:
     """An engine of eight slots on the embedded checkpoint, shared by the tests of a module."""
-    # Where many tests share a core, a model that is behind is no reason to refuse.
-    async with run_engine(recorder, max_behind_s=60) as running:
+    async with run_engine(recorder) as running:
         yield running
