@@ -9,6 +9,7 @@ from enum import Enum
 from stt_service.engine.errors import EngineError, IdleTimeout, InvalidOptions
 from stt_service.engine.events import Event, Final
 from stt_service.engine.frames import Frame, Framer
+from stt_service.engine.pcm import PIECE_BYTES
 from stt_service.engine.scheduler import Delivery
 from stt_service.engine.session_state import Finish, Flush, Mark, Stall
 from stt_service.engine.silence import SilenceWatch
@@ -104,11 +105,14 @@ class Session:
             for frames in self._framer.push(data):
                 # A message without a complete sample does not count as audio.
                 if self._framer.received_s > received_s:
-                    self._silence.note_audio()
+                    self._silence.note_audio(self._framer.burst_s)
                 await self._wait_for_room()
-                if self._is_cut:
+                if self._is_over or self._is_cut:
                     break
                 self._push(frames)
+                # A large message may hold little audio (Ogg pages of something else), or none.
+                if not frames and len(data) > PIECE_BYTES:
+                    await asyncio.sleep(0)
         finally:
             self._pushing -= 1
         self._push_finish_if_due()
