@@ -62,7 +62,9 @@ class Server:
         self._engine_config = engine_config
         self._config = config
         self._metrics = Metrics()
-        self.engine = Engine(load_model or self._load_model, self._metrics.record_step)
+        self.engine = Engine(
+            load_model or self._load_model, self._metrics.record_step, engine_config.limits
+        )
         self._metrics.watch(self.engine)
         self._writer = Writer()
         self._health = HealthServicer(HEALTH_NAMES, self._writer)

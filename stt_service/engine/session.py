@@ -63,6 +63,7 @@ class Session:
         framer: Framer,
         push: Callable[[Sequence[Frame | Mark]], None],
         on_close: Callable[[], None],
+        clock: Callable[[], float],
         *,
         idle_timeout_s: float,
         stall_timeout_s: float,
@@ -85,6 +86,7 @@ class Session:
         self._is_cut = False
         self._waiting_for_room = 0
         self._silence = SilenceWatch(
+            clock,
             stall_timeout_s,
             idle_timeout_s,
             on_stall=lambda: self._push([*self._framer.cut_rest(), Stall()]),

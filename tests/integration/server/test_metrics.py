@@ -7,6 +7,7 @@ import urllib.request
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from prometheus_client.parser import text_string_to_metric_families
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
@@ -19,6 +20,7 @@ from tests.integration.server.calls import (
     request_config,
     stream,
 )
+from tests.interleaving import become
 from tests.support import run_service
 
 
@@ -55,6 +57,10 @@ async def test_every_metric_moves(recordings) -> None:
             assert during["stt_sessions_open"] == 1
             assert during["stt_slots_free"] == 0
             assert during["stt_queue_depth"] > 0
+            waiting = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe()
+            await waiting.write(request_config(wait_for_slot=Duration(seconds=60)))
+            await become_waiting(service.fields["metrics"])
+            waiting.cancel()
             staying.cancel()
             with pytest.raises(grpc.aio.AioRpcError):
                 await speak_badly(channel)
@@ -72,6 +78,8 @@ async def test_every_metric_moves(recordings) -> None:
     assert after["stt_step_seconds_count"] > len(paused) / 7680
     assert after["stt_first_token_seconds_count"] >= 1
     assert after["stt_lag_seconds_count"] > 5
+    assert after["stt_broken_rows_total"] == 0
+    assert after["stt_behind_seconds"] >= 0
     assert after["stt_slots_total"] == 1
     assert after["stt_sessions_open"] == 0
 
@@ -93,6 +101,15 @@ def test_callers_who_say_nothing_do_not_keep_the_scraper_out(monkeypatch) -> Non
             assert "stt_slots_total" in scrape(server.address)
     finally:
         server.stop()
+
+
+async def become_waiting(address: str) -> None:
+    """Until somebody waits for a slot."""
+
+    async def someone_waits() -> bool:
+        return (await asyncio.to_thread(scrape, address))["stt_sessions_waiting"] == 1
+
+    await become(someone_waits, lambda: "nobody waits")
 
 
 async def speak_badly(channel: grpc.aio.Channel) -> None:

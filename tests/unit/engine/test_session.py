@@ -16,8 +16,9 @@ AUDIO = encode_opus(np.zeros(SAMPLE_RATE_HERTZ), SAMPLE_RATE_HERTZ)
 
 def open_session(pushed: list) -> Session:
     framer = Framer("ogg_opus", SAMPLE_RATE_HERTZ, SAMPLE_RATE_HERTZ, FRAME_SAMPLES)
+    clock = asyncio.get_running_loop().time
     return Session(
-        "test", framer, pushed.extend, lambda: None, idle_timeout_s=60, stall_timeout_s=60
+        "test", framer, pushed.extend, lambda: None, clock, idle_timeout_s=60, stall_timeout_s=60
     )
 
 
