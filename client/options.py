@@ -71,7 +71,11 @@ class SessionOptions:
     idle_timeout_s: float | None = None
     """The session ends when no audio came for this long; None means the server's 10 s."""
     stall_timeout_s: float | None = None
-    """Words are flushed when no audio came for this long; None means the model's delay."""
+    """Words are flushed when no audio came for this long; None means the model's delay.
+
+    A source that never pauses can name a long time: then a network that stalls for a moment in the
+    middle of a word does not cut it in two.
+    """
 
     def __post_init__(self) -> None:
         _check_duration("idle_timeout_s", self.idle_timeout_s)

@@ -116,6 +116,8 @@ def _encode_body(kind: str, response: stt_pb2.StreamingTranscribeResponse) -> Js
                 "transcript": response.final.transcript,
                 "words": [_encode_word(word) for word in response.final.words],
                 "audio_duration": _seconds(response.final.audio_duration),
+                # Only of a session that said more than a message holds.
+                **({"is_cut": True} if response.final.is_cut else {}),
             }
         case _:
             return {}

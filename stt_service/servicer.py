@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from typing import Any
-
-import grpc
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service import __version__
@@ -15,7 +12,6 @@ from stt_service.engine.errors import (
     InternalError,
     InvalidOptions,
     NotServing,
-    SlowConsumer,
 )
 from stt_service.engine.events import Final
 from stt_service.engine.options import SessionOptions
@@ -23,24 +19,22 @@ from stt_service.engine.session import Session
 from stt_service.metrics import Metrics, SessionMeter
 from stt_service.process.logs import get_logger
 from stt_service.translation import (
-    STATUS_DETAILS_KEY,
     MessageTooLarge,
     decode_options,
     decode_recording_options,
+    decode_vad,
+    encode_encoding,
     encode_response,
-    encode_status,
     encode_transcription,
     to_duration,
 )
+from stt_service.writing import Context, Writer
 
 PING_INTERVAL_S = 5.0
-CONFIG_TIMEOUT_S = 10.0
-WRITE_TIMEOUT_S = 30.0
 SESSION_ID_KEY = "session-id"
 
 Request = stt_pb2.StreamingTranscribeRequest
 Response = stt_pb2.StreamingTranscribeResponse
-Context = grpc.aio.ServicerContext[Any, Any]
 
 log = get_logger(__name__)
 
@@ -52,6 +46,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         self,
         engine: Engine,
         metrics: Metrics,
+        writer: Writer,
         *,
         model_name: str,
         description: str,
@@ -59,6 +54,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
     ) -> None:
         self._engine = engine
         self._metrics = metrics
+        self._writer = writer
         self._model_name = model_name
         self._description = description
         self._max_message_bytes = max_message_bytes
@@ -66,30 +62,37 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
     # Writes to the context instead of being a generator: when the caller goes away during a write,
     # a generator would free the slot only when it is collected.
     async def StreamingTranscribe(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, request_iterator: AsyncIterable[Request], context: Context
+        self, request_iterator: AsyncIterator[Request], context: Context
     ) -> None:
-        try:
-            await self._stream(aiter(request_iterator), context)
-        except Exception as error:
-            await self._abort(context, error)
+        config = await read_config(request_iterator)
+        options = decode_options(config)
+        async with self._open_session(options, context) as session:
+            await self._writer.write(context, self._write_ready(session, options))
+            async with self._receiving(request_iterator, session):
+                await self._send(session, config, context)
 
     async def Transcribe(
         self, request: stt_pb2.TranscribeRequest, context: Context
     ) -> stt_pb2.TranscribeResponse:
-        try:
-            return await self._transcribe(request, context)
-        except Exception as error:
-            await self._abort(context, error)
-            raise
+        self._check_size(request.audio)
+        options = decode_recording_options(request.config)
+        meter = SessionMeter(self._metrics)
+        final = None
+        async with (
+            self._open_session(options, context) as session,
+            self._receiving(split_recording(request), session),
+        ):
+            # To the end: a recording that was cut short raises after its Final.
+            async for update in session:
+                meter.record(update.event, update.lag_s)
+                final = update.event
+        assert isinstance(final, Final), "a session ends with Final or raises"
+        return encode_transcription(final)
 
     async def GetServerInfo(
         self, request: stt_pb2.GetServerInfoRequest, context: Context
     ) -> stt_pb2.GetServerInfoResponse:
-        try:
-            info = self._engine.info
-        except Exception as error:
-            await self._abort(context, error)
-            raise
+        info = self._engine.info
         return stt_pb2.GetServerInfoResponse(
             model_name=self._model_name,
             sample_rate_hertz=info.sample_rate_hertz,
@@ -97,33 +100,10 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             delay=to_duration(info.delay_s),
             has_semantic_vad=info.has_semantic_vad,
             slots_total=self._engine.slots_total,
-            slots_free=self._engine.slots_free,
+            slots_free=self._engine.slots_open,
             version=__version__,
             description=self._description,
         )
-
-    async def _stream(self, requests: AsyncIterator[Request], context: Context) -> None:
-        config = await read_config(requests)
-        async with self._open_session(decode_options(config), context) as session:
-            await context.write(self._write_ready(session))
-            async with self._receiving(requests, session):
-                await self._send(session, config, context)
-
-    async def _transcribe(
-        self, request: stt_pb2.TranscribeRequest, context: Context
-    ) -> stt_pb2.TranscribeResponse:
-        self._check_size(request.audio)
-        options = decode_recording_options(request.config)
-        meter = SessionMeter(self._metrics)
-        async with (
-            self._open_session(options, context) as session,
-            self._receiving(split_recording(request), session),
-        ):
-            async for update in session:
-                meter.record(update.event, update.lag_s)
-                if isinstance(update.event, Final):
-                    return encode_transcription(update.event)
-        raise AssertionError("a session ends with Final or raises")
 
     @contextlib.asynccontextmanager
     async def _receiving(
@@ -150,10 +130,16 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
                         await session.push_audio(request.audio)
                     case "flush":
                         await session.flush(request.flush.flush_id)
+                    case "vad":
+                        vad = decode_vad(request.vad)
+                        vad.check_against(self._engine.info)
+                        await session.change_vad(vad)
                     case "config":
                         raise InvalidOptions("config", "the config was sent twice")
                     case _:
-                        raise InvalidOptions("request", "an empty request: no audio and no flush")
+                        raise InvalidOptions(
+                            "request", "an empty request: no audio, no flush and no vad"
+                        )
             session.finish()
         except EngineError as error:
             session.fail(error)
@@ -173,14 +159,14 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
                 async with asyncio.timeout(quiet_s):
                     update = await anext(session, None)
             except TimeoutError:
-                await write(context, write_ping(session))
+                await self._writer.write(context, write_ping(session))
                 continue
             if update is None:
                 return
             meter.record(update.event, update.lag_s)
             response = encode_response(update, wanted)
             if response is not None:
-                await write(context, response)
+                await self._writer.write(context, response)
 
     @contextlib.asynccontextmanager
     async def _open_session(
@@ -197,7 +183,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         with self._metrics.count_session():
             try:
                 session_log.info("session opened", peer=context.peer())
-                await context.send_initial_metadata(((SESSION_ID_KEY, session.id),))
+                await self._writer.write_metadata(context, ((SESSION_ID_KEY, session.id),))
                 yield session
                 outcome = "final"
             except EngineError as error:
@@ -210,13 +196,15 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
                     "session ended", outcome=outcome, audio_s=round(session.processed_s, 2)
                 )
 
-    def _write_ready(self, session: Session) -> Response:
+    def _write_ready(self, session: Session, options: SessionOptions) -> Response:
         info = self._engine.info
         ready = stt_pb2.Ready(
             session_id=session.id,
             delay=to_duration(info.delay_s),
             frame_samples=info.frame_samples,
             sample_rate_hertz=info.sample_rate_hertz,
+            audio_encoding=encode_encoding(options.encoding),
+            audio_sample_rate_hertz=options.resolve_sample_rate_hertz(info),
         )
         return Response(ready=ready)
 
@@ -224,34 +212,13 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         if len(audio) > self._max_message_bytes:
             raise MessageTooLarge(len(audio), self._max_message_bytes)
 
-    async def _abort(self, context: Context, error: Exception) -> None:
-        if not isinstance(error, EngineError):
-            # Its text is for the log; a caller could not use it.
-            log.error("call failed", exc_info=error)
-            error = InternalError()
-        code, status = encode_status(error)
-        await context.abort(code, str(error), ((STATUS_DETAILS_KEY, status.SerializeToString()),))
-
 
 async def read_config(requests: AsyncIterator[Request]) -> stt_pb2.StreamingConfig:
-    """The first request's config. Raises InvalidOptions if it has none, or does not come."""
-    try:
-        async with asyncio.timeout(CONFIG_TIMEOUT_S):
-            first = await anext(requests, None)
-    except TimeoutError:
-        raise InvalidOptions("config", f"no config came within {CONFIG_TIMEOUT_S:g} s") from None
+    """The first request's config. Raises InvalidOptions if it has none."""
+    first = await anext(requests, None)
     if first is None or first.WhichOneof("request") != "config":
         raise InvalidOptions("config", "the first message must carry the config")
     return first.config
-
-
-async def write(context: Context, response: Response) -> None:
-    """Send a response. Raises SlowConsumer, so that a caller who reads nothing loses its slot."""
-    try:
-        async with asyncio.timeout(WRITE_TIMEOUT_S):
-            await context.write(response)
-    except TimeoutError:
-        raise SlowConsumer(WRITE_TIMEOUT_S) from None
 
 
 async def split_recording(request: stt_pb2.TranscribeRequest) -> AsyncIterator[Request]:

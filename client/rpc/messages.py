@@ -51,7 +51,7 @@ def decode_event(response: stt_pb2.StreamingTranscribeResponse) -> ServerEvent |
             words = tuple(_word(word, timing) for word in response.final.words)
             duration_s = _seconds(response.final.audio_duration)
             return Final(response.final.transcript, words, duration_s, timing)
-        case None:
+        case "step" | "utterance" | None:
             return None
 
 

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     SLOW_CONSUMER = "SLOW_CONSUMER"
     ENGINE_DIED = "ENGINE_DIED"
     INTERNAL = "INTERNAL"
+    OVERLOADED = "OVERLOADED"
     # The gateway's own, where the service behind it gave none; docs/websocket.md says when.
     UPSTREAM_FULL = "UPSTREAM_FULL"
     UPSTREAM_UNAVAILABLE = "UPSTREAM_UNAVAILABLE"

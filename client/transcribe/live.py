@@ -28,6 +28,9 @@ PIPE_IDLE_TIMEOUT_S = 600.0
 # Programs write compressed audio in pieces of a second or two. If words were flushed in the gaps,
 # a word that spans two pieces would be cut in two.
 PIPE_STALL_TIMEOUT_S = 3.0
+# A microphone and a file never pause. If their audio does not arrive, the network has stalled, and
+# a flush would cut the word in two that is being spoken.
+STEADY_STALL_TIMEOUT_S = 600.0
 
 
 async def transcribe_live(
@@ -83,7 +86,7 @@ def options_for(source: LiveSource) -> SessionOptions:
             idle_timeout_s=PIPE_IDLE_TIMEOUT_S,
             stall_timeout_s=PIPE_STALL_TIMEOUT_S,
         )
-    return SessionOptions(pings=True)
+    return SessionOptions(pings=True, stall_timeout_s=STEADY_STALL_TIMEOUT_S)
 
 
 def _is_watched(source: LiveSource) -> bool:

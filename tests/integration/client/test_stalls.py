@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from client.audio import ArraySource
+from client.audio import ArraySource, FileSource
 from client.options import SAMPLE_RATE_HERTZ, FloatArray, SessionOptions
 from client.rpc.errors import Idle
 from client.rpc.events import Event, Final, Reconnected, Token, Word
 from client.stream import SttClient
+from client.transcribe.live import options_for
 from tests.integration.client.cutting_proxy import CuttingProxy
 from tests.integration.client.test_reconnect import PROTOCOLS, address_of, make_client, speak
 from tests.support import Recording, Service
 
+# Well above the time after which the service flushes, and below that of its patience.
+STALL_S = 3.0
 BYTES_PER_SECOND = 4 * SAMPLE_RATE_HERTZ
 
 
@@ -108,6 +111,41 @@ async def test_a_source_that_rests_for_too_long_is_idle(
             async for event in client.stream(source(), SessionOptions(idle_timeout_s=0.5)):
                 told.append(event)
     assert words_of(told) == beginnings[0].text.split()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_short_stall_does_not_cut_a_word_of_a_source_that_never_pauses(
+    service: Service, recordings: tuple[Recording, ...], protocol: str
+) -> None:
+    """With the options of stt-transcribe; the service's own timeout for a flush is 0.5 s."""
+    recording = recordings[1]
+    word, samples = recording.words[3], recording.samples()
+    stall_at = round((word.start_s + word.end_s) / 2 * SAMPLE_RATE_HERTZ)
+    is_admitted = asyncio.Event()
+
+    async with CuttingProxy(address_of(service, protocol)) as proxy:
+
+        async def source() -> AsyncIterator[FloatArray]:
+            yield samples[:stall_at]
+            await is_admitted.wait()
+            await wait_for_bytes(proxy, 4 * stall_at)
+            proxy.stall()
+            await asyncio.sleep(STALL_S)
+            yield samples[stall_at:]
+            proxy.resume()
+
+        options = options_for(FileSource(recording.path))
+        async with (
+            make_client(protocol, proxy.address) as client,
+            client.stream(source(), options) as stream,
+        ):
+            told: list[Event] = []
+            async for event in stream:
+                told.append(event)
+                is_admitted.set()
+
+    assert words_of(told) == recording.text.split()
+    assert not any(isinstance(event, Reconnected) for event in told)
 
 
 @pytest.mark.slow

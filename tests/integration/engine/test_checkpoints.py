@@ -14,18 +14,18 @@ from safetensors.torch import load_file, save_file
 
 from stt_service.config import DIGITS_CHECKPOINT
 from stt_service.engine.engine import Engine
-from stt_service.engine.errors import InvalidOptions
+from stt_service.engine.errors import InvalidOptions, UnsuitableCheckpoint
 from stt_service.engine.events import Final
 from stt_service.engine.model import StepPlan
 from stt_service.engine.moshi_model import (
     MoshiModel,
-    UnsuitableCheckpoint,
     choose_device,
     choose_dtype,
     find_checkpoint,
     read_pieces,
 )
 from stt_service.engine.options import SessionOptions
+from stt_service.engine.pauses import VadOptions
 
 
 def copy_checkpoint(directory: Path, **changes) -> Path:
@@ -62,7 +62,7 @@ async def test_a_model_like_the_2_6b_one_long_delay_prefix_no_vad(tmp_path) -> N
     engine = Engine(lambda: MoshiModel(str(directory), 1, "cpu", threads=1), steps.append)
     await engine.start()
     assert not engine.info.has_semantic_vad
-    session = await engine.open_session(SessionOptions(pause_s=1.25))
+    session = await engine.open_session(SessionOptions(vad=VadOptions(pause_s=1.25)))
     await session.push_audio(np.zeros(5 * 1920, dtype="<f4").tobytes())
     session.finish()
     async with asyncio.timeout(30):
@@ -79,7 +79,7 @@ async def test_a_pause_that_the_model_does_not_predict_is_refused() -> None:
     engine = Engine(lambda: MoshiModel(str(DIGITS_CHECKPOINT), 1, "cpu", threads=1))
     await engine.start()
     with pytest.raises(InvalidOptions, match=r"0\.5, 1, 2, 3 s"):
-        await engine.open_session(SessionOptions(pause_s=1.25))
+        await engine.open_session(SessionOptions(vad=VadOptions(pause_s=1.25)))
     await engine.stop()
 
 

@@ -142,6 +142,13 @@ class TestEvent:
         own = {"token": {"start": 0.3}, "vad_end": {"offset": 4.2}}.get(kind, {})
         assert message == {"type": kind, **EVENTS[kind][1], **own, **timing}
 
+    def test_a_final_that_is_cut_says_so(self):
+        response = stt_pb2.StreamingTranscribeResponse()
+        response.CopyFrom(EVENTS["final"][0])
+        response.final.is_cut = True
+        message = encode_event(response, decode_query("events=final"))
+        assert message == {"type": "final", **EVENTS["final"][1], "is_cut": True}
+
     def test_an_event_without_a_step_has_no_step_time(self):
         message = encode_event(EVENTS["ping"][0], EAGER_CLIENT)
         assert message == {"type": "ping", "processed": 0.0, "lag": 0.0}

@@ -38,6 +38,7 @@ CLASS_OF = {
     "SLOW_CONSUMER": SlowConsumer,
     "ENGINE_DIED": ServerFailed,
     "INTERNAL": ServerFailed,
+    "OVERLOADED": ServerFull,
 }
 NAMES = [name.removeprefix("ERROR_REASON_") for name in stt_pb2.ErrorReason.keys()[1:]]
 
