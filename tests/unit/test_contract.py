@@ -27,7 +27,11 @@ def compare(folder: Path, old: str, new: str) -> subprocess.CompletedProcess[str
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("  string flush_id = 1;\n}\n\n// One message from", "}\n\n// One message from", "flush_id"),
+        (
+            "  string flush_id = 1;\n}\n\n// One message from",
+            "}\n\n// One message from",
+            "flush_id",
+        ),
         ("  bytes audio = 2;\n    // A flush", "  string audio = 2;\n    // A flush", "audio"),
         ("ENCODING_MULAW = 3", "ENCODING_ULAW = 3", "ENCODING_MULAW"),
         ("  rpc GetServerInfo(", "  rpc GetInfo(", "GetServerInfo"),
