@@ -158,6 +158,6 @@ def _may_pass(error: SttError) -> TypeGuard[ServerUnavailable | ServerFull]:
     a service that says that every slot is taken is not."""
     match error:
         case ServerFull():
-            return error.reason != Reason.NO_FREE_SLOT
+            return error.reason not in (Reason.NO_FREE_SLOT, Reason.OVERLOADED)
         case _:
             return isinstance(error, ServerUnavailable)

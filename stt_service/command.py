@@ -11,7 +11,9 @@ from stt_service import __version__
 from stt_service.config import (
     MAX_SLOTS,
     MAX_THREADS,
+    MAX_TIMEOUT_S,
     EngineConfig,
+    EngineLimits,
     ServerConfig,
     TlsConfig,
 )
@@ -20,6 +22,7 @@ from stt_service.process.arguments import (
     EXIT_USAGE,
     Parser,
     add_log_format,
+    number_up_to,
     seconds,
     whole_number,
 )
@@ -97,10 +100,36 @@ def make_parser() -> Parser:
         metavar="N",
         help="CPU threads of the model (default: all cores but one)",
     )
+    _add_limits(parser)
     _add_network_arguments(parser)
     add_log_format(parser)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
+
+
+def _add_limits(parser: Parser) -> None:
+    parser.add_argument(
+        "--loading-timeout",
+        type=number_up_to(MAX_TIMEOUT_S),
+        default=EngineLimits.loading_timeout_s,
+        metavar="S",
+        help="seconds that the model may load, downloads included (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--step-timeout",
+        type=number_up_to(MAX_TIMEOUT_S),
+        default=EngineLimits.step_timeout_s,
+        metavar="S",
+        help="seconds after which a step that has not ended counts as hung: the server tells "
+        "everybody and exits (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--max-behind",
+        type=number_up_to(MAX_TIMEOUT_S),
+        default=EngineLimits.max_behind_s,
+        metavar="S",
+        help="admit nobody while the model is further behind real time (default: %(default)g)",
+    )
 
 
 def _add_network_arguments(parser: Parser) -> None:
@@ -175,6 +204,11 @@ def _read_engine(arguments: argparse.Namespace) -> EngineConfig:
         slots=arguments.batch_size or default.slots,
         device=arguments.device,
         threads=arguments.threads,
+        limits=EngineLimits(
+            loading_timeout_s=arguments.loading_timeout,
+            step_timeout_s=arguments.step_timeout,
+            max_behind_s=arguments.max_behind,
+        ),
     )
     if engine.device.startswith("cuda"):
         _check_cuda(engine.device)

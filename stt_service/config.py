@@ -15,6 +15,7 @@ DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
 EMBEDDED_MODEL = "digits"
 MAX_SLOTS = 1024
 MAX_THREADS = 1024
+MAX_TIMEOUT_S = 86_400.0
 
 # gRPC's own default is 4 MiB; this holds 2.9 minutes of float32 audio in one Transcribe call.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -61,18 +62,39 @@ def _is_text(name: str) -> bool:
 
 
 @dataclass(frozen=True)
+class EngineLimits:
+    """How long the model may take, and how far it may be behind, in seconds.
+
+    Without a sign of life for longer than a timeout the engine is dead. Loading may include a
+    download of gigabytes, and the warm-up may compile. While the engine is further behind real
+    time than `max_behind_s`, it admits nobody.
+    """
+
+    loading_timeout_s: float = 1800.0
+    warm_up_timeout_s: float = 300.0
+    step_timeout_s: float = 10.0
+    max_behind_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise InvalidSetting(f"{name} is {value}; it must be a number above 0")
+
+
+@dataclass(frozen=True)
 class EngineConfig:
     """Which model is served, by how many slots, on what.
 
     `model` is "digits" (embedded), a Hugging Face repository id, or a directory in
     the same layout. `threads` bounds torch's CPU threads; None leaves one core to
-    the network.
+    the network. `limits` say when it is dead, and when it is full although slots are free.
     """
 
     model: str = EMBEDDED_MODEL
     slots: int = 8
     device: str = "auto"
     threads: int | None = None
+    limits: EngineLimits = EngineLimits()
 
     def __post_init__(self) -> None:
         if not self.model:

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from stt_service.engine.engine import Engine, State, StepReport
+from stt_service.engine.engine import Engine, State
 from stt_service.engine.events import Event, Final, Flushed, Pause, Token, Word
+from stt_service.engine.model_thread import StepReport
 
 STEP_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.5, 1.0)
 LAG_BUCKETS_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 30.0)
@@ -31,11 +32,22 @@ class Metrics:
         )
         self.slots_total = Gauge("stt_slots_total", "Slots of the model", registry=registry)
         self.slots_free = Gauge("stt_slots_free", "Slots not leased", registry=registry)
+        self.sessions_waiting = Gauge(
+            "stt_sessions_waiting", "Sessions that wait for a slot", registry=registry
+        )
         self.engine_alive = Gauge(
             "stt_engine_alive", "1 while the model thread serves", registry=registry
         )
         self.step_seconds = Histogram(
             "stt_step_seconds", "Duration of a step", buckets=STEP_BUCKETS_S, registry=registry
+        )
+        self.behind_seconds = Gauge(
+            "stt_behind_seconds", "How far the engine is behind real time", registry=registry
+        )
+        self.broken_rows = Counter(
+            "stt_broken_rows",
+            "Outputs of the model that were not finite or out of range",
+            registry=registry,
         )
         self.frames = Counter("stt_frames", "Frames stepped, tails included", registry=registry)
         self.lag_seconds = Histogram(
@@ -61,6 +73,8 @@ class Metrics:
         """Read the engine's own state whenever the metrics are asked for."""
         self.slots_total.set_function(lambda: engine.slots_total)
         self.slots_free.set_function(lambda: engine.slots_free)
+        self.sessions_waiting.set_function(lambda: engine.sessions_waiting)
+        self.behind_seconds.set_function(lambda: engine.behind_s)
         self.queue_depth.set_function(lambda: engine.queue_depth)
         self.engine_alive.set_function(lambda: engine.state in (State.SERVING, State.DRAINING))
 
@@ -68,6 +82,7 @@ class Metrics:
         """Called by the model thread after each step."""
         self.step_seconds.observe(report.duration_s)
         self.frames.inc(int(report.plan.active.sum()))
+        self.broken_rows.inc(int(report.broken.sum()))
 
     @contextmanager
     def count_session(self) -> Generator[None]:

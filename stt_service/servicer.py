@@ -97,7 +97,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             delay=to_duration(info.delay_s),
             has_semantic_vad=info.has_semantic_vad,
             slots_total=self._engine.slots_total,
-            slots_free=self._engine.slots_free,
+            slots_free=self._engine.slots_open,
             version=__version__,
             description=self._description,
         )

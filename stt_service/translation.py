@@ -8,6 +8,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from stt.v1 import stt_pb2
 from stt_service.engine.errors import (
+    BrokenOutput,
     Draining,
     EngineDied,
     EngineError,
@@ -16,6 +17,7 @@ from stt_service.engine.errors import (
     InvalidOptions,
     NoFreeSlot,
     NotServing,
+    Overloaded,
     SlowConsumer,
     WarmingUp,
 )
@@ -41,10 +43,12 @@ STATUSES: tuple[tuple[type[EngineError], grpc.StatusCode, stt_pb2.ErrorReason.Va
     (InvalidAudio, grpc.StatusCode.INVALID_ARGUMENT, stt_pb2.ERROR_REASON_INVALID_AUDIO),
     (MessageTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_MESSAGE_TOO_LARGE),
     (NoFreeSlot, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_NO_FREE_SLOT),
+    (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_OVERLOADED),
     (WarmingUp, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_WARMING_UP),
     (Draining, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_DRAINING),
     (IdleTimeout, grpc.StatusCode.DEADLINE_EXCEEDED, stt_pb2.ERROR_REASON_IDLE_TIMEOUT),
     (SlowConsumer, grpc.StatusCode.DEADLINE_EXCEEDED, stt_pb2.ERROR_REASON_SLOW_CONSUMER),
+    (BrokenOutput, grpc.StatusCode.INTERNAL, stt_pb2.ERROR_REASON_INTERNAL),
     (EngineDied, grpc.StatusCode.INTERNAL, stt_pb2.ERROR_REASON_ENGINE_DIED),
     (EngineError, grpc.StatusCode.INTERNAL, stt_pb2.ERROR_REASON_INTERNAL),
 )
@@ -80,6 +84,7 @@ def decode_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
         stall_timeout_s=(
             to_seconds(config.stall_timeout) if config.HasField("stall_timeout") else None
         ),
+        wait_for_slot_s=to_seconds(config.wait_for_slot),
     )
 
 
@@ -116,8 +121,9 @@ def encode_response(
             response.vad_end.offset.CopyFrom(to_duration(offset_s))
         case Flushed(flush_id):
             response.flushed.flush_id = flush_id
-        case Final(transcript, words, audio_duration_s):
+        case Final(transcript, words, audio_duration_s, is_cut):
             response.final.transcript = transcript
+            response.final.is_cut = is_cut
             response.final.words.extend(map(encode_word, words))
             response.final.audio_duration.CopyFrom(to_duration(audio_duration_s))
     return response
@@ -137,6 +143,7 @@ def encode_transcription(final: Final) -> stt_pb2.TranscribeResponse:
         transcript=final.transcript,
         words=map(encode_word, final.words),
         audio_duration=to_duration(final.audio_duration_s),
+        is_cut=final.is_cut,
     )
 
 

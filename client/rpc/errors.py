@@ -8,7 +8,7 @@
     ├── Unauthenticated        no or wrong Modal-Key and Modal-Secret
     ├── NoSuchService          something answers, there or on the way, but not this service
     │   └── UntrustedServer    it cannot prove by its certificate that it is this host
-    ├── ServerFull             every slot is taken; try again after `retry_after_s`
+    ├── ServerFull             no room for another session; try again after `retry_after_s`
     ├── ServerUnavailable      starting, draining or restarting; try again after `retry_after_s`
     │   ├── ServerDraining     shutting down: it admits nobody new
     │   └── ServerUnreachable  nothing answers at this address
@@ -79,7 +79,8 @@ class _TryLater(SttError):
 
 
 class ServerFull(_TryLater):
-    """Every slot is taken. `retry_after_s` is the server's advice in seconds, or None."""
+    """Every slot is taken, or the model is behind the sessions that are open. `retry_after_s` is
+    the server's advice in seconds, or None."""
 
 
 class ServerUnavailable(_TryLater):
@@ -111,6 +112,7 @@ CLASSES: dict[str, type[SttError]] = {
     Reason.INVALID_AUDIO: InvalidAudio,
     Reason.MESSAGE_TOO_LARGE: MessageTooLarge,
     Reason.NO_FREE_SLOT: ServerFull,
+    Reason.OVERLOADED: ServerFull,
     Reason.WARMING_UP: ServerUnavailable,
     Reason.DRAINING: ServerDraining,
     Reason.IDLE_TIMEOUT: Idle,

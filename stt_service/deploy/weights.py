@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from stt_service.config import DIGITS_CHECKPOINT, EngineConfig
+from stt_service.engine.errors import UnreachableCheckpoint
 
 # Not an event log, whose fields would be lost: containers say this before logs are configured.
 log = logging.getLogger(__name__)
@@ -28,8 +29,6 @@ def fetch(model: str) -> None:
 
 def are_stored(model: str) -> bool:
     """Whether the cache holds all files of a model. Asks no hub if HF_HUB_OFFLINE is set."""
-    from stt_service.engine.moshi_model import UnreachableCheckpoint
-
     try:
         fetch(model)
     except UnreachableCheckpoint:

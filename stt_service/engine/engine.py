@@ -1,34 +1,34 @@
-"""The engine: one thread that owns the model, and the way in and out of it."""
+"""The engine: the sessions on the event loop, and the way to the thread that owns the model."""
 
 import asyncio
-import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from queue import Empty, SimpleQueue
 from uuid import uuid4
 
-from stt_service.engine.commands import Abandon, Close, Command, Drain, Open, Push, Stop
-from stt_service.engine.errors import Draining, EngineDied, EngineError, WarmingUp
+from stt_service.config import EngineLimits
+from stt_service.engine.admission import Answer
+from stt_service.engine.awake_clock import AwakeClock
+from stt_service.engine.commands import Abandon, Close, Drain, Open, Push, Stop
+from stt_service.engine.errors import (
+    Draining,
+    EngineDied,
+    EngineError,
+    NoFreeSlot,
+    NotServing,
+    Overloaded,
+    WarmingUp,
+)
 from stt_service.engine.frames import Framer
-from stt_service.engine.model import BatchedModel, ModelInfo, StepOutput, StepPlan
+from stt_service.engine.model import BatchedModel, ModelInfo
+from stt_service.engine.model_thread import ModelThread, Outcome, StepReport
 from stt_service.engine.options import SessionOptions
-from stt_service.engine.scheduler import Answer, Delivery, Scheduler
+from stt_service.engine.scheduler import Delivery, SessionFailed
 from stt_service.engine.session import Session
 from stt_service.engine.slots import Lease
+from stt_service.engine.watchdog import Watchdog
 
 STOP_TIMEOUT_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """One step, for metrics: what was planned, what came out, how long the model took."""
-
-    plan: StepPlan
-    output: StepOutput
-    duration_s: float
 
 
 class State(Enum):
@@ -43,35 +43,34 @@ class Engine:
     """Serves sessions with one batched model.
 
     `load_model` runs in the model thread, which alone touches the model. `on_step`
-    is called there after each step and must be quick. All other methods belong to
-    the event loop that `start` was awaited on.
+    is called there after each step and must be quick. All methods belong to the event
+    loop that `start` was awaited on.
     """
 
     def __init__(
         self,
         load_model: Callable[[], BatchedModel],
         on_step: Callable[[StepReport], None] | None = None,
+        limits: EngineLimits | None = None,
     ) -> None:
-        self._load_model = load_model
-        self._on_step = on_step
-        # Bounded in practice: each session limits its own items in flight.
-        self._inbox: SimpleQueue[Command] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run_thread, name="model", daemon=True)
+        self._limits = limits or EngineLimits()
+        self._thread = ModelThread(load_model, self, self._limits.max_behind_s, on_step)
         self._state = State.WARMING_UP
         self._sessions: dict[str, Session] = {}
         self._openings: dict[str, asyncio.Future[Lease]] = {}
         self._info: ModelInfo | None = None
         self._slots = 0
-
-    # --- on the event loop -------------------------------------------------------------------
+        self._clock = AwakeClock()
 
     async def start(self) -> None:
         """Load the model and warm it up; raises what loading raised."""
-        self._loop = asyncio.get_running_loop()
-        self._loaded: asyncio.Future[None] = self._loop.create_future()
+        loop = asyncio.get_running_loop()
+        self._loaded: asyncio.Future[None] = loop.create_future()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._death: asyncio.Future[EngineDied] = self._loop.create_future()
+        self._death: asyncio.Future[EngineDied] = loop.create_future()
+        watchdog = Watchdog(self._clock, self._limits, self.die)
+        self._clock.start(on_tick=lambda: watchdog.look(self._thread.pulse.latest))
         self._thread.start()
         await self._loaded
 
@@ -95,6 +94,21 @@ class Engine:
         return max(0, self._slots - len(self._sessions) - len(self._openings))
 
     @property
+    def slots_open(self) -> int:
+        """Sessions that would be admitted at once: the free slots, none while it is behind."""
+        return 0 if self._is_behind else self.slots_free
+
+    @property
+    def sessions_waiting(self) -> int:
+        """Sessions that are being admitted or wait for a slot."""
+        return len(self._openings)
+
+    @property
+    def behind_s(self) -> float:
+        """How far the engine is behind real time. May be read from any thread."""
+        return self._thread.pulse.behind_s
+
+    @property
     def queue_depth(self) -> int:
         """Frames and marks waiting for the model thread. May be read from any thread."""
         return sum(session.items_waiting for session in list(self._sessions.values()))
@@ -104,8 +118,10 @@ class Engine:
         return await asyncio.shield(self._death)
 
     async def open_session(self, options: SessionOptions) -> Session:
-        """Lease a slot. Raises NotServing (WarmingUp, NoFreeSlot, Draining), InvalidOptions,
-        EngineDied."""
+        """Lease a slot, waiting for one if the options say so.
+
+        Raises NotServing (WarmingUp, NoFreeSlot, Overloaded, Draining), InvalidOptions, EngineDied.
+        """
         self._check_admission()
         info = self.info
         framer = Framer(
@@ -123,13 +139,14 @@ class Engine:
             session = Session(
                 session_id,
                 framer,
-                push=lambda items: self._inbox.put(Push(lease, items)),
+                push=lambda items: self._thread.put(Push(lease, items)),
                 on_close=partial(self._forget, session_id, lease),
+                clock=self._clock,
                 idle_timeout_s=options.idle_timeout_s,
                 stall_timeout_s=options.resolve_stall_timeout_s(info),
             )
         except BaseException:
-            self._inbox.put(Close(lease))
+            self._thread.put(Close(lease))
             raise
         self._sessions[session_id] = session
         self._idle.clear()
@@ -143,7 +160,7 @@ class Engine:
         """
         if self._state in (State.WARMING_UP, State.SERVING):
             self._state = State.DRAINING
-            self._inbox.put(Drain())
+            self._thread.put(Drain())
         if await self._wait_until_idle(grace_s):
             return
         for session in list(self._sessions.values()):
@@ -153,16 +170,59 @@ class Engine:
     async def stop(self) -> None:
         """End the model thread after its current step; sessions that are still open fail.
 
-        A thread that still loads the model is left behind: it ends with the process.
+        A thread that still loads the model, or hangs, is left behind: it ends with the process.
         """
         self._refuse_openings(Draining())
         for session in list(self._sessions.values()):
             session.fail(Draining())
         if self._state is not State.DEAD:
             self._state = State.STOPPED
-        self._inbox.put(Stop())
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, STOP_TIMEOUT_S)
+        self._clock.stop()
+        self._thread.put(Stop())
+        await self._thread.join(STOP_TIMEOUT_S)
+
+    # --- what the model thread tells, as its Listener ----------------------------------------
+
+    def become_ready(self, info: ModelInfo, slots: int) -> None:
+        """The model is loaded and warm."""
+        self._info, self._slots = info, slots
+        if self._state is State.WARMING_UP:
+            self._state = State.SERVING
+        if not self._loaded.done():
+            self._loaded.set_result(None)
+
+    def receive(self, outcomes: Sequence[Outcome], step_ended_at: float) -> None:
+        """Give each session what is its own."""
+        for item in outcomes:
+            match item:
+                case Answer(session_id, outcome):
+                    self._answer(session_id, outcome)
+                case Delivery(session_id):
+                    if session := self._sessions.get(session_id):
+                        session.receive(item, step_ended_at if item.stepped else None)
+                case SessionFailed(session_id, error):
+                    if session := self._sessions.get(session_id):
+                        session.fail(error)
+
+    def die(self, error: BaseException) -> None:
+        """The model thread has ended or hangs: tell every session."""
+        if self._state is State.DEAD:
+            return
+        self._state = State.DEAD
+        death = EngineDied(error)
+        death.__cause__ = error
+        self._death.set_result(death)
+        if not self._loaded.done():
+            self._loaded.set_exception(error if isinstance(error, EngineError) else death)
+        self._refuse_openings(death)
+        for session in list(self._sessions.values()):
+            session.fail(death)
+
+    # --- admission and the end ---------------------------------------------------------------
+
+    @property
+    def _is_behind(self) -> bool:
+        return self.behind_s > self._limits.max_behind_s
 
     def _check_admission(self) -> None:
         match self._state:
@@ -175,22 +235,32 @@ class Engine:
             case _:
                 raise Draining
 
+    def _refuse(self) -> NotServing:
+        return Overloaded(self.behind_s) if self._is_behind else NoFreeSlot(self._slots)
+
     async def _lease_slot(self, session_id: str, options: SessionOptions) -> Lease:
-        opening: asyncio.Future[Lease] = self._loop.create_future()
+        if self._is_behind and not options.wait_for_slot_s:
+            # The thread would say so too, but only after its step.
+            raise self._refuse()
+        opening: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         self._openings[session_id] = opening
-        self._inbox.put(Open(session_id, options))
+        self._thread.put(Open(session_id, options))
         try:
-            return await opening
-        except asyncio.CancelledError:
-            # The caller is gone, but the slot may already be leased, or soon will be.
-            self._inbox.put(Abandon(session_id))
+            async with asyncio.timeout(options.wait_for_slot_s or None):
+                return await opening
+        except BaseException as error:
+            # The caller waits no more, but the slot may already be leased, or soon will be.
+            if not isinstance(error, EngineError):
+                self._thread.put(Abandon(session_id))
+            if isinstance(error, TimeoutError):
+                raise self._refuse() from None
             raise
         finally:
             # The slot counts as taken until the caller resumes, although it has no session yet.
             del self._openings[session_id]
 
     def _forget(self, session_id: str, lease: Lease) -> None:
-        self._inbox.put(Close(lease))
+        self._thread.put(Close(lease))
         self._sessions.pop(session_id, None)
         if not self._sessions:
             self._idle.set()
@@ -202,16 +272,6 @@ class Engine:
         except TimeoutError:
             return False
         return True
-
-    def _receive(self, outcomes: Sequence[Answer | Delivery], step_ended_at: float) -> None:
-        for item in outcomes:
-            match item:
-                case Answer(session_id, outcome):
-                    self._answer(session_id, outcome)
-                case Delivery(session_id):
-                    session = self._sessions.get(session_id)
-                    if session is not None:
-                        session.receive(item, step_ended_at if item.stepped else None)
 
     def _answer(self, session_id: str, outcome: Lease | EngineError) -> None:
         opening = self._openings.get(session_id)
@@ -226,81 +286,3 @@ class Engine:
         for opening in self._openings.values():
             if not opening.done():
                 opening.set_exception(error)
-
-    def _become_ready(self, info: ModelInfo, slots: int) -> None:
-        self._info, self._slots = info, slots
-        if self._state is State.WARMING_UP:
-            self._state = State.SERVING
-        if not self._loaded.done():
-            self._loaded.set_result(None)
-
-    def _die(self, error: BaseException) -> None:
-        self._state = State.DEAD
-        death = EngineDied(error)
-        death.__cause__ = error
-        self._death.set_result(death)
-        if not self._loaded.done():
-            self._loaded.set_exception(error if isinstance(error, EngineError) else death)
-        self._refuse_openings(death)
-        for session in list(self._sessions.values()):
-            session.fail(death)
-
-    # --- in the model thread -----------------------------------------------------------------
-
-    def _run_thread(self) -> None:
-        try:
-            model = self._load_model()
-            model.warm_up()
-            self._loop.call_soon_threadsafe(self._become_ready, model.info, model.slots)
-            self._run_steps(model)
-        except BaseException as error:  # Whatever it is, every session has to be told.
-            self._loop.call_soon_threadsafe(self._die, error)
-
-    def _run_steps(self, model: BatchedModel) -> None:
-        scheduler = Scheduler(model.info, model.slots)
-        plan = scheduler.plan()
-        while (answers := self._take_commands(scheduler, wait=plan.is_idle)) is not None:
-            plan = scheduler.plan()
-            if plan.is_idle:
-                self._deliver([*answers, *plan.deliveries])
-            else:
-                output = self._step(model, plan)
-                self._deliver([*answers, *scheduler.apply(plan, output)])
-
-    def _take_commands(self, scheduler: Scheduler, *, wait: bool) -> list[Answer] | None:
-        """Empty the inbox, first waiting for a command if there is nothing to step.
-
-        The answers to openings; None means stop.
-        """
-        answers: list[Answer] = []
-        try:
-            while True:
-                command = self._inbox.get(block=wait)
-                wait = False
-                match command:
-                    case Open(session_id, options):
-                        answers.append(scheduler.open(session_id, options))
-                    case Push(lease, items):
-                        scheduler.push(lease, items)
-                    case Close(lease):
-                        scheduler.close(lease)
-                    case Abandon(session_id):
-                        scheduler.abandon(session_id)
-                    case Drain():
-                        scheduler.drain()
-                    case Stop():
-                        return None
-        except Empty:
-            return answers
-
-    def _step(self, model: BatchedModel, plan: StepPlan) -> StepOutput:
-        started = time.perf_counter()
-        output = model.step(plan)
-        if self._on_step is not None:
-            self._on_step(StepReport(plan, output, time.perf_counter() - started))
-        return output
-
-    def _deliver(self, outcomes: Sequence[Answer | Delivery]) -> None:
-        # Wake the loop once per step, not once per session.
-        if outcomes:
-            self._loop.call_soon_threadsafe(self._receive, outcomes, time.time())

@@ -6,11 +6,15 @@ EngineError
 ├── NotServing        come back later
 │   ├── WarmingUp     the model is still loading
 │   ├── NoFreeSlot    every slot is taken
+│   ├── Overloaded    the model is behind the sessions that are open
 │   └── Draining      the engine admits no new sessions
 ├── IdleTimeout       no audio for too long; the words were flushed
 ├── SlowConsumer      the caller does not read its events
+├── BrokenOutput      the model gave no numbers for this session
 ├── InternalError     a fault of ours, in this session only
-└── EngineDied        the model thread raised
+├── EngineDied        the model thread raised or hangs
+└── UnsuitableCheckpoint        the model cannot be served; the message says why
+    └── UnreachableCheckpoint   it is not in the local cache and cannot be fetched
 
 Each message is written for the caller. The engine knows no status codes: the
 servicer holds the one table that translates these classes.
@@ -55,6 +59,14 @@ class NoFreeSlot(NotServing):
         )
 
 
+class Overloaded(NotServing):
+    def __init__(self, behind_s: float) -> None:
+        super().__init__(
+            f"the model is {behind_s:.1f} s behind the sessions that are open; try again shortly",
+            retry_after_s=1.0,
+        )
+
+
 class Draining(NotServing):
     def __init__(self) -> None:
         super().__init__(
@@ -74,6 +86,14 @@ class SlowConsumer(EngineError):
         super().__init__(f"the caller has not read its events for {waited_s:g} s")
 
 
+class BrokenOutput(EngineError):
+    def __init__(self) -> None:
+        super().__init__(
+            "the model's output for this session was not finite or out of range: a fault of the "
+            "server; open a new session"
+        )
+
+
 class InternalError(EngineError):
     def __init__(self) -> None:
         super().__init__("the session failed through a fault of the server; its log says why")
@@ -84,3 +104,11 @@ class EngineDied(EngineError):
         # Statuses travel in HTTP/2 headers, which have no room for a compiler's whole output.
         reason = f"{type(cause).__name__}: {cause}"[:MAX_REASON_LENGTH]
         super().__init__(f"the model thread died: {reason}")
+
+
+class UnsuitableCheckpoint(EngineError):
+    """The checkpoint cannot be served; the message says why."""
+
+
+class UnreachableCheckpoint(UnsuitableCheckpoint):
+    """The checkpoint is not in the local cache and cannot be fetched from Hugging Face."""

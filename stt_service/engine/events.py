@@ -37,11 +37,16 @@ class Flushed:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """The session's last event: all token texts joined, all words, and the audio's length."""
+    """The session's last event: all token texts joined, all words, and the audio's length.
+
+    `is_cut` says that the session said more than Final can carry: transcript and words are its
+    beginning.
+    """
 
     transcript: str
     words: tuple[Word, ...]
     audio_duration_s: float
+    is_cut: bool = False
 
 
 Event = Token | Word | Pause | Flushed | Final

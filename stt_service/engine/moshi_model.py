@@ -10,10 +10,9 @@ On CUDA moshi captures its CUDA graphs at the first steps, which `warm_up` makes
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
 
-import json
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 import sentencepiece
@@ -31,7 +30,9 @@ from moshi.models import LMGen, LMModel, MimiModel
 from moshi.models.loaders import CheckpointInfo
 from moshi.utils.compile import no_compile
 
-from stt_service.engine.errors import EngineError
+from stt_service.engine.checkpoint_config import check_config, read_config
+from stt_service.engine.checkpoint_weights import check_weights
+from stt_service.engine.errors import UnreachableCheckpoint, UnsuitableCheckpoint
 from stt_service.engine.model import BoolArray, ModelInfo, StepOutput, StepPlan
 from stt_service.engine.pauses import KYUTAI_PAUSE_HEADS_S
 
@@ -39,14 +40,6 @@ from stt_service.engine.pauses import KYUTAI_PAUSE_HEADS_S
 WARM_UP_STEPS = 4
 HUB_TIMEOUT_S = 10.0
 WORD_MARK = "▁"
-
-
-class UnsuitableCheckpoint(EngineError):
-    """The checkpoint cannot be served; the message says why."""
-
-
-class UnreachableCheckpoint(UnsuitableCheckpoint):
-    """The checkpoint is not in the local cache and cannot be fetched from Hugging Face."""
 
 
 class MoshiModel:
@@ -64,6 +57,8 @@ class MoshiModel:
             torch.set_num_threads(threads)
         self._device = choose_device(device)
         checkpoint = find_checkpoint(source)
+        for weights in (checkpoint.moshi_weights, checkpoint.mimi_weights):
+            check_weights(weights)
         lm = checkpoint.get_moshi(device=self._device, dtype=choose_dtype(self._device))
         self._mimi = checkpoint.get_mimi(device=self._device)
         self._lm_gen = LMGen(
@@ -181,6 +176,7 @@ def find_checkpoint(source: str) -> CheckpointInfo:
             f"{source} is no speech-to-text checkpoint: its config.json has model_type "
             f"{checkpoint.model_type!r} and stt_config {checkpoint.stt_config!r}"
         )
+    check_config(checkpoint.raw_config or {}, checkpoint.mimi_config)
     return checkpoint
 
 
@@ -229,7 +225,7 @@ def _find_local_checkpoint(directory: Path) -> CheckpointInfo:
     config_path = directory / "config.json"
     if not config_path.is_file():
         raise UnsuitableCheckpoint(f"{directory} has no config.json")
-    config = cast(dict[str, Any], json.loads(config_path.read_text()))
+    config = read_config(config_path)
     names = {key: config.get(key) for key in ("moshi_name", "mimi_name", "tokenizer_name")}
     for key, name in names.items():
         if name is None or not (directory / name).is_file():

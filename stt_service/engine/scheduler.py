@@ -2,24 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
-from stt_service.engine.errors import Draining, EngineError, NoFreeSlot
+from stt_service.engine.admission import AdmissionQueue, Answer, Opening
+from stt_service.engine.errors import (
+    BrokenOutput,
+    Draining,
+    EngineError,
+    NoFreeSlot,
+    Overloaded,
+)
 from stt_service.engine.events import Event
 from stt_service.engine.frames import Frame
-from stt_service.engine.model import ModelInfo, StepOutput, StepPlan
+from stt_service.engine.model import BoolArray, ModelInfo, StepOutput, StepPlan
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session_state import Mark, SessionState
 from stt_service.engine.slots import Lease, SlotTable
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How the opening of a session went: its lease, or why it has none."""
-
-    session_id: str
-    outcome: Lease | EngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,14 @@ class Delivery:
     items_done: int
     processed_s: float
     stepped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFailed:
+    """A session has ended without its last words, and why."""
+
+    session_id: str
+    error: EngineError
 
 
 @dataclass(frozen=True)
@@ -57,27 +65,44 @@ class Plan(StepPlan):
 class Scheduler:
     """Leases slots to sessions and batches one frame of each into a step.
 
-    Use: any number of `open`, `push`, `close`; then `plan`; step the plan unless it is idle; then
-    `apply` it with the step's output.
+    Use: any number of `open`, `push`, `close`; then `admit`; then `plan`; step the plan unless it
+    is idle; then `apply` it with the step's output.
     """
 
     def __init__(self, info: ModelInfo, slots: int) -> None:
         self._info = info
         self._table = SlotTable(slots)
+        self._queue = AdmissionQueue()
         self._states: dict[Lease, SessionState] = {}
         self._draining = False
         # One buffer for all steps: the row of a masked slot keeps stale samples, which nobody uses.
         self._pcm = np.zeros((slots, 1, info.frame_samples), dtype=np.float32)
 
-    def open(self, session_id: str, options: SessionOptions) -> Answer:
-        """Lease a slot to a new session, or refuse it."""
+    def open(self, session_id: str, options: SessionOptions) -> None:
+        """Queue a session for admission; `admit` answers it, at once unless it wants to wait."""
+        self._queue.add(Opening(session_id, options))
+
+    @property
+    def could_admit(self) -> bool:
+        """Whether somebody waits and a slot is free."""
+        return len(self._queue) > 0 and self._table.free > 0
+
+    def admit(self, behind_s: float = 0.0, max_behind_s: float = inf) -> list[Answer]:
+        """Lease slots to those who wait, and refuse those who do not want to wait longer.
+
+        Nobody is admitted while the engine is further behind real time than it may be.
+        """
         if self._draining:
-            return Answer(session_id, Draining())
+            return self._queue.refuse_all(Draining)
+        if behind_s > max_behind_s:
+            return self._queue.admit(lambda _: None, lambda: Overloaded(behind_s))
+        return self._queue.admit(self._lease, lambda: NoFreeSlot(self._table.total))
+
+    def _lease(self, opening: Opening) -> Lease | None:
         lease = self._table.lease()
-        if lease is None:
-            return Answer(session_id, NoFreeSlot(self._table.total))
-        self._states[lease] = SessionState(session_id, options, self._info)
-        return Answer(session_id, lease)
+        if lease is not None:
+            self._states[lease] = SessionState(opening.session_id, opening.options, self._info)
+        return lease
 
     def push(self, lease: Lease, items: Sequence[Frame | Mark]) -> None:
         """Queue frames and marks; those of a session that has ended are dropped."""
@@ -91,7 +116,8 @@ class Scheduler:
         self._table.release(lease)
 
     def abandon(self, session_id: str) -> None:
-        """Close the session of a caller that left before it received its lease."""
+        """Close the session of a caller that left before it received its lease, if it got one."""
+        self._queue.withdraw(session_id)
         for lease, state in list(self._states.items()):
             if state.session_id == session_id:
                 self.close(lease)
@@ -123,19 +149,28 @@ class Scheduler:
             reset[lease.slot] = not state.stepped
         return Plan(self._pcm, active, reset, tuple(frames), tuple(deliveries))
 
-    def apply(self, plan: Plan, output: StepOutput) -> list[Delivery]:
-        """All deliveries of a plan that was stepped, each session's in order."""
-        deliveries = [*plan.deliveries]
+    def apply(
+        self, plan: Plan, output: StepOutput, broken: BoolArray
+    ) -> list[Delivery | SessionFailed]:
+        """All deliveries of a plan that was stepped, each session's in order.
+
+        The sessions of `broken` rows, shape [slots], end here.
+        """
+        outcomes: list[Delivery | SessionFailed] = [*plan.deliveries]
         for lease, frame in plan.frames:
             state = self._states[lease]
+            if broken[lease.slot]:
+                self.close(lease)
+                outcomes.append(SessionFailed(state.session_id, BrokenOutput()))
+                continue
             events = state.apply(
                 frame,
                 int(output.text_ids[lease.slot]),
                 float(output.probabilities[lease.slot]),
                 output.pauses[lease.slot],
             )
-            deliveries.append(self._deliver(lease, state, events, stepped=True))
-        return deliveries
+            outcomes.append(self._deliver(lease, state, events, stepped=True))
+        return outcomes
 
     def _deliver(
         self, lease: Lease, state: SessionState, events: list[Event], *, stepped: bool

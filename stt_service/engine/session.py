@@ -61,6 +61,7 @@ class Session:
         framer: Framer,
         push: Callable[[Sequence[Frame | Mark]], None],
         on_close: Callable[[], None],
+        clock: Callable[[], float],
         *,
         idle_timeout_s: float,
         stall_timeout_s: float,
@@ -81,6 +82,7 @@ class Session:
         self._pushing = 0
         self._waiting_for_room = 0
         self._silence = SilenceWatch(
+            clock,
             stall_timeout_s,
             idle_timeout_s,
             on_stall=lambda: self._push([*self._framer.cut_rest(), Stall()]),

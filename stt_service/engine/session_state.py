@@ -149,9 +149,9 @@ class SessionState:
                 events.append(Flushed(flush_id))
             case Finish():
                 self.finished = True
-                events.append(
-                    Final(self._words.transcript, self._words.words, self._timeline.heard_s)
-                )
+                said = self._words.transcript
+                heard_s = self._timeline.heard_s
+                events.append(Final(said.text, said.words, heard_s, said.is_cut))
             case _:
                 pass
         return events

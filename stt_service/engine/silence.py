@@ -4,28 +4,34 @@ import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+# Where the clock stands still, what is left of a timeout stays what it is.
+MIN_TIMER_S = 0.01
+
 
 class SilenceWatch:
     """Calls `on_stall` once when no audio came for `stall_timeout_s`, and again only after audio
     has come in between; calls `on_idle` once after `idle_timeout_s`.
 
-    Before the first audio there is nothing to stall. Belongs to the running event loop. One timer,
-    set anew when it fires: noting audio, which happens for every message, costs no timer.
+    Before the first audio there is nothing to stall. Belongs to the running event loop. `clock`
+    counts the time in which audio could have been read (AwakeClock). One timer, set anew when it
+    fires: noting audio, which happens for every message, costs no timer.
     """
 
     def __init__(
         self,
+        clock: Callable[[], float],
         stall_timeout_s: float,
         idle_timeout_s: float,
         on_stall: Callable[[], None],
         on_idle: Callable[[], None],
     ) -> None:
+        self._clock = clock
         self._stall_timeout_s = stall_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._on_stall = on_stall
         self._on_idle = on_idle
         self._loop = asyncio.get_running_loop()
-        self._audio_at = self._loop.time()
+        self._audio_at = self._clock()
         self._stalled = True
         self._held_back = 0
         self._stopped = False
@@ -33,7 +39,7 @@ class SilenceWatch:
 
     def note_audio(self) -> None:
         """Record that audio has just arrived."""
-        self._audio_at = self._loop.time()
+        self._audio_at = self._clock()
         if self._stalled and not self._stopped:
             self._stalled = False
             self._timer.cancel()
@@ -47,7 +53,7 @@ class SilenceWatch:
             yield
         finally:
             self._held_back -= 1
-            self._audio_at = self._loop.time()
+            self._audio_at = self._clock()
 
     def stop(self) -> None:
         """Stop watching."""
@@ -56,8 +62,8 @@ class SilenceWatch:
 
     def _look(self) -> None:
         if self._held_back:
-            self._audio_at = self._loop.time()
-        silent_for_s = self._loop.time() - self._audio_at
+            self._audio_at = self._clock()
+        silent_for_s = self._clock() - self._audio_at
         if silent_for_s >= self._idle_timeout_s:
             self._on_idle()
             return
@@ -70,4 +76,5 @@ class SilenceWatch:
         timeout_s = self._idle_timeout_s
         if not self._stalled:
             timeout_s = min(timeout_s, self._stall_timeout_s)
-        self._timer = self._loop.call_at(self._audio_at + timeout_s, self._look)
+        left_s = self._audio_at + timeout_s - self._clock()
+        self._timer = self._loop.call_later(max(left_s, MIN_TIMER_S), self._look)

@@ -6,10 +6,13 @@ from math import exp, log
 from stt_service.engine.events import Event, Token, Word
 from stt_service.engine.model import ModelInfo
 from stt_service.engine.timeline import SpeechEnd, Timeline
+from stt_service.engine.transcript import Transcript
 
 # A word whose end cannot be heard (noise, music) is sent this long after its last piece.
 MAX_WAIT_FOR_END_S = 1.0
 MIN_PROBABILITY = 1e-9
+# A model that goes on without a space writes no word; it is cut, so that it does not grow for ever.
+MAX_PIECES = 256
 
 
 class WordAssembler:
@@ -32,16 +35,8 @@ class WordAssembler:
         self._log_probabilities: list[float] = []
         # Set once the pieces are complete and only the word's end is unknown.
         self._complete_at_s: float | None = None
-        self._transcript: list[str] = []
-        self._words: list[Word] = []
-
-    @property
-    def transcript(self) -> str:
-        return "".join(self._transcript)
-
-    @property
-    def words(self) -> tuple[Word, ...]:
-        return tuple(self._words)
+        self.transcript = Transcript()
+        """What was said so far, without the open word."""
 
     @property
     def mid_word(self) -> bool:
@@ -75,7 +70,8 @@ class WordAssembler:
     def _feed_piece(self, text_id: int, probability: float, now_s: float) -> list[Event]:
         piece = self._info.pieces[text_id]
         events: list[Event] = []
-        if piece.startswith(b" ") or not self._writing:
+        is_full = len(self._log_probabilities) >= MAX_PIECES
+        if piece.startswith(b" ") or not self._writing or is_full:
             # Rarely two words share a boundary; then the second starts at its own first piece.
             start_s = now_s if self._boundary_s is None else self._boundary_s
             events += self._end_word(before_s=start_s)
@@ -88,7 +84,6 @@ class WordAssembler:
 
     def _append_text(self, text: str) -> Token:
         self._text += text
-        self._transcript.append(text)
         return Token(text, self._start_s)
 
     def _end_word_if_heard(self, now_s: float) -> list[Event]:
@@ -107,14 +102,15 @@ class WordAssembler:
         broken = self._utf8.decode(b"", final=True)
         events: list[Event] = [self._append_text(broken)] if broken else []
         self._utf8.reset()
-        word_text = self._text.strip()
+        text, word_text = self._text, self._text.strip()
         log_probabilities = self._log_probabilities
         self._text, self._log_probabilities, self._complete_at_s = "", [], None
         if not word_text:
+            self.transcript.append(text, None)
             return events
         heard_end_s = self._speech_end.find_s()
         end_s = before_s if heard_end_s is None else min(heard_end_s, before_s)
         confidence = exp(sum(log_probabilities) / len(log_probabilities))
         word = Word(word_text, self._start_s, max(end_s, self._start_s), min(confidence, 1.0))
-        self._words.append(word)
+        self.transcript.append(text, word)
         return [*events, word]

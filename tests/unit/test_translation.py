@@ -17,6 +17,7 @@ from stt_service.translation import (
     decode_recording_options,
     encode_response,
     encode_status,
+    encode_transcription,
     to_duration,
     to_seconds,
 )
@@ -36,8 +37,9 @@ def test_every_setting_is_read() -> None:
         vad=stt_pb2.VadSettings(threshold=0.75, pause_seconds=0.5),
         idle_timeout=Duration(seconds=30),
         stall_timeout=Duration(nanos=250_000_000),
+        wait_for_slot=Duration(seconds=3),
     )
-    assert decode_options(config) == SessionOptions("mulaw", 8000, 0.5, 0.75, 30.0, 0.25)
+    assert decode_options(config) == SessionOptions("mulaw", 8000, 0.5, 0.75, 30.0, 0.25, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,8 @@ def test_every_setting_is_read() -> None:
         (stt_pb2.StreamingConfig(idle_timeout=Duration(seconds=0)), "idle_timeout"),
         (stt_pb2.StreamingConfig(idle_timeout=Duration(seconds=601)), "idle_timeout"),
         (stt_pb2.StreamingConfig(stall_timeout=Duration(seconds=-1)), "stall_timeout"),
+        (stt_pb2.StreamingConfig(wait_for_slot=Duration(seconds=-1)), "wait_for_slot"),
+        (stt_pb2.StreamingConfig(wait_for_slot=Duration(seconds=601)), "wait_for_slot"),
     ],
 )
 def test_a_wrong_setting_is_named(config, option) -> None:
@@ -62,10 +66,12 @@ def test_a_wrong_setting_is_named(config, option) -> None:
         (errors.InvalidAudio("no"), Code.INVALID_ARGUMENT, "INVALID_AUDIO", "BadRequest"),
         (MessageTooLarge(2, 1), Code.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", None),
         (errors.NoFreeSlot(8), Code.RESOURCE_EXHAUSTED, "NO_FREE_SLOT", "RetryInfo"),
+        (errors.Overloaded(0.7), Code.RESOURCE_EXHAUSTED, "OVERLOADED", "RetryInfo"),
         (errors.WarmingUp(), Code.UNAVAILABLE, "WARMING_UP", "RetryInfo"),
         (errors.Draining(), Code.UNAVAILABLE, "DRAINING", "RetryInfo"),
         (errors.IdleTimeout(10), Code.DEADLINE_EXCEEDED, "IDLE_TIMEOUT", None),
         (errors.SlowConsumer(30), Code.DEADLINE_EXCEEDED, "SLOW_CONSUMER", None),
+        (errors.BrokenOutput(), Code.INTERNAL, "INTERNAL", None),
         (errors.InternalError(), Code.INTERNAL, "INTERNAL", None),
         (errors.EngineDied(RuntimeError("x")), Code.INTERNAL, "ENGINE_DIED", None),
     ],
@@ -88,7 +94,9 @@ def test_every_class_of_error_has_a_row_of_its_own() -> None:
     def descend(kind):
         return {kind, *(below for child in kind.__subclasses__() for below in descend(child))}
 
-    without = {errors.EngineError, errors.NotServing, errors.InternalError}
+    # A server that cannot load its model has no callers.
+    never = {errors.UnsuitableCheckpoint, errors.UnreachableCheckpoint}
+    without = {errors.EngineError, errors.NotServing, errors.InternalError, *never}
     engine_errors = {kind for kind in descend(errors.EngineError) if "errors" in kind.__module__}
     assert engine_errors - without <= {kind for kind, _, _ in STATUSES}
 
@@ -103,6 +111,14 @@ def test_a_step_time_is_sent_only_where_a_step_was_made() -> None:
     response = encode_response(Update(Flushed("f"), 0.0, 0.0, step_ended_at=None), ALL)
     assert response is not None
     assert not response.HasField("step_time")
+
+
+def test_a_final_that_is_cut_says_so_over_both_calls() -> None:
+    final = Final(" hello", (word,), 3.0, is_cut=True)
+    response = encode_response(Update(final, 3.0, 0.0, None), set())
+    assert response is not None
+    assert response.final.is_cut
+    assert encode_transcription(final).is_cut
 
 
 def test_a_whole_recording_has_no_timeouts() -> None:

@@ -126,6 +126,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL: the model has failed; the server ends every session and itself."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 10
     """INTERNAL: a fault of the server in this session only; its log says which."""
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 11
+    """RESOURCE_EXHAUSTED: slots are free, but the model is behind the sessions
+    that are open. google.rpc.RetryInfo says when to try again.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. A status carries it as google.rpc.ErrorInfo with the domain
@@ -164,6 +168,10 @@ ERROR_REASON_ENGINE_DIED: ErrorReason.ValueType  # 9
 """INTERNAL: the model has failed; the server ends every session and itself."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 10
 """INTERNAL: a fault of the server in this session only; its log says which."""
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 11
+"""RESOURCE_EXHAUSTED: slots are free, but the model is behind the sessions
+that are open. google.rpc.RetryInfo says when to try again.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -206,6 +214,7 @@ class StreamingConfig(_message.Message):
     VAD_FIELD_NUMBER: _builtins.int
     IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
     STALL_TIMEOUT_FIELD_NUMBER: _builtins.int
+    WAIT_FOR_SLOT_FIELD_NUMBER: _builtins.int
     encoding: Global___Encoding.ValueType
     """How the samples are written."""
     sample_rate_hertz: _builtins.int
@@ -232,6 +241,13 @@ class StreamingConfig(_message.Message):
         session stays open. Unset means the model's delay.
         """
 
+    @_builtins.property
+    def wait_for_slot(self) -> _duration_pb2.Duration:
+        """Where every slot is taken, or the model is behind, the call waits this
+        long to be admitted, first come first served. Unset means that it is
+        refused at once; at most 10 min.
+        """
+
     def __init__(
         self,
         *,
@@ -241,10 +257,11 @@ class StreamingConfig(_message.Message):
         vad: Global___VadSettings | None = ...,
         idle_timeout: _duration_pb2.Duration | None = ...,
         stall_timeout: _duration_pb2.Duration | None = ...,
+        wait_for_slot: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["idle_timeout", b"idle_timeout", "stall_timeout", b"stall_timeout", "vad", b"vad"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idle_timeout", b"idle_timeout", "stall_timeout", b"stall_timeout", "vad", b"vad", "wait_for_slot", b"wait_for_slot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "events", b"events", "idle_timeout", b"idle_timeout", "sample_rate_hertz", b"sample_rate_hertz", "stall_timeout", b"stall_timeout", "vad", b"vad"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "events", b"events", "idle_timeout", b"idle_timeout", "sample_rate_hertz", b"sample_rate_hertz", "stall_timeout", b"stall_timeout", "vad", b"vad", "wait_for_slot", b"wait_for_slot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -475,15 +492,22 @@ Global___Flushed: _TypeAlias = Flushed  # noqa: Y015
 
 @_typing.final
 class Final(_message.Message):
-    """Last event of a session that was finished."""
+    """Last event of a session that was finished. It stays below 4 MiB, which is
+    what gRPC clients take unless told otherwise.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSCRIPT_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
     AUDIO_DURATION_FIELD_NUMBER: _builtins.int
+    IS_CUT_FIELD_NUMBER: _builtins.int
     transcript: _builtins.str
     """All token texts joined."""
+    is_cut: _builtins.bool
+    """More was said than fits, some 85,000 words: `transcript` and `words` are
+    the beginning. Everything was sent before, as tokens and as words.
+    """
     @_builtins.property
     def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___Word]:
         """All words, whether or not word events were asked for."""
@@ -498,10 +522,11 @@ class Final(_message.Message):
         transcript: _builtins.str = ...,
         words: _abc.Iterable[Global___Word] | None = ...,
         audio_duration: _duration_pb2.Duration | None = ...,
+        is_cut: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["audio_duration", b"audio_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_duration", b"audio_duration", "transcript", b"transcript", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_duration", b"audio_duration", "is_cut", b"is_cut", "transcript", b"transcript", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -627,8 +652,11 @@ class TranscribeResponse(_message.Message):
     TRANSCRIPT_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
     AUDIO_DURATION_FIELD_NUMBER: _builtins.int
+    IS_CUT_FIELD_NUMBER: _builtins.int
     transcript: _builtins.str
     """All token texts joined."""
+    is_cut: _builtins.bool
+    """As in Final."""
     @_builtins.property
     def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___Word]:
         """All words."""
@@ -643,10 +671,11 @@ class TranscribeResponse(_message.Message):
         transcript: _builtins.str = ...,
         words: _abc.Iterable[Global___Word] | None = ...,
         audio_duration: _duration_pb2.Duration | None = ...,
+        is_cut: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["audio_duration", b"audio_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_duration", b"audio_duration", "transcript", b"transcript", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_duration", b"audio_duration", "is_cut", b"is_cut", "transcript", b"transcript", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -695,7 +724,7 @@ class GetServerInfoResponse(_message.Message):
     slots_total: _builtins.int
     """Sessions that can run at once."""
     slots_free: _builtins.int
-    """Sessions that could be opened now."""
+    """Sessions that would be admitted at once; 0 while the model is behind."""
     version: _builtins.str
     """Version of this service."""
     description: _builtins.str

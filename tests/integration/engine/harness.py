@@ -1,7 +1,9 @@
 """A real engine on the embedded checkpoint, and the plain moshi loop to hold it against."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,9 +12,11 @@ import torch
 from moshi.models import LMGen
 from moshi.utils.compile import no_compile
 
-from stt_service.config import DIGITS_CHECKPOINT
-from stt_service.engine.engine import Engine, StepReport
-from stt_service.engine.model import StepOutput, StepPlan
+from stt_service.config import DIGITS_CHECKPOINT, EngineLimits
+from stt_service.engine.engine import Engine
+from stt_service.engine.events import Final
+from stt_service.engine.model import BatchedModel, StepOutput, StepPlan
+from stt_service.engine.model_thread import StepReport
 from stt_service.engine.moshi_model import MoshiModel, find_checkpoint
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session import Session, Update
@@ -97,9 +101,60 @@ class FailingModel:
         return self._model.step(plan)
 
 
+class GatedModel:
+    """The real model, whose next part (`load`, `warm_up` or `step`) does not end while its gate is
+    shut."""
+
+    def __init__(self, slots: int = SLOTS) -> None:
+        self.slots = slots
+        self.gates = {name: threading.Event() for name in ("load", "warm_up", "step")}
+        for gate in self.gates.values():
+            gate.set()
+        self.steps = 0
+
+    def load(self) -> "GatedModel":
+        self._pass("load")
+        self._model = MoshiModel(str(DIGITS_CHECKPOINT), self.slots, "cpu", threads=1)
+        self.info = self._model.info
+        return self
+
+    def warm_up(self) -> None:
+        self._pass("warm_up")
+        self._model.warm_up()
+
+    def step(self, plan: StepPlan) -> StepOutput:
+        self._pass("step")
+        self.steps += 1
+        return self._model.step(plan)
+
+    def _pass(self, name: str) -> None:
+        # So that a test that fails leaves no thread behind for ever.
+        assert self.gates[name].wait(60)
+
+
+class BreakingModel:
+    """The real model, but what `breaks` names of its output, step by step, is no number."""
+
+    def __init__(self, model: MoshiModel, breaks: Callable[[StepPlan, int], list[int]]) -> None:
+        self._model = model
+        self._breaks = breaks
+        self._steps = 0
+        self.info, self.slots, self.warm_up = model.info, model.slots, model.warm_up
+
+    def step(self, plan: StepPlan) -> StepOutput:
+        output = self._model.step(plan)
+        output.probabilities[self._breaks(plan, self._steps)] = np.nan
+        self._steps += 1
+        return output
+
+
 @contextlib.asynccontextmanager
-async def run_engine(recorder: Recorder | None = None) -> AsyncIterator[Engine]:
-    engine = Engine(load_model, recorder)
+async def run_engine(
+    recorder: Callable[[StepReport], None] | None = None,
+    load: Callable[[], BatchedModel] = load_model,
+    **limits: float,
+) -> AsyncIterator[Engine]:
+    engine = Engine(load, recorder, EngineLimits(**limits))
     await engine.start()
     try:
         yield engine
@@ -118,3 +173,26 @@ async def open_session(engine: Engine, **options) -> AsyncIterator[Session]:
 
 async def read_all(session: Session) -> list[Update]:
     return [update async for update in session]
+
+
+async def read_until_error(session: Session) -> tuple[list[Update], Exception | None]:
+    """All updates, and why the session ended badly, if it did."""
+    updates = []
+    try:
+        async for update in session:
+            updates.append(update)
+    except Exception as error:
+        return updates, error
+    return updates, None
+
+
+async def transcribe(engine: Engine, data: bytes, **options) -> Final:
+    """A whole recording, as a session of its own."""
+    async with open_session(engine, **options) as session:
+        reading = asyncio.create_task(read_all(session))
+        await session.push_audio(data)
+        session.finish()
+        updates = await reading
+    final = updates[-1].event
+    assert isinstance(final, Final)
+    return final

@@ -14,12 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from stt_service.config import DIGITS_CHECKPOINT
 from stt_service.engine.engine import Engine
-from stt_service.engine.errors import InvalidOptions
+from stt_service.engine.errors import InvalidOptions, UnsuitableCheckpoint
 from stt_service.engine.events import Final
 from stt_service.engine.model import StepPlan
 from stt_service.engine.moshi_model import (
     MoshiModel,
-    UnsuitableCheckpoint,
     choose_device,
     choose_dtype,
     find_checkpoint,

@@ -17,7 +17,7 @@ from stt_service.engine.errors import (
     InvalidOptions,
     NoFreeSlot,
 )
-from stt_service.engine.events import Final, Flushed, Pause, Token, Word
+from stt_service.engine.events import Flushed, Pause, Token, Word
 from stt_service.engine.moshi_model import MoshiModel
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session import MAX_ITEMS_WAITING
@@ -29,7 +29,9 @@ from tests.integration.engine.harness import (
     load_model,
     open_session,
     read_all,
+    read_until_error,
     run_engine,
+    transcribe,
 )
 from tests.interleaving import become
 from tests.support import MODEL_RATE_HERTZ
@@ -41,16 +43,6 @@ FRAME_S = 0.08
 
 def events_of(updates, kind):
     return [update.event for update in updates if isinstance(update.event, kind)]
-
-
-async def transcribe(engine: Engine, data: bytes, **options) -> Final:
-    async with open_session(engine, **options) as session:
-        reading = asyncio.create_task(read_all(session))
-        await session.push_audio(data)
-        session.finish()
-        updates = await reading
-    assert isinstance(updates[-1].event, Final)
-    return updates[-1].event
 
 
 async def test_human_digits_are_understood_with_their_times(engine: Engine, recordings) -> None:
@@ -233,7 +225,7 @@ async def test_a_cancelled_opening_costs_nobody_else_their_words(
 
 async def test_messages_without_a_sample_do_not_keep_a_session_alive(engine: Engine) -> None:
     async with open_session(engine, idle_timeout_s=0.5) as session:
-        reading = asyncio.create_task(collect_until_error(session))
+        reading = asyncio.create_task(read_until_error(session))
         async with asyncio.timeout(10):
             while not reading.done():
                 await session.push_audio(b"")
@@ -270,7 +262,7 @@ async def test_bad_audio_ends_its_own_session_only(engine: Engine, recordings) -
 
 async def test_draining_lets_everyone_in_finish(recordings) -> None:
     async with run_engine() as engine, open_session(engine) as session:
-        reading = asyncio.create_task(collect_until_error(session))
+        reading = asyncio.create_task(read_until_error(session))
         await session.push_audio(recordings[0].pcm_f32le())
         draining = asyncio.create_task(engine.drain(grace_s=60.0))
         await asyncio.sleep(0)
@@ -286,7 +278,7 @@ async def test_draining_lets_everyone_in_finish(recordings) -> None:
 
 async def test_who_stays_longer_than_the_grace_gets_the_words_so_far(recordings) -> None:
     async with run_engine() as engine, open_session(engine) as session:
-        reading = asyncio.create_task(collect_until_error(session))
+        reading = asyncio.create_task(read_until_error(session))
         await session.push_audio(recordings[1].pcm_f32le())
         await engine.drain(grace_s=0.1, finish_s=1.0)
         updates, error = await reading
@@ -309,21 +301,11 @@ async def test_openings_are_answered_when_the_engine_stops_or_drains() -> None:
             await asyncio.wait_for(opening, 5)
 
 
-async def collect_until_error(session):
-    updates = []
-    try:
-        async for update in session:
-            updates.append(update)
-    except Exception as error:
-        return updates, error
-    return updates, None
-
-
 async def test_when_the_model_dies_every_session_is_told(recordings) -> None:
     engine = Engine(lambda: FailingModel(load_model(), steps=10))
     await engine.start()
     sessions = [await engine.open_session(SessionOptions()) for _ in range(3)]
-    readings = [asyncio.create_task(collect_until_error(session)) for session in sessions]
+    readings = [asyncio.create_task(read_until_error(session)) for session in sessions]
     pushes = [session.push_audio(recordings[0].pcm_f32le()) for session in sessions]
     await asyncio.gather(*pushes, return_exceptions=True)
     for _, error in await asyncio.gather(*readings):

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stt_service.engine.errors import Draining, NoFreeSlot
+from stt_service.engine.errors import BrokenOutput, Draining, EngineError, NoFreeSlot, Overloaded
 from stt_service.engine.events import Event, Final, Flushed, Pause, Token, Word
 from stt_service.engine.options import SessionOptions
-from stt_service.engine.scheduler import Delivery, Scheduler
+from stt_service.engine.scheduler import Delivery, Scheduler, SessionFailed
 from stt_service.engine.session_state import Finish, Flush, Stall
 from stt_service.engine.slots import Lease
 from tests.unit.engine.models import (
@@ -36,12 +36,19 @@ class Bench:
         self.scheduler = Scheduler(self.info, slots)
         self.heard: dict[str, list[Event]] = defaultdict(list)
         self.items_done: dict[str, int] = {}
+        self.leases: dict[str, Lease] = {}
         self.plans = []
 
     def open(self, name: str, **options) -> Lease:
-        answer = self.scheduler.open(name, SessionOptions(**options))
-        assert isinstance(answer.outcome, Lease)
-        return answer.outcome
+        outcome = self.ask(name, **options)
+        assert isinstance(outcome, Lease)
+        return outcome
+
+    def ask(self, name: str, **options) -> Lease | EngineError:
+        self.scheduler.open(name, SessionOptions(**options))
+        answers = {answer.session_id: answer.outcome for answer in self.scheduler.admit()}
+        self.leases |= {who: found for who, found in answers.items() if isinstance(found, Lease)}
+        return answers[name]
 
     def step(self, text_id: int = PADDING, pause: float = 0.0) -> bool:
         plan = self.scheduler.plan()
@@ -49,7 +56,9 @@ class Bench:
             self.tell(plan.deliveries)
             return False
         self.plans.append((plan.active.copy(), plan.reset.copy()))
-        self.tell(self.scheduler.apply(plan, make_output([text_id] * self.slots, pause)))
+        output = make_output([text_id] * self.slots, pause)
+        fine = np.zeros(self.slots, dtype=np.bool_)
+        self.tell(self.scheduler.apply(plan, output, fine))
         return True
 
     def run(self, limit: int = 1000) -> int:
@@ -109,9 +118,74 @@ def test_without_work_there_is_no_plan() -> None:
 def test_a_full_table_refuses_and_a_freed_slot_is_usable_at_once() -> None:
     bench = Bench(slots=1)
     lease = bench.open("a")
-    assert isinstance(bench.scheduler.open("b", SessionOptions()).outcome, NoFreeSlot)
+    assert isinstance(bench.ask("b"), NoFreeSlot)
     bench.scheduler.close(lease)
     assert bench.open("c").slot == lease.slot
+
+
+def test_who_waits_is_admitted_in_order_when_slots_are_free() -> None:
+    bench = Bench(slots=1)
+    lease = bench.open("a")
+    for name in ("b", "c"):
+        bench.scheduler.open(name, SessionOptions(wait_for_slot_s=5))
+    assert bench.scheduler.admit() == []
+    assert not bench.scheduler.could_admit
+    bench.scheduler.close(lease)
+    assert bench.scheduler.could_admit
+    assert isinstance(bench.ask("d"), NoFreeSlot)
+    bench.scheduler.close(bench.leases["b"])
+    assert [answer.session_id for answer in bench.scheduler.admit()] == ["c"]
+
+
+def test_while_the_engine_is_behind_nobody_is_admitted() -> None:
+    bench = Bench(slots=2)
+    bench.scheduler.open("waits", SessionOptions(wait_for_slot_s=5))
+    bench.scheduler.open("asks", SessionOptions())
+    [answer] = bench.scheduler.admit(behind_s=0.7, max_behind_s=0.5)
+    assert answer.session_id == "asks"
+    assert isinstance(answer.outcome, Overloaded)
+    assert answer.outcome.retry_after_s > 0
+    [answer] = bench.scheduler.admit(behind_s=0.5, max_behind_s=0.5)
+    assert (answer.session_id, type(answer.outcome)) == ("waits", Lease)
+
+
+def test_who_gives_up_waiting_takes_no_slot() -> None:
+    bench = Bench(slots=1)
+    lease = bench.open("a")
+    for name in ("b", "c"):
+        bench.scheduler.open(name, SessionOptions(wait_for_slot_s=5))
+    bench.scheduler.admit()
+    bench.scheduler.abandon("b")
+    bench.scheduler.close(lease)
+    assert [answer.session_id for answer in bench.scheduler.admit()] == ["c"]
+
+
+def test_draining_refuses_those_who_wait() -> None:
+    bench = Bench(slots=1)
+    bench.open("a")
+    bench.scheduler.open("b", SessionOptions(wait_for_slot_s=5))
+    assert bench.scheduler.admit() == []
+    bench.scheduler.drain()
+    [answer] = bench.scheduler.admit()
+    assert isinstance(answer.outcome, Draining)
+
+
+def test_a_broken_row_ends_its_own_session_and_frees_its_slot() -> None:
+    bench = Bench(slots=2)
+    leases = {name: bench.open(name) for name in ("broken", "fine")}
+    for lease in leases.values():
+        bench.scheduler.push(lease, [make_frame()] * 2)
+    broken = np.zeros(2, dtype=np.bool_)
+    broken[leases["broken"].slot] = True
+    outcomes = bench.scheduler.apply(bench.scheduler.plan(), make_output([HEL, HEL]), broken)
+    by_session = {outcome.session_id: outcome for outcome in outcomes}
+    failed = by_session["broken"]
+    assert isinstance(failed, SessionFailed)
+    assert isinstance(failed.error, BrokenOutput)
+    assert isinstance(by_session["fine"], Delivery)
+    assert bench.open("next").slot == leases["broken"].slot
+    assert bench.step()
+    assert bench.items_done == {"fine": 2}
 
 
 def test_a_late_push_to_a_reused_slot_is_dropped() -> None:
@@ -127,7 +201,7 @@ def test_draining_refuses_everyone_and_lets_the_others_finish() -> None:
     bench = Bench()
     lease = bench.open("a")
     bench.scheduler.drain()
-    assert isinstance(bench.scheduler.open("b", SessionOptions()).outcome, Draining)
+    assert isinstance(bench.ask("b"), Draining)
     bench.scheduler.push(lease, [make_frame(), Finish()])
     bench.run()
     assert isinstance(bench.heard["a"][-1], Final)
@@ -276,11 +350,11 @@ def test_whatever_happens_every_flush_is_answered_in_order(steps, random, prefix
     for who, action in steps:
         if who not in sessions:
             name = f"s{next(names)}"
-            answer = bench.scheduler.open(name, SessionOptions())
-            if not isinstance(answer.outcome, Lease):
+            outcome = bench.ask(name)
+            if not isinstance(outcome, Lease):
                 assert len(sessions) == 2
                 continue
-            sessions[who], asked[name] = (name, answer.outcome), []
+            sessions[who], asked[name] = (name, outcome), []
         name, lease = sessions[who]
         match action:
             case "audio":

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stt_service.engine.awake_clock import AwakeClock
 from stt_service.engine.silence import SilenceWatch
 
 STALL_S = 0.5
@@ -20,6 +21,12 @@ class TurnedLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now_s
+
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass without a turn, as where the process is stopped, then turn once."""
+        self.now_s += seconds
+        self.call_soon(self.stop)
+        self.run_forever()
 
     def turn(self, seconds: float) -> None:
         """Let time pass in small steps, so that every timer fires when it is due."""
@@ -39,8 +46,10 @@ class Bench:
         timeouts = {"stall_timeout_s": STALL_S, "idle_timeout_s": IDLE_S, **timeouts}
 
         async def make() -> SilenceWatch:
+            clock = AwakeClock()
+            clock.start()
             return SilenceWatch(
-                **timeouts, on_stall=self._note("stall"), on_idle=self._note("idle")
+                clock, **timeouts, on_stall=self._note("stall"), on_idle=self._note("idle")
             )
 
         self.watch = loop.run_until_complete(make())
@@ -90,6 +99,42 @@ def test_who_waits_for_room_is_not_silent(loop: TurnedLoop) -> None:
     assert bench.told == []
     loop.turn(STALL_S + 0.1)
     assert bench.names == ["stall"]
+
+
+@pytest.mark.parametrize("stopped_s", [1.0, 12.0, 3600.0])
+def test_while_the_loop_stands_still_nobody_is_silent(loop: TurnedLoop, stopped_s: float) -> None:
+    """What came meanwhile lies in the socket, and is read in one of the next turns."""
+    bench = Bench(loop)
+    for _ in range(5):
+        bench.watch.note_audio()
+        loop.turn(0.1)
+    loop.stand_still(stopped_s)
+    loop.turn(0.1)
+    assert bench.told == []
+    bench.watch.note_audio()
+    loop.turn(STALL_S - 0.1)
+    assert bench.told == []
+
+
+def test_standing_still_again_and_again_is_no_silence_either(loop: TurnedLoop) -> None:
+    """Nor is it where the loop turns a little in between, as on a starved machine."""
+    bench = Bench(loop, stall_timeout_s=5.0)
+    for _ in range(20):
+        bench.watch.note_audio()
+        loop.turn(0.1)
+        loop.stand_still(4.0)
+        loop.turn(0.1)
+    assert bench.told == []
+
+
+def test_who_is_silent_while_the_loop_turns_is_idle_though_it_stood_still(
+    loop: TurnedLoop,
+) -> None:
+    bench = Bench(loop)
+    loop.turn(IDLE_S / 2)
+    loop.stand_still(60.0)
+    loop.turn(IDLE_S / 2 + 0.1)
+    assert bench.told == [("idle", pytest.approx(60.0 + IDLE_S, abs=0.5))]
 
 
 def test_after_stop_nothing_is_told(loop: TurnedLoop) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from stt_service.engine.events import Token, Word
 from stt_service.engine.timeline import Timeline
-from stt_service.engine.words import WordAssembler
+from stt_service.engine.words import MAX_PIECES, WordAssembler
 from tests.unit.engine.models import (
     A9,
     C3,
@@ -99,7 +99,7 @@ def test_bytes_are_held_until_they_form_a_character() -> None:
 def test_a_flush_shows_bytes_that_never_became_a_character() -> None:
     assembly = Assembly().feed(END_OF_PADDING, HEL, C3).flush()
     assert assembly.tokens == [" hel", "\ufffd"]
-    assert assembly.assembler.transcript == " hel\ufffd"
+    assert assembly.assembler.transcript.text == " hel\ufffd"
 
 
 def test_confidence_is_the_geometric_mean() -> None:
@@ -130,12 +130,23 @@ ids = st.sampled_from([PADDING, END_OF_PADDING, HEL, LO, YOU, SPACE, C3, A9])
 def test_nothing_is_lost_and_time_runs_forward(text_ids, delay_s, level) -> None:
     assembly = Assembly(delay_s).feed(*text_ids, level=level).flush()
     transcript = "".join(assembly.tokens)
-    assert assembly.assembler.transcript == transcript
+    assert assembly.assembler.transcript.text == transcript
+    assert not assembly.assembler.transcript.is_cut
     assert "".join(word.text for word in assembly.words) == "".join(transcript.split())
-    assert assembly.assembler.words == tuple(assembly.words)
+    assert assembly.assembler.transcript.words == tuple(assembly.words)
     starts = [word.start_s for word in assembly.words]
     assert starts == sorted(starts)
     for word, following in zip(assembly.words, assembly.words[1:], strict=False):
         assert word.start_s <= word.end_s <= following.start_s
     assert all(word.end_s <= assembly.timeline.heard_s for word in assembly.words)
     assert all(0 <= word.confidence <= 1 for word in assembly.words)
+
+
+def test_a_word_without_an_end_is_cut_and_nothing_of_it_is_lost() -> None:
+    """A model that writes one piece after the other must not fill the memory."""
+    assembly = Assembly().feed(END_OF_PADDING, HEL, *[LO] * (2 * MAX_PIECES)).flush()
+    assert [len(word.text) for word in assembly.words[:-1]] == [
+        len("hel") + len("lo") * (MAX_PIECES - 1),
+        len("lo") * MAX_PIECES,
+    ]
+    assert assembly.assembler.transcript.text == " hel" + "lo" * (2 * MAX_PIECES)

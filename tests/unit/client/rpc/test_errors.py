@@ -32,6 +32,7 @@ CLASS_OF = {
     "INVALID_AUDIO": InvalidAudio,
     "MESSAGE_TOO_LARGE": MessageTooLarge,
     "NO_FREE_SLOT": ServerFull,
+    "OVERLOADED": ServerFull,
     "WARMING_UP": ServerUnavailable,
     "DRAINING": ServerDraining,
     "IDLE_TIMEOUT": Idle,

@@ -1,0 +1,163 @@
+"""Something stops for a while: the server, the network, the model."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.protobuf.duration_pb2 import Duration
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from stt.v1 import stt_pb2, stt_pb2_grpc
+from tests.integration.server.calls import (
+    Request,
+    Response,
+    reason,
+    request_audio,
+    request_config,
+    split,
+    stream,
+    texts,
+)
+from tests.interleaving import become
+from tests.support import Recording, Service, run_service
+
+BLOCK_S = 0.08
+BLOCK_BYTES = 1920 * 4
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """A server of one slot, which the tests stop."""
+    with run_service("--no-gateway", "--batch-size", "1") as service:
+        yield service
+
+
+@pytest_asyncio.fixture
+async def channel(service: Service) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(service.grpc) as channel:
+        yield channel
+
+
+class LiveCall:
+    """A caller who speaks in real time, whatever happens to the server."""
+
+    def __init__(self, channel: grpc.aio.Channel, recording: Recording, idle_s: int) -> None:
+        self._blocks = split(recording.pcm_f32le(), BLOCK_BYTES)
+        self._config = request_config(idle_timeout=Duration(seconds=idle_s))
+        stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+        self.call = stub.StreamingTranscribe(self._speak())
+        self.sent = 0
+
+    async def _speak(self) -> AsyncIterator[Request]:
+        yield self._config
+        for block in self._blocks:
+            yield request_audio(block)
+            self.sent += 1
+            await asyncio.sleep(BLOCK_S)
+
+    async def read(self) -> list[Response]:
+        return [response async for response in self.call]
+
+
+async def wait_for_room(channel: grpc.aio.Channel) -> None:
+    """Until the call of the test before has given its slot back."""
+    stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+
+    async def has_room() -> bool:
+        return (await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free == 1
+
+    await become(has_room, lambda: "the slot is taken", patience_s=20)
+
+
+@contextlib.contextmanager
+def stopped(pid: int):
+    """The process stands still while the block runs."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("idle_s", "stopped_s"),
+    [(1, 2.5), pytest.param(10, 15.0, marks=pytest.mark.slow)],
+)
+async def test_a_server_that_was_stopped_hears_all_that_was_sent(
+    service, channel, beginnings, idle_s: int, stopped_s: float
+) -> None:
+    await wait_for_room(channel)
+    live = LiveCall(channel, beginnings[0], idle_s)
+    reading = asyncio.create_task(live.read())
+    await become(lambda: live.sent >= 10, lambda: "nothing is sent", patience_s=30)
+    with stopped(service.process.pid):
+        await asyncio.sleep(stopped_s)
+    responses = await asyncio.wait_for(reading, 60)
+    assert responses[-1].HasField("final")
+    assert texts(responses).strip() == beginnings[0].text
+
+
+async def test_who_is_silent_is_idle_although_the_server_was_stopped(service, channel) -> None:
+    await wait_for_room(channel)
+    call = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe()
+    await call.write(request_config(idle_timeout=Duration(seconds=1)))
+    assert (await call.read()).HasField("ready")
+    with stopped(service.process.pid):
+        await asyncio.sleep(1.5)
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        async with asyncio.timeout(20):
+            while await call.read() is not grpc.aio.EOF:
+                pass
+    assert reason(ended.value) == "IDLE_TIMEOUT"
+
+
+async def test_a_server_whose_model_hangs_says_so_and_exits(recordings) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.integration.server.hanging_server"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    ready = (await process.stdout.readline()).decode()
+    address = dict(re.findall(r"(\w+)=(\S+)", ready))["grpc"]
+    async with grpc.aio.insecure_channel(address) as channel:
+        health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await health.read()).status == health_pb2.HealthCheckResponse.SERVING
+        audio = request_audio(recordings[0].pcm_f32le())
+        with pytest.raises(grpc.aio.AioRpcError) as told:
+            await stream(channel, [request_config(), audio])
+        assert told.value.code() is grpc.StatusCode.INTERNAL
+        assert reason(told.value) == "ENGINE_DIED"
+        assert (await health.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        health.cancel()
+    async with asyncio.timeout(20):
+        _, stderr = await process.communicate()
+    assert process.returncode == 1
+    assert b"no step has ended for 1 s while audio waited" in stderr
+
+
+async def test_a_call_that_waits_for_a_slot_is_served_in_its_turn(channel) -> None:
+    await wait_for_room(channel)
+    stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+    first = stub.StreamingTranscribe()
+    await first.write(request_config())
+    assert (await first.read()).HasField("ready")
+    second = stub.StreamingTranscribe()
+    await second.write(request_config(wait_for_slot=Duration(seconds=30)))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stream(channel, [request_config(wait_for_slot=Duration(nanos=10**8))])
+    assert reason(refused.value) == "NO_FREE_SLOT"
+    first.cancel()
+    assert (await asyncio.wait_for(second.read(), 10)).HasField("ready")
+    second.cancel()
+    recording = stt_pb2.TranscribeRequest(
+        config=stt_pb2.StreamingConfig(wait_for_slot=Duration(seconds=30))
+    )
+    assert (await stub.Transcribe(recording)).transcript == ""
