@@ -218,7 +218,7 @@ def _read_engine(arguments: argparse.Namespace) -> EngineConfig:
 def _check_cuda(device: str) -> None:
     """Ask torch, whose import takes seconds, only where the answer decides."""
     from stt_service.engine.errors import EngineError
-    from stt_service.engine.moshi_model import choose_device
+    from stt_service.engine.step.device import choose_device
 
     try:
         choose_device(device)

@@ -137,7 +137,7 @@ class Server:
 
     def _load_model(self) -> BatchedModel:
         # Imports torch, which takes seconds: in the model thread, after the port is bound.
-        from stt_service.engine.moshi_model import MoshiModel
+        from stt_service.engine.step.moshi_model import MoshiModel
 
         config = self._engine_config
         return MoshiModel(config.source, config.slots, config.device, config.cpu_threads)

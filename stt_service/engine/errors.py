@@ -13,6 +13,7 @@ EngineError
 ├── BrokenOutput      the model gave no numbers for this session
 ├── InternalError     a fault of ours, in this session only
 ├── EngineDied        the model thread raised or hangs
+├── NotEnoughMemory   there is no room for so many slots
 └── UnsuitableCheckpoint        the model cannot be served; the message says why
     └── UnreachableCheckpoint   it is not in the local cache and cannot be fetched
 
@@ -104,6 +105,17 @@ class EngineDied(EngineError):
         # Statuses travel in HTTP/2 headers, which have no room for a compiler's whole output.
         reason = f"{type(cause).__name__}: {cause}"[:MAX_REASON_LENGTH]
         super().__init__(f"the model thread died: {reason}")
+
+
+class NotEnoughMemory(EngineError):
+    """The model's memory was counted before it was asked for."""
+
+    def __init__(self, slots: int, needed: int, free: int, most: int, kind: str) -> None:
+        super().__init__(
+            f"a batch size of {slots} needs {needed / 2**30:.1f} GiB of {kind}, and "
+            f"{free / 2**30:.1f} are free: "
+            + (f"at most {most}" if most else "not even one slot fits")
+        )
 
 
 class UnsuitableCheckpoint(EngineError):

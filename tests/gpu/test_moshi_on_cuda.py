@@ -13,7 +13,9 @@ from moshi.models import LMGen
 
 from stt_service.config import DIGITS_CHECKPOINT
 from stt_service.engine.model import StepPlan
-from stt_service.engine.moshi_model import MoshiModel, choose_dtype, find_checkpoint
+from stt_service.engine.step.checkpoint import find_checkpoint
+from stt_service.engine.step.device import choose_dtype
+from stt_service.engine.step.moshi_model import MoshiModel
 from tests.support import Recording
 
 pytestmark = pytest.mark.gpu

@@ -42,6 +42,9 @@ class Codebooks:
 
 @dataclass(frozen=True)
 class Mimi:
+    """The encoder's weights, in the order of their use."""
+
+    frame_samples: int
     first: Convolution
     stages: tuple[Stage, ...]
     last: Convolution

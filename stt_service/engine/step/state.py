@@ -71,11 +71,14 @@ class State:
     def rows(self, slots: int) -> Rows:
         """The first `slots` rows."""
         sizes = [past * channels for past, channels in self.window_shapes]
-        pieces = self.windows[:slots].split(sizes, dim=1)
+        windows = self.windows[:slots].split(sizes, dim=1)
         return Rows(
             position=self.position[:slots],
             token=self.token[:slots],
-            windows=tuple(map(torch.Tensor.unflatten, pieces, [1] * len(sizes), self.window_shapes)),
+            windows=tuple(
+                window.unflatten(1, shape)
+                for window, shape in zip(windows, self.window_shapes, strict=True)
+            ),
             mimi=view_rings(self.mimi, self.mimi_kv[:, :slots]),
             lm=view_rings(self.lm, self.lm_kv[:, :slots]),
         )

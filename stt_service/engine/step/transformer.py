@@ -86,7 +86,7 @@ class Rings:
 
 def view_rings(transformer: Transformer, kv: torch.Tensor) -> Rings:
     """kv: [layers, slots, heads, context, 2 * head_dim]."""
-    _, slots, heads, context, width = kv.shape
+    _, slots, heads, context, _ = kv.shape
     keys, values = kv.flatten(1, 2).chunk(2, dim=-1)
     count = partial(torch.arange, device=kv.device)
     return Rings(

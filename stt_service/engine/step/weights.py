@@ -29,9 +29,9 @@ from torch import nn
 from stt_service.engine.errors import UnsuitableCheckpoint
 from stt_service.engine.step.convolution import Convolution, make_convolution
 from stt_service.engine.step.language_model import LanguageModel
+from stt_service.engine.step.linear import make_linear
 from stt_service.engine.step.mimi import Codebook, Codebooks, Mimi, Stage
 from stt_service.engine.step.transformer import Function, Layer, Linear, Transformer, gate
-from stt_service.engine.step.linear import make_linear
 
 
 def expect(condition: bool, what: str) -> None:
@@ -95,6 +95,7 @@ def read_mimi(mimi: MimiModel) -> Mimi:
     expect(elus == len(stages) + 1, "activations that are not ELU")
     read_last = reader.read(last)
     return Mimi(
+        frame_samples=mimi.frame_size,
         first=read_first,
         stages=tuple(stages),
         last=read_last,
@@ -206,7 +207,9 @@ def read_norm(norm: nn.Module) -> Function:
     expect(isinstance(norm, nn.LayerNorm), "norms of another kind")
     assert isinstance(norm, nn.LayerNorm)
     shape, eps = list(norm.normalized_shape), norm.eps
-    return partial(F.layer_norm, normalized_shape=shape, weight=norm.weight, bias=norm.bias, eps=eps)
+    return partial(
+        F.layer_norm, normalized_shape=shape, weight=norm.weight, bias=norm.bias, eps=eps
+    )
 
 
 def make_rms_norm(alpha: torch.Tensor, eps: float) -> Function:

@@ -17,14 +17,10 @@ from stt_service.engine.engine import Engine
 from stt_service.engine.errors import InvalidOptions, UnsuitableCheckpoint
 from stt_service.engine.events import Final
 from stt_service.engine.model import StepPlan
-from stt_service.engine.moshi_model import (
-    MoshiModel,
-    choose_device,
-    choose_dtype,
-    find_checkpoint,
-    read_pieces,
-)
 from stt_service.engine.options import SessionOptions
+from stt_service.engine.step.checkpoint import find_checkpoint, read_pieces
+from stt_service.engine.step.device import choose_device, choose_dtype
+from stt_service.engine.step.moshi_model import MoshiModel
 
 
 def copy_checkpoint(directory: Path, **changes) -> Path:
