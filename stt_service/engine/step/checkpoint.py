@@ -21,7 +21,8 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
-from moshi.models import LMModel, MimiModel
+from moshi.models.compression import MimiModel
+from moshi.models.lm import LMModel
 from moshi.models.loaders import CheckpointInfo
 
 from stt_service.engine.checkpoint_config import check_config, read_config

@@ -2,6 +2,7 @@
 
 # torch is typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
 
 import torch
 

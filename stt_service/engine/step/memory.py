@@ -23,9 +23,9 @@ def count_bytes_a_slot(network: Network, device: torch.device) -> int:
     return state + WIDEST * 4 * network.mimi.frame_samples * channels
 
 
-def check_memory(network: Network, slots: int, device: torch.device) -> None:
-    """Raise NotEnoughMemory if the state of so many slots does not fit beside the weights."""
-    free = count_free_bytes(device)
+def check_memory(network: Network, slots: int, device: torch.device, free: int | None) -> None:
+    """Raise NotEnoughMemory if so many slots do not fit into the bytes that are free, if they are
+    known."""
     if free is None:
         return
     a_slot = count_bytes_a_slot(network, device) * (1 + MARGIN)
@@ -36,7 +36,7 @@ def check_memory(network: Network, slots: int, device: torch.device) -> None:
 
 
 def count_free_bytes(device: torch.device) -> int | None:
-    """None where the system does not say."""
+    """What is left on the device; None where the system does not say."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free

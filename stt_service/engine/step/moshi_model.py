@@ -2,6 +2,7 @@
 
 # torch is typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
 
 from functools import cache
 from typing import Protocol
@@ -22,7 +23,7 @@ from stt_service.engine.step.checkpoint import find_checkpoint, read_info
 from stt_service.engine.step.device import choose_device, choose_dtype
 from stt_service.engine.step.forward import Network, Reach, step
 from stt_service.engine.step.graphs import GraphRunner
-from stt_service.engine.step.memory import check_memory
+from stt_service.engine.step.memory import check_memory, count_free_bytes
 from stt_service.engine.step.state import State
 from stt_service.engine.step.weights import read_lm, read_mimi
 
@@ -70,7 +71,7 @@ class MoshiModel:
         self._info = read_info(checkpoint, mimi, lm)
         self._network = Network(read_mimi(mimi), read_lm(lm))
         del mimi, lm  # With them goes what the step does not use, like Mimi's decoder.
-        check_memory(self._network, slots, chosen)
+        check_memory(self._network, slots, chosen, count_free_bytes(chosen))
         self._state = self._network.make_state(slots, chosen)
         self._slots = slots
         self._frames = np.zeros(slots, dtype=np.int64)

@@ -3,27 +3,21 @@
 What the step does not know is refused here, so that no checkpoint is served half.
 """
 
-# moshi and much of torch are typed in part only.
+# moshi's modules are Any here: they and much of torch are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false
 
+import math
 from functools import partial
 from itertools import accumulate
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from moshi.models import LMModel, MimiModel
-from moshi.modules.conv import StreamingConv1d
 from moshi.modules.gating import ActivationGating
 from moshi.modules.seanet import SEANetEncoder, SEANetResnetBlock
-from moshi.modules.transformer import (
-    LayerScale,
-    ProjectedTransformer,
-    RMSNorm,
-    StreamingTransformer,
-    StreamingTransformerLayer,
-)
-from moshi.quantization import ResidualVectorQuantizer, SplitResidualVectorQuantizer
+from moshi.modules.transformer import LayerScale, ProjectedTransformer, RMSNorm
+from moshi.quantization.vq import SplitResidualVectorQuantizer
 from torch import nn
 
 from stt_service.engine.errors import UnsuitableCheckpoint
@@ -39,7 +33,7 @@ def expect(condition: bool, what: str) -> None:
         raise UnsuitableCheckpoint(f"the checkpoint has {what}, which is not served")
 
 
-def read_lm(lm: LMModel) -> LanguageModel:
+def read_lm(lm: Any) -> LanguageModel:
     """The language model's tensors, on the device and in the dtype that it was loaded in."""
     expect(lm.depformer is None, "a model that writes audio (dep_q is not 0)")
     expect(not any(lm.delays), "delays between its codebooks")
@@ -68,12 +62,11 @@ def read_lm(lm: LMModel) -> LanguageModel:
     )
 
 
-def read_mimi(mimi: MimiModel) -> Mimi:
+def read_mimi(mimi: Any) -> Mimi:
     """The encoder's tensors; the decoder's are left behind."""
     seanet, encoder, quantizer = mimi.encoder, mimi.encoder_transformer, mimi.quantizer
-    downsample = getattr(mimi, "downsample", None)
     known = isinstance(seanet, SEANetEncoder) and isinstance(encoder, ProjectedTransformer)
-    expect(known and downsample is not None, "an encoder of another kind")
+    expect(known and hasattr(mimi, "downsample"), "an encoder of another kind")
     expect(isinstance(quantizer, SplitResidualVectorQuantizer), "a quantizer of another kind")
     same_dim = encoder.input_proj is None and isinstance(encoder.output_projs[0], nn.Identity)
     expect(same_dim, "an encoder whose transformer has another dimension")
@@ -100,7 +93,7 @@ def read_mimi(mimi: MimiModel) -> Mimi:
         stages=tuple(stages),
         last=read_last,
         transformer=read_transformer(encoder.transformer, reader.samples),
-        downsample=reader.read(downsample.conv),
+        downsample=reader.read(mimi.downsample.conv),
         quantizers=(read_codebooks(quantizer.rvq_first), read_codebooks(quantizer.rvq_rest)),
         window_shapes=tuple(reader.window_shapes),
     )
@@ -113,7 +106,7 @@ class ConvolutionReader:
         self.samples = frame_samples
         self.window_shapes: list[tuple[int, int]] = []
 
-    def read(self, module: StreamingConv1d) -> Convolution:
+    def read(self, module: Any) -> Convolution:
         conv = module.conv.conv
         if hasattr(conv, "weight_g"):
             nn.utils.remove_weight_norm(conv)  # Folds its two parts into one weight.
@@ -133,7 +126,7 @@ class ConvolutionReader:
         return made
 
 
-def read_codebooks(quantizer: ResidualVectorQuantizer) -> Codebooks:
+def read_codebooks(quantizer: Any) -> Codebooks:
     books = [layer._codebook.embedding for layer in quantizer.vq.layers[: quantizer.n_q]]
     return Codebooks(
         project=quantizer.input_proj.weight[:, :, 0].t().contiguous(),
@@ -144,7 +137,7 @@ def read_codebooks(quantizer: ResidualVectorQuantizer) -> Codebooks:
     )
 
 
-def read_transformer(transformer: StreamingTransformer, per_frame: int) -> Transformer:
+def read_transformer(transformer: Any, per_frame: int) -> Transformer:
     expect(transformer.positional_embedding == "rope", "positions that are not rotary")
     layers = tuple(read_layer(layer) for layer in transformer.layers)
     attention = transformer.layers[0].self_attn
@@ -152,7 +145,6 @@ def read_transformer(transformer: StreamingTransformer, per_frame: int) -> Trans
     half = attention.embed_dim // attention.num_heads // 2
     # As moshi computes them, in its order: their rounding decides near ties.
     steps = torch.arange(half, device=weight.device, dtype=torch.float32)
-    period = torch.tensor(transformer.max_period).log()
     return Transformer(
         layers=layers,
         heads=attention.num_heads,
@@ -160,11 +152,11 @@ def read_transformer(transformer: StreamingTransformer, per_frame: int) -> Trans
         context=attention.context,
         per_frame=per_frame,
         dtype=weight.dtype,
-        frequencies=torch.exp(steps * (-period.item() / half)),
+        frequencies=torch.exp(steps * (-math.log(transformer.max_period) * 2 / (2 * half))),
     )
 
 
-def read_layer(layer: StreamingTransformerLayer) -> Layer:
+def read_layer(layer: Any) -> Layer:
     attention = layer.self_attn
     expect(attention.causal and attention.context is not None, "attention without a context")
     expect(attention.kv_repeat == 1 and attention.mult == 1, "attention of another kind")
@@ -188,24 +180,22 @@ def read_layer(layer: StreamingTransformerLayer) -> Layer:
     )
 
 
-def read_linear(module: nn.Module | None, scale: nn.Module | None = None) -> Linear:
+def read_linear(module: Any, scale: Any = None) -> Linear:
     """A linear layer; the scale of its outputs becomes part of its weight."""
     expect(isinstance(module, nn.Linear), "quantized or adapted weights")
-    assert isinstance(module, nn.Linear)
     weight = module.weight
     if isinstance(scale, LayerScale):
         weight = weight * scale.scale.unsqueeze(1)
     return make_linear(weight, module.bias)
 
 
-def read_norm(norm: nn.Module) -> Function:
+def read_norm(norm: Any) -> Function:
     if isinstance(norm, RMSNorm):
         alpha, eps = norm.alpha.flatten(), norm.eps
         if alpha.device.type == "cuda":
             return partial(F.rms_norm, normalized_shape=alpha.shape, weight=alpha, eps=eps)
         return make_rms_norm(alpha, eps)
     expect(isinstance(norm, nn.LayerNorm), "norms of another kind")
-    assert isinstance(norm, nn.LayerNorm)
     shape, eps = list(norm.normalized_shape), norm.eps
     return partial(
         F.layer_norm, normalized_shape=shape, weight=norm.weight, bias=norm.bias, eps=eps
