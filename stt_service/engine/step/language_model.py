@@ -44,7 +44,7 @@ def predict(lm: LanguageModel, codes: torch.Tensor, state: Rows, filled: int) ->
     """
     rows = torch.cat([codes, state.token], dim=1) + lm.offsets
     rows = torch.where(state.position == 0, lm.initial, rows)
-    x = lm.embeddings[rows].sum(dim=1)  # [slots, dim]
+    x = lm.embeddings[rows].sum(dim=1, dtype=lm.transformer.dtype)  # [slots, dim]
     places = find_places(lm.transformer, state.lm, state.position, filled)
     x = lm.out_norm(run(lm.transformer, x, state.lm, places))
     logits = lm.text(x).float()

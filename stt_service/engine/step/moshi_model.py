@@ -20,7 +20,7 @@ from stt_service.engine.model import (
     StepPlan,
 )
 from stt_service.engine.step.checkpoint import find_checkpoint, read_info
-from stt_service.engine.step.device import choose_device, choose_dtype
+from stt_service.engine.step.device import choose_device, choose_numbers
 from stt_service.engine.step.forward import Network, Reach, step
 from stt_service.engine.step.graphs import GraphRunner
 from stt_service.engine.step.memory import check_memory, count_free_bytes
@@ -48,28 +48,38 @@ class MoshiModel:
     """A checkpoint in moshi's layout with `slots` rows of streaming state.
 
     `source` is a Hugging Face repository id or a local directory with the same files; `device` is
-    auto, cpu, cuda or cuda:N; `threads` bounds torch's CPU threads. To be used by the thread that
-    made it. Raises UnsuitableCheckpoint and NotEnoughMemory.
+    auto, cpu, cuda or cuda:N; `threads` bounds torch's CPU threads; `weights` is auto, float32,
+    bfloat16 or int8, and all but auto are for CPUs. To be used by the thread that made it. Raises
+    UnsuitableCheckpoint and NotEnoughMemory.
 
     A step costs what the highest active slot makes it cost: rows above it are not computed.
     """
 
     @torch.inference_mode()
     def __init__(
-        self, source: str, slots: int, device: str = "auto", threads: int | None = None
+        self,
+        source: str,
+        slots: int,
+        device: str = "auto",
+        threads: int | None = None,
+        weights: str = "auto",
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         chosen = choose_device(device)
         if chosen.type == "cuda":
             torch.cuda.set_device(chosen)
+        numbers = choose_numbers(chosen, weights, slots)
         checkpoint = find_checkpoint(source)
-        for weights in (checkpoint.moshi_weights, checkpoint.mimi_weights):
-            check_weights(weights)
+        for path in (checkpoint.moshi_weights, checkpoint.mimi_weights):
+            check_weights(path)
         mimi = checkpoint.get_mimi(device=chosen)
-        lm = checkpoint.get_moshi(device=chosen, dtype=choose_dtype(chosen))
+        lm = checkpoint.get_moshi(device=chosen, dtype=numbers.loaded)
         self._info = read_info(checkpoint, mimi, lm)
-        self._network = Network(read_mimi(mimi), read_lm(lm))
+        self._network = Network(
+            read_mimi(mimi, numbers.mimi),
+            read_lm(lm, numbers.computed, numbers.lm),
+        )
         del mimi, lm  # With them goes what the step does not use, like Mimi's decoder.
         check_memory(self._network, slots, chosen, count_free_bytes(chosen))
         self._state = self._network.make_state(slots, chosen)

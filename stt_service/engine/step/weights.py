@@ -23,7 +23,7 @@ from torch import nn
 from stt_service.engine.errors import UnsuitableCheckpoint
 from stt_service.engine.step.convolution import Convolution, make_convolution
 from stt_service.engine.step.language_model import LanguageModel
-from stt_service.engine.step.linear import make_linear
+from stt_service.engine.step.linear import Storage, make_linear
 from stt_service.engine.step.mimi import Codebook, Codebooks, Mimi, Stage
 from stt_service.engine.step.transformer import Function, Layer, Linear, Transformer, gate
 
@@ -33,8 +33,8 @@ def expect(condition: bool, what: str) -> None:
         raise UnsuitableCheckpoint(f"the checkpoint has {what}, which is not served")
 
 
-def read_lm(lm: Any) -> LanguageModel:
-    """The language model's tensors, on the device and in the dtype that it was loaded in."""
+def read_lm(lm: Any, dtype: torch.dtype, storage: Storage) -> LanguageModel:
+    """The language model's tensors, on its device. It computes in `dtype`."""
     expect(lm.depformer is None, "a model that writes audio (dep_q is not 0)")
     expect(not any(lm.delays), "delays between its codebooks")
     expect(lm.fuser is None, "conditioners")
@@ -49,20 +49,21 @@ def read_lm(lm: Any) -> LanguageModel:
     cards = [lm.initial_token_id] * lm.n_q + [lm.text_initial_token_id]
     offsets_tensor = torch.tensor(offsets, device=device)
     heads = [head.weight for head in lm.extra_heads]
+    pauses = torch.cat([*heads, lm.text_linear.weight[:0]])
     return LanguageModel(
         embeddings=torch.cat([table.weight for table in tables]),
         offsets=offsets_tensor,
         initial=offsets_tensor + torch.tensor(cards, device=device),
-        transformer=read_transformer(lm.transformer, 1),
-        out_norm=read_norm(lm.out_norm),
-        text=read_linear(lm.text_linear),
-        pauses=make_linear(torch.cat([*heads, lm.text_linear.weight[:0]])),
+        transformer=read_transformer(lm.transformer, 1, dtype, storage),
+        out_norm=read_norm(lm.out_norm, dtype),
+        text=read_linear(lm.text_linear, storage=storage),
+        pauses=make_linear(pauses.to(dtype)),
         pause_heads=len(heads),
         pause_classes=len(heads[0]) if heads else 1,
     )
 
 
-def read_mimi(mimi: Any) -> Mimi:
+def read_mimi(mimi: Any, storage: Storage) -> Mimi:
     """The encoder's tensors; the decoder's are left behind."""
     seanet, encoder, quantizer = mimi.encoder, mimi.encoder_transformer, mimi.quantizer
     known = isinstance(seanet, SEANetEncoder) and isinstance(encoder, ProjectedTransformer)
@@ -92,7 +93,7 @@ def read_mimi(mimi: Any) -> Mimi:
         first=read_first,
         stages=tuple(stages),
         last=read_last,
-        transformer=read_transformer(encoder.transformer, reader.samples),
+        transformer=read_transformer(encoder.transformer, reader.samples, torch.float32, storage),
         downsample=reader.read(mimi.downsample.conv),
         quantizers=(read_codebooks(quantizer.rvq_first), read_codebooks(quantizer.rvq_rest)),
         window_shapes=tuple(reader.window_shapes),
@@ -137,26 +138,28 @@ def read_codebooks(quantizer: Any) -> Codebooks:
     )
 
 
-def read_transformer(transformer: Any, per_frame: int) -> Transformer:
+def read_transformer(
+    transformer: Any, per_frame: int, dtype: torch.dtype, storage: Storage
+) -> Transformer:
     expect(transformer.positional_embedding == "rope", "positions that are not rotary")
-    layers = tuple(read_layer(layer) for layer in transformer.layers)
+    layers = tuple(read_layer(layer, dtype, storage) for layer in transformer.layers)
     attention = transformer.layers[0].self_attn
-    weight = attention.in_projs[0].weight
+    device = next(transformer.parameters()).device
     half = attention.embed_dim // attention.num_heads // 2
     # As moshi computes them, in its order: their rounding decides near ties.
-    steps = torch.arange(half, device=weight.device, dtype=torch.float32)
+    steps = torch.arange(half, device=device, dtype=torch.float32)
     return Transformer(
         layers=layers,
         heads=attention.num_heads,
         head_dim=2 * half,
         context=attention.context,
         per_frame=per_frame,
-        dtype=weight.dtype,
+        dtype=dtype,
         frequencies=torch.exp(steps * (-math.log(transformer.max_period) * 2 / (2 * half))),
     )
 
 
-def read_layer(layer: Any) -> Layer:
+def read_layer(layer: Any, dtype: torch.dtype, storage: Storage) -> Layer:
     attention = layer.self_attn
     expect(attention.causal and attention.context is not None, "attention without a context")
     expect(attention.kv_repeat == 1 and attention.mult == 1, "attention of another kind")
@@ -168,38 +171,40 @@ def read_layer(layer: Any) -> Layer:
         expect(layer.activation is F.gelu, "an activation that is not GELU")
         expand, activate, contract = layer.linear1, F.gelu, layer.linear2
     # Moshi's order is [3, heads, head_dim].
-    weight = attention.in_projs[0].weight.unflatten(0, (3, attention.num_heads, -1)).transpose(0, 1)
+    qkv = attention.in_projs[0].weight.unflatten(0, (3, attention.num_heads, -1)).transpose(0, 1)
+    read = partial(read_linear, storage=storage)
+    attention.in_projs = None
     return Layer(
-        norm_1=read_norm(layer.norm1),
-        qkv=make_linear(weight.flatten(0, 2)),
-        out=read_linear(attention.out_projs[0], layer.layer_scale_1),
-        norm_2=read_norm(layer.norm2),
-        expand=read_linear(expand),
+        norm_1=read_norm(layer.norm1, dtype),
+        qkv=make_linear(qkv.flatten(0, 2), storage=storage),
+        out=read(attention.out_projs[0], layer.layer_scale_1),
+        norm_2=read_norm(layer.norm2, dtype),
+        expand=read(expand),
         activate=activate,
-        contract=read_linear(contract, layer.layer_scale_2),
+        contract=read(contract, layer.layer_scale_2),
     )
 
 
-def read_linear(module: Any, scale: Any = None) -> Linear:
+def read_linear(module: Any, scale: Any = None, *, storage: Storage) -> Linear:
     """A linear layer; the scale of its outputs becomes part of its weight."""
     expect(isinstance(module, nn.Linear), "quantized or adapted weights")
     weight = module.weight
     if isinstance(scale, LayerScale):
         weight = weight * scale.scale.unsqueeze(1)
-    return make_linear(weight, module.bias)
+    module.weight = None  # Not all of a large model twice.
+    return make_linear(weight, module.bias, storage)
 
 
-def read_norm(norm: Any) -> Function:
+def read_norm(norm: Any, dtype: torch.dtype) -> Function:
     if isinstance(norm, RMSNorm):
-        alpha, eps = norm.alpha.flatten(), norm.eps
+        alpha, eps = norm.alpha.flatten().to(dtype), norm.eps
         if alpha.device.type == "cuda":
             return partial(F.rms_norm, normalized_shape=alpha.shape, weight=alpha, eps=eps)
         return make_rms_norm(alpha, eps)
     expect(isinstance(norm, nn.LayerNorm), "norms of another kind")
     shape, eps = list(norm.normalized_shape), norm.eps
-    return partial(
-        F.layer_norm, normalized_shape=shape, weight=norm.weight, bias=norm.bias, eps=eps
-    )
+    weight, bias = norm.weight.to(dtype), norm.bias.to(dtype)
+    return partial(F.layer_norm, normalized_shape=shape, weight=weight, bias=bias, eps=eps)
 
 
 def make_rms_norm(alpha: torch.Tensor, eps: float) -> Function:
