@@ -140,7 +140,9 @@ class Server:
         from stt_service.engine.step.moshi_model import MoshiModel
 
         config = self._engine_config
-        return MoshiModel(config.source, config.slots, config.device, config.cpu_threads)
+        return MoshiModel(
+            config.source, config.slots, config.device, config.cpu_threads, config.weights
+        )
 
     def _tell_of_missing_pauses(self) -> None:
         if self.engine.info.has_semantic_vad:

@@ -79,6 +79,7 @@ class Int8:
     """
 
     weight: Any
+    nbytes: int
     input_scale: float
     input_zero: int
 
@@ -101,7 +102,7 @@ def make_int8(weight: torch.Tensor) -> Int8:
     # Without VNNI, sums of two products saturate at 16 bits unless inputs have only seven.
     most = INT8_MAX if torch.cpu._is_vnni_supported() else INT8_MAX // 2
     packed = torch.ops.quantized.linear_prepack(quantized, None)
-    return Int8(packed, input_scale=1 / most, input_zero=most + 1)
+    return Int8(packed, nbytes=weight.numel(), input_scale=1 / most, input_zero=most + 1)
 
 
 @dataclass(frozen=True)

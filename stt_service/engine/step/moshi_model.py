@@ -76,20 +76,20 @@ class MoshiModel:
         mimi = checkpoint.get_mimi(device=chosen)
         lm = checkpoint.get_moshi(device=chosen, dtype=numbers.loaded)
         self._info = read_info(checkpoint, mimi, lm)
-        self._network = Network(
+        self.network = Network(
             read_mimi(mimi, numbers.mimi),
             read_lm(lm, numbers.computed, numbers.lm),
         )
         del mimi, lm  # With them goes what the step does not use, like Mimi's decoder.
-        check_memory(self._network, slots, chosen, count_free_bytes(chosen))
-        self._state = self._network.make_state(slots, chosen)
+        check_memory(self.network, slots, chosen, count_free_bytes(chosen))
+        self.state = self.network.make_state(slots, chosen)
         self._slots = slots
         self._frames = np.zeros(slots, dtype=np.int64)
         self._runner: Runner
         if chosen.type == "cuda":
-            self._runner = GraphRunner(self._network, self._state)
+            self._runner = GraphRunner(self.network, self.state)
         else:
-            self._runner = CpuRunner(self._network, self._state)
+            self._runner = CpuRunner(self.network, self.state)
 
     @property
     def info(self) -> ModelInfo:
@@ -100,16 +100,22 @@ class MoshiModel:
         return self._slots
 
     @torch.inference_mode()
+    def age(self, frames: int) -> None:
+        """Have every slot count so many frames, as in a session of that length. For measuring."""
+        self._frames[:] = frames
+        self.state.position.fill_(frames)
+
+    @torch.inference_mode()
     def warm_up(self) -> None:
         self._runner.warm_up()
 
     @torch.inference_mode()
     def step(self, plan: StepPlan) -> StepOutput:
         for slot in np.flatnonzero(plan.reset):
-            self._state.reset(int(slot))
+            self.state.reset(int(slot))
             self._frames[slot] = 0
         needed = int(np.flatnonzero(plan.active)[-1]) + 1 if plan.active.any() else 0
-        output = np.zeros((self._slots, self._network.columns), dtype=np.float32)
+        output = np.zeros((self._slots, self.network.columns), dtype=np.float32)
         if needed:
             some = slice(self._runner.choose_rows(needed))
             output[some] = self._runner.run(

@@ -12,14 +12,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stt_service.config import DIGITS_CHECKPOINT
+from stt_service.config import DIGITS_CHECKPOINT, EngineConfig
 from stt_service.engine.errors import NotEnoughMemory
 from stt_service.engine.model import StepOutput, StepPlan
 from stt_service.engine.step.forward import Network, Reach, step
 from stt_service.engine.step.graphs import choose_sizes
 from stt_service.engine.step.memory import check_memory, count_bytes_a_slot, count_free_bytes
 from stt_service.engine.step.moshi_model import MoshiModel
-from stt_service.engine.step.state import State
+from stt_service.process.environment import InvalidSetting
 from tests.integration.engine.stock import NEAR_TIE, Frame, StockLoop
 from tests.support import load_recordings
 
@@ -40,7 +40,7 @@ def model() -> MoshiModel:
 
 @pytest.fixture(scope="module")
 def network(model: MoshiModel) -> Network:
-    return model._network  # pyright: ignore
+    return model.network
 
 
 def step_some(model: MoshiModel, frames: dict[int, Frame], reset: set[int]) -> StepOutput:
@@ -137,8 +137,12 @@ def speak(model: MoshiModel, slot: int, frames: list[Frame], others: dict[int, F
 
 
 def cut_speech(count: int) -> list[Frame]:
-    samples = load_recordings()[0].samples()[: count * FRAME_SAMPLES]
-    return list(samples.reshape(count, -1).astype(np.float32))
+    return cut(load_recordings()[0].samples())[:count]
+
+
+def cut(samples: Any) -> list[Frame]:
+    whole = len(samples) // FRAME_SAMPLES
+    return list(samples[: whole * FRAME_SAMPLES].reshape(whole, -1).astype(np.float32))
 
 
 @pytest.mark.parametrize("poison", [np.inf, -np.inf, np.nan])
@@ -146,7 +150,7 @@ def cut_speech(count: int) -> list[Frame]:
 def test_what_is_not_finite_stays_in_its_slot_and_ends_with_its_session(
     model: MoshiModel, where: str, poison: float
 ) -> None:
-    state: State = model._state  # pyright: ignore
+    state = model.state
     frames = cut_speech(12)
     expected = speak(model, 1, frames, {})
     for slot in range(3):
@@ -250,3 +254,36 @@ def test_bytes_of_a_slot_are_counted_before_they_are_asked_for(network: Network)
         check_memory(network, 1, CPU, free=a_slot // 2)
     free = count_free_bytes(CPU)
     assert free is None or 2**20 < free < 2**50
+
+
+@pytest.mark.parametrize("weights", ["bfloat16", "int8"])
+def test_shorter_weights_leave_the_words_alone(weights: str) -> None:
+    """Of the embedded model, which is not what they are for: they read the larger models faster."""
+    recordings = load_recordings()
+    model = MoshiModel(str(DIGITS_CHECKPOINT), len(recordings), "cpu", 1, weights)
+    tail = [np.zeros(FRAME_SAMPLES, dtype=np.float32)] * 12
+    streams = [Stream([*cut(recording.samples()), *tail], 0) for recording in recordings]
+    while not all(stream.ended for stream in streams):
+        ready = {slot: stream for slot, stream in enumerate(streams) if not stream.ended}
+        frames = {slot: stream.frames[len(stream.text_ids)] for slot, stream in ready.items()}
+        reset = {slot for slot, stream in ready.items() if not stream.text_ids}
+        output = step_some(model, frames, reset)
+        for slot, stream in ready.items():
+            stream.text_ids.append(int(output.text_ids[slot]))
+    for stream, recording in zip(streams, recordings, strict=True):
+        text = b"".join(model.info.pieces[text_id] for text_id in stream.text_ids).decode()
+        assert text.split() == recording.text.split()
+
+
+def test_with_int8_weights_nobody_hears_a_neighbour() -> None:
+    """torch's own dynamic layers have one scale for all rows."""
+    model = MoshiModel(str(DIGITS_CHECKPOINT), 3, "cpu", 1, "int8")
+    frames = cut_speech(20)
+    alone = speak(model, 1, frames, {})
+    loud = {0: np.sign(frames[3]), 2: np.zeros(FRAME_SAMPLES, dtype=np.float32)}
+    np.testing.assert_allclose(speak(model, 1, frames, loud), alone, atol=1e-3)
+
+
+def test_weights_that_there_are_not_are_refused() -> None:
+    with pytest.raises(InvalidSetting, match="auto, float32, bfloat16, int8"):
+        EngineConfig(weights="int4")
