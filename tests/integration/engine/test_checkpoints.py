@@ -93,6 +93,12 @@ def test_an_unsuitable_checkpoint_says_why(tmp_path, changes, message) -> None:
         find_checkpoint(str(directory))
 
 
+def test_what_our_step_does_not_know_is_not_served(tmp_path) -> None:
+    directory = copy_checkpoint(tmp_path / "m", delays=[0, 0, 1, 1, 1, 1, 1, 1, 1])
+    with pytest.raises(UnsuitableCheckpoint, match="delays between its codebooks"):
+        MoshiModel(str(directory), 1, "cpu", threads=1)
+
+
 def test_a_directory_that_is_not_there_is_not_looked_for_on_the_hub() -> None:
     with pytest.raises(UnsuitableCheckpoint, match="no such directory"):
         find_checkpoint("./not/here")
