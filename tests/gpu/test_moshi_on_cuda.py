@@ -180,7 +180,7 @@ def test_what_is_not_finite_stays_in_its_slot_and_ends_with_its_session(
     run(model, {slot: frames[:2] for slot, frames in streams.items()}, 0)
     tensor = getattr(model.state, where)
     with torch.inference_mode():
-        (tensor[1] if where == "windows" else tensor[:, 1]).fill_(torch.nan)
+        (tensor[1] if where == "windows" else tensor[:, :, 1]).fill_(torch.nan)
     again = run(model, streams, 0)
     assert {slot: spell(model, ids) for slot, ids in again.items()} == {
         slot: spell(model, ids) for slot, ids in expected.items()

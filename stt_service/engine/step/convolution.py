@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
+from stt_service.engine.step.linear import Storage, make_linear
+from stt_service.engine.step.transformer import Linear
+
 NARROWEST_ROW = 16
 """Floats: products of narrower rows leave a CPU's vector units idle."""
 
@@ -21,7 +24,7 @@ NARROWEST_ROW = 16
 class Convolution:
     """A causal convolution that makes `per_row` outputs, of `stride` samples each, in one row."""
 
-    matrix: torch.Tensor  # [(past + stride * per_row) * inputs, per_row * outputs]
+    product: Linear  # [rows, (past + stride * per_row) * inputs] → [rows, per_row * outputs]
     bias: torch.Tensor  # [per_row * outputs]
     stride: int
     per_row: int
@@ -39,6 +42,7 @@ def make_convolution(
     samples: int,
     window: int,
     replicate: bool,
+    storage: Storage,
 ) -> Convolution:
     """weight: [outputs, inputs, kernel]; `samples` are the inputs of a frame."""
     outputs, inputs, kernel = weight.shape
@@ -46,15 +50,23 @@ def make_convolution(
     per_row = 1
     while per_row * outputs < NARROWEST_ROW and samples // stride % (2 * per_row) == 0:
         per_row *= 2
-    past = reach - stride
-    band = weight.new_zeros(past + stride * per_row, inputs, per_row, outputs)
+    past, span = reach - stride, stride * per_row
+    band = weight.new_zeros(per_row, outputs, past + span, inputs)
     for output in range(per_row):
         first = output * stride
-        band[first : first + reach : dilation, :, output] = weight.permute(2, 1, 0)
+        band[output, :, first : first + reach : dilation] = weight.transpose(1, 2)
+    matrix = band.reshape(per_row * outputs, -1)
     if bias is None:
         bias = weight.new_zeros(outputs)
-    matrix = band.reshape(-1, per_row * outputs)
-    return Convolution(matrix, bias.repeat(per_row), stride, per_row, past, window, replicate)
+    return Convolution(
+        product=make_linear(matrix, storage=storage),
+        bias=bias.repeat(per_row),
+        stride=stride,
+        per_row=per_row,
+        past=past,
+        window=window,
+        replicate=replicate,
+    )
 
 
 @dataclass(frozen=True)
@@ -81,5 +93,12 @@ def convolve(x: torch.Tensor, convolution: Convolution, pasts: Pasts) -> torch.T
         rows = x.as_strided(shape, strides).reshape(-1, shape[2])  # Neighbours overlap: a copy.
     else:
         rows = x.view(-1, span * inputs)
-    y = torch.mm(rows, convolution.matrix).add_(convolution.bias)
+    y = convolution.product(rows).add_(convolution.bias)
     return y.view(slots, samples // convolution.stride, -1)
+
+
+def add_pointwise(sum: torch.Tensor, x: torch.Tensor, convolution: Convolution) -> None:
+    """Add a convolution of kernel 1 of `x` to `sum`, in place; both [slots, samples, channels]."""
+    rows = sum.view(-1, len(convolution.bias))
+    convolution.product.add_to(rows, x.view(len(rows), -1))
+    rows.add_(convolution.bias)

@@ -61,8 +61,8 @@ def step(
     """
     codes, latents = encode(network.mimi, pcm, active, state, reach.mimi)
     text_ids, probabilities, pauses = predict(network.lm, codes, state, reach.lm)
-    # Codes look sound even if what they were made of is not.
-    probabilities = probabilities + (latents * 0).sum(dim=1, keepdim=True)
+    # Codes look sound even if what they were made of is not: zero times that is not zero.
+    probabilities = torch.add(probabilities, latents.sum(dim=1, keepdim=True), alpha=0)
     torch.where(active, text_ids, state.token, out=state.token)
     state.position.add_(active)
     return torch.cat([text_ids.float(), probabilities, pauses], dim=1)

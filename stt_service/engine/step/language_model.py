@@ -49,8 +49,9 @@ def predict(lm: LanguageModel, codes: torch.Tensor, state: Rows, filled: int) ->
     x = lm.out_norm(run(lm.transformer, x, state.lm, places))
     logits = lm.text(x).float()
     classes = lm.pauses(x).float().view(len(x), lm.pause_heads, lm.pause_classes)
+    text_ids = logits.argmax(dim=1, keepdim=True)
     return Prediction(
-        text_ids=logits.argmax(dim=1, keepdim=True),
-        probabilities=logits.softmax(dim=1).amax(dim=1, keepdim=True),
+        text_ids=text_ids,
+        probabilities=logits.softmax(dim=1).gather(1, text_ids),
         pauses=classes.softmax(dim=2)[:, :, 0],
     )

@@ -18,7 +18,7 @@ import torch
 
 from stt_service.engine.step.transformer import Linear
 
-SMALLEST_PACKED = 1 << 20
+SMALLEST_PACKED = 1 << 18
 """Weights; of fewer, MKL's product is the fastest, and its call the cheapest."""
 INT8_MAX = 127
 

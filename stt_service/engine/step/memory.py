@@ -19,7 +19,7 @@ def count_bytes_a_slot(network: Network, device: torch.device) -> int:
     state = network.make_state(1, "meta").nbytes
     if device.type != "cuda":
         return state
-    channels = network.mimi.first.matrix.shape[1] // network.mimi.first.per_row
+    channels = len(network.mimi.first.bias) // network.mimi.first.per_row
     return state + WIDEST * 4 * network.mimi.frame_samples * channels
 
 

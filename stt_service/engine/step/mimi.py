@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from stt_service.engine.step.convolution import Convolution, Pasts, convolve
+from stt_service.engine.step.convolution import Convolution, Pasts, add_pointwise, convolve
 from stt_service.engine.step.state import Rows
 from stt_service.engine.step.transformer import Transformer, find_places, run
 
@@ -20,7 +20,8 @@ CACHED_SAMPLES = 8 * 1920
 
 @dataclass(frozen=True)
 class Stage:
-    """Residual blocks of two convolutions each, then one that makes the signal shorter."""
+    """Residual blocks of two convolutions each, the second of kernel 1, and then one that makes the
+    signal shorter."""
 
     residuals: tuple[tuple[Convolution, Convolution], ...]
     shorten: Convolution
@@ -64,7 +65,8 @@ def encode(
     places = find_places(mimi.transformer, state.mimi, state.position, filled)
     y = run(mimi.transformer, x.view(-1, x.shape[2]), state.mimi, places)
     latents = convolve(y.view(x.shape), mimi.downsample, pasts).view(len(pcm), -1)
-    return torch.cat([quantize(latents, books) for books in mimi.quantizers], dim=1), latents
+    codes = [code for books in mimi.quantizers for code in quantize(latents, books)]
+    return torch.cat(codes).view(len(codes), -1).t(), latents
 
 
 def convolve_all(mimi: Mimi, pcm: torch.Tensor, pasts: Pasts) -> torch.Tensor:
@@ -88,13 +90,13 @@ def convolve_some(mimi: Mimi, pcm: torch.Tensor, pasts: Pasts) -> torch.Tensor:
     for stage in mimi.stages:
         for narrow, widen in stage.residuals:
             branch = convolve(F.elu(x), narrow, pasts)
-            x += convolve(F.elu_(branch), widen, pasts)
+            add_pointwise(x, F.elu_(branch), widen)
         x = convolve(F.elu_(x), stage.shorten, pasts)
     return convolve(F.elu_(x), mimi.last, pasts)
 
 
-def quantize(latents: torch.Tensor, books: Codebooks) -> torch.Tensor:
-    """latents: [slots, dim] → int64 [slots, codebooks], the nearest entries."""
+def quantize(latents: torch.Tensor, books: Codebooks) -> list[torch.Tensor]:
+    """latents: [slots, dim] → of each codebook, int64 [slots], the nearest entries."""
     rest = torch.mm(latents, books.project)
     codes: list[torch.Tensor] = []
     for entries, doubled, norms in books.books:
@@ -102,4 +104,4 @@ def quantize(latents: torch.Tensor, books: Codebooks) -> torch.Tensor:
         code = torch.mm(rest, doubled).add_(norms).argmin(dim=1)
         codes.append(code)
         rest = rest - entries[code]
-    return torch.cat(codes).view(len(codes), -1).t()
+    return codes

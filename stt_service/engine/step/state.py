@@ -37,8 +37,8 @@ class State:
     position: torch.Tensor  # int64 [slots, 1]
     token: torch.Tensor  # int64 [slots, 1]
     windows: torch.Tensor  # float32 [slots, floats], the last inputs of all convolutions
-    mimi_kv: torch.Tensor  # [layers, slots, heads, context, 2 * head_dim]
-    lm_kv: torch.Tensor  # [layers, slots, heads, context, 2 * head_dim]
+    mimi_kv: torch.Tensor  # [layers, 2, slots, heads, context, head_dim]
+    lm_kv: torch.Tensor  # [layers, 2, slots, heads, context, head_dim]
 
     @classmethod
     def create(
@@ -53,7 +53,7 @@ class State:
 
         def make_kv(transformer: Transformer) -> torch.Tensor:
             layers, context = len(transformer.layers), transformer.context
-            shape = layers, slots, transformer.heads, context, 2 * transformer.head_dim
+            shape = layers, 2, slots, transformer.heads, context, transformer.head_dim
             return torch.zeros(shape, dtype=transformer.dtype, device=device)
 
         floats = sum(past * channels for past, channels in window_shapes)
@@ -79,8 +79,8 @@ class State:
                 window.unflatten(1, shape)
                 for window, shape in zip(windows, self.window_shapes, strict=True)
             ),
-            mimi=view_rings(self.mimi, self.mimi_kv[:, :slots]),
-            lm=view_rings(self.lm, self.lm_kv[:, :slots]),
+            mimi=view_rings(self.mimi, self.mimi_kv[:, :, :slots]),
+            lm=view_rings(self.lm, self.lm_kv[:, :, :slots]),
         )
 
     def reset(self, slot: int) -> None:
@@ -88,7 +88,7 @@ class State:
         for tensor in (self.position, self.token, self.windows):
             tensor[slot].zero_()
         for tensor in (self.mimi_kv, self.lm_kv):
-            tensor[:, slot].zero_()
+            tensor[:, :, slot].zero_()
 
     @property
     def nbytes(self) -> int:

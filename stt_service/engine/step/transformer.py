@@ -63,10 +63,10 @@ class Transformer:
 
 
 class Ring(NamedTuple):
-    """Views of a layer's ring, [slots, heads, context, 2 * head_dim]: position p is at p % context,
-    its key and value side by side."""
+    """Views of a layer's keys and values; position p is at p % context."""
 
-    rows: torch.Tensor  # [slots * heads * context, 2 * head_dim]
+    key_rows: torch.Tensor  # [slots * heads * context, head_dim]
+    value_rows: torch.Tensor  # the same
     keys: torch.Tensor  # [slots * heads, head_dim, context]
     values: torch.Tensor  # [slots * heads, context, head_dim]
 
@@ -85,12 +85,20 @@ class Rings:
 
 
 def view_rings(transformer: Transformer, kv: torch.Tensor) -> Rings:
-    """kv: [layers, slots, heads, context, 2 * head_dim]."""
-    _, slots, heads, context, _ = kv.shape
-    keys, values = kv.flatten(1, 2).chunk(2, dim=-1)
+    """kv: [layers, 2, slots, heads, context, head_dim], keys and values."""
+    _, _, slots, heads, context, _ = kv.shape
+    keys, values = kv.unbind(dim=1)
     count = partial(torch.arange, device=kv.device)
     return Rings(
-        layers=tuple(map(Ring, kv.flatten(1, 3), keys.mT, values)),
+        layers=tuple(
+            map(
+                Ring,
+                keys.flatten(1, 3),
+                values.flatten(1, 3),
+                keys.flatten(1, 2).mT,
+                values.flatten(1, 2),
+            )
+        ),
         steps=count(transformer.per_frame).unsqueeze(1),
         places=count(context),
         starts=count(0, slots * heads * context, context).view(slots, 1, heads),
@@ -140,30 +148,34 @@ def run(transformer: Transformer, x: torch.Tensor, rings: Rings, at: Places) -> 
 def attend(transformer: Transformer, qkv: torch.Tensor, ring: Ring, at: Places) -> torch.Tensor:
     """qkv: [slots * T, heads * 3 * head_dim] → [slots * T, heads * head_dim]."""
     heads, head_dim, per_frame = transformer.heads, transformer.head_dim, transformer.per_frame
-    rotate(qkv.view(-1, heads, 3, head_dim), at.rotation)
-    ring.rows.index_copy_(0, at.rows, qkv.view(-1, 3 * head_dim)[:, head_dim:])
-    query = qkv.view(-1, heads, 3 * head_dim)[..., :head_dim]
-    if per_frame > 1:
-        query = query.unflatten(0, (-1, per_frame)).transpose(1, 2)
-    query = query.reshape(-1, per_frame, head_dim)  # [slots * heads, T, head_dim]
-    filled = at.bias.shape[2]
+    rotate(qkv.view(-1, heads, 3, head_dim)[:, :, :2], at.rotation)
+    rows = qkv.view(-1, 3 * head_dim)  # [slots * T * heads, …]
+    ring.key_rows.index_copy_(0, at.rows, rows[:, head_dim : 2 * head_dim])
+    ring.value_rows.index_copy_(0, at.rows, rows[:, 2 * head_dim :])
+    query = rows[:, :head_dim]
+    if per_frame == 1:
+        query = query.unsqueeze(1)
+    else:
+        query = query.unflatten(0, (-1, per_frame, heads)).transpose(1, 2).flatten(0, 1)
+    filled = at.bias.shape[2]  # query: [slots * heads, T, head_dim]
     scores = torch.baddbmm(at.bias, query, ring.keys[:, :, :filled], alpha=head_dim**-0.5)
     seen = torch.bmm(scores.softmax(2), ring.values[:, :filled])  # [slots * heads, T, head_dim]
     if per_frame > 1:
-        seen = seen.view(-1, heads, per_frame, head_dim).transpose(1, 2)
+        seen = seen.unflatten(0, (-1, heads)).transpose(1, 2)
     return seen.reshape(len(qkv), -1)
 
 
-def rotate(qkv: torch.Tensor, rotation: torch.Tensor) -> None:
-    """Rotary positions of queries and keys, in place: pairs of numbers are turned as complex ones.
+def rotate(x: torch.Tensor, rotation: torch.Tensor) -> None:
+    """Rotary positions, in place: pairs of numbers are turned as complex ones.
 
-    qkv: [rows, heads, 3, head_dim]; rotation: complex64 [rows, 1, 1, head_dim / 2].
+    x: [rows, heads, 2, head_dim], queries and keys; rotation: [rows, 1, 1, head_dim / 2].
     """
-    turned = qkv[:, :, :2]
-    pairs = torch.view_as_complex(turned.float().view(*turned.shape[:-1], -1, 2))
-    pairs *= rotation
-    if qkv.dtype != torch.float32:  # Then `pairs` is a copy, else a view.
-        turned.copy_(torch.view_as_real(pairs).flatten(-2))
+    pairs = *x.shape[:-1], -1, 2
+    if x.dtype == torch.float32:
+        torch.view_as_complex(x.view(pairs)).mul_(rotation)
+    else:
+        turned = torch.view_as_complex(x.float().view(pairs)) * rotation
+        x.copy_(torch.view_as_real(turned).flatten(-2))
 
 
 def gate(x: torch.Tensor) -> torch.Tensor:

@@ -71,7 +71,7 @@ def read_mimi(mimi: Any, storage: Storage) -> Mimi:
     expect(isinstance(quantizer, SplitResidualVectorQuantizer), "a quantizer of another kind")
     same_dim = encoder.input_proj is None and isinstance(encoder.output_projs[0], nn.Identity)
     expect(same_dim, "an encoder whose transformer has another dimension")
-    reader = ConvolutionReader(mimi.frame_size)
+    reader = ConvolutionReader(mimi.frame_size, storage)
     layers = [layer for layer in seanet.model if not isinstance(layer, nn.ELU)]
     elus = len(seanet.model) - len(layers)
     first, *middle, last = layers
@@ -83,6 +83,8 @@ def read_mimi(mimi: Any, storage: Storage) -> Mimi:
             expect(isinstance(layer.shortcut, nn.Identity), "a shortcut that is no identity")
             _, narrow, _, widen = layer.block
             residuals.append((reader.read(narrow), reader.read(widen)))
+            widest = residuals[-1][1]
+            expect(widest.past == 0 and widest.stride == 1, "residual blocks of another kind")
         else:
             stages.append(Stage(tuple(residuals), reader.read(layer)))
             residuals = []
@@ -103,7 +105,8 @@ def read_mimi(mimi: Any, storage: Storage) -> Mimi:
 class ConvolutionReader:
     """Reads convolutions in their order and gives each its place in a slot's windows."""
 
-    def __init__(self, frame_samples: int) -> None:
+    def __init__(self, frame_samples: int, storage: Storage) -> None:
+        self._storage = storage
         self.samples = frame_samples
         self.window_shapes: list[tuple[int, int]] = []
 
@@ -120,6 +123,7 @@ class ConvolutionReader:
             samples=self.samples,
             window=len(self.window_shapes),
             replicate=module.pad_mode == "replicate",
+            storage=self._storage,
         )
         self.samples //= made.stride
         if made.past:

@@ -157,7 +157,7 @@ def test_what_is_not_finite_stays_in_its_slot_and_ends_with_its_session(
         step_some(model, {slot: frames[0]}, {slot})
     tensor = getattr(state, where)
     with torch.inference_mode():
-        (tensor[1] if where == "windows" else tensor[:, 1]).fill_(poison)
+        (tensor[1] if where == "windows" else tensor[:, :, 1]).fill_(poison)
     broken = step_some(model, {slot: frames[1] for slot in range(3)}, set())
     assert not np.isfinite(broken.probabilities[1])
     assert np.isfinite(broken.probabilities[[0, 2]]).all()
@@ -190,7 +190,7 @@ def test_a_step_waits_for_nothing_and_makes_no_new_state(network: Network) -> No
     # It moved on through its views, and only in their rows.
     assert all(not torch.equal(a, b) for a, b in zip(before, tensors, strict=True))
     assert not any(tensor[3].any() for tensor in tensors[:3])
-    assert not any(tensor[:, 3].any() for tensor in tensors[3:])
+    assert not any(tensor[:, :, 3].any() for tensor in tensors[3:])
 
 
 def fake_rows(fake: FakeTensorMode, network: Network, slots: int) -> Any:
