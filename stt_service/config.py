@@ -15,6 +15,8 @@ DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
 EMBEDDED_MODEL = "digits"
 MAX_SLOTS = 1024
 MAX_THREADS = 1024
+# Of the language model on a CPU; auto is float32 there, and a GPU's own format on a GPU.
+WEIGHTS = ("auto", "float32", "bfloat16", "int8")
 MAX_TIMEOUT_S = 86_400.0
 
 # gRPC's own default is 4 MiB; this holds 2.9 minutes of float32 audio in one Transcribe call.
@@ -88,6 +90,7 @@ class EngineConfig:
     `model` is "digits" (embedded), a Hugging Face repository id, or a directory in
     the same layout. `threads` bounds torch's CPU threads; None leaves one core to
     the network. `limits` say when it is dead, and when it is full although slots are free.
+    `weights` is one of WEIGHTS.
     """
 
     model: str = EMBEDDED_MODEL
@@ -95,6 +98,7 @@ class EngineConfig:
     device: str = "auto"
     threads: int | None = None
     limits: EngineLimits = EngineLimits()
+    weights: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -108,6 +112,10 @@ class EngineConfig:
         if not _DEVICE.fullmatch(self.device):
             raise InvalidSetting(
                 f"the device is {self.device!r}; it must be auto, cpu, cuda or cuda:N"
+            )
+        if self.weights not in WEIGHTS:
+            raise InvalidSetting(
+                f"the weights are {self.weights!r}; they must be one of {', '.join(WEIGHTS)}"
             )
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
             raise InvalidSetting(

@@ -155,10 +155,12 @@ class Server:
 
     def _load_model(self) -> BatchedModel:
         # Imports torch, which takes seconds: in the model thread, after the port is bound.
-        from stt_service.engine.moshi_model import MoshiModel
+        from stt_service.engine.step.moshi_model import MoshiModel
 
         config = self._engine_config
-        return MoshiModel(config.source, config.slots, config.device, config.cpu_threads)
+        return MoshiModel(
+            config.source, config.slots, config.device, config.cpu_threads, config.weights
+        )
 
     def _tell_of_missing_pauses(self) -> None:
         if self.engine.info.has_semantic_vad:
