@@ -30,7 +30,8 @@ class KnownModel:
     """What is known of a model before it is loaded.
 
     `served_from` is the repository of the checkpoint that is served, where it is not the name's
-    own. A model that `hears_pauses` has extra heads, without which no session gets a `vad_end`.
+    own. A model that `hears_pauses` has extra heads; without them `vad_end` comes later, from the
+    text.
     """
 
     understands: str
@@ -150,7 +151,11 @@ class EngineConfig:
             return ""
         if known.served_from:
             return f"{known.understands} (served from {known.served_from}, which hears pauses too)"
-        return known.understands if known.hears_pauses else f"{known.understands} (hears no pauses)"
+        return (
+            known.understands
+            if known.hears_pauses
+            else f"{known.understands} (finds pauses in its text only)"
+        )
 
     @property
     def is_known_to_hear_no_pauses(self) -> bool:

@@ -167,9 +167,12 @@ class Server:
             return
         names = {"model": self._engine_config.model, "checkpoint": self._engine_config.checkpoint}
         if self._engine_config.is_known_to_hear_no_pauses:
-            log.info("this model hears no pauses, so its sessions get no vad_end", **names)
+            log.info("this model predicts no pauses: vad_end comes later, from its text", **names)
         else:
-            log.warning("this checkpoint has no heads that hear pauses: no vad_end", **names)
+            log.warning(
+                "no heads in this checkpoint predict pauses: vad_end comes later, from its text",
+                **names,
+            )
 
     def _bind(self, server: grpc.aio.Server) -> None:
         """Have gRPC listen at every address that is meant. Raises CannotListen."""
