@@ -12,18 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from client.audio import FileSource
     from client.blocking import BlockingSttClient
-    from client.events import (
-        Event,
-        Final,
-        Flushed,
-        Pause,
-        Ping,
-        Ready,
-        Reconnected,
-        Timing,
-        Token,
-        Word,
-    )
     from client.microphone import InputDevice, MicrophoneSource, choose_device, list_input_devices
     from client.options import Encoding, ReconnectPolicy, SessionOptions, VadSettings
     from client.pacing import ArraySource
@@ -45,6 +33,18 @@ if TYPE_CHECKING:
         Unauthenticated,
         UntrustedServer,
     )
+    from client.rpc.events import (
+        Event,
+        Final,
+        Flushed,
+        Pause,
+        Ping,
+        Ready,
+        Reconnected,
+        Timing,
+        Token,
+        Word,
+    )
     from client.rpc.retry import Patience, Waiting
     from client.samples import AudioError
     from client.session import TranscriptStream
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "client.audio": ["FileSource"],
     "client.blocking": ["BlockingSttClient"],
-    "client.events": [
+    "client.rpc.events": [
         *("Event", "Final", "Flushed", "Pause", "Ping", "Ready", "Reconnected", "Timing"),
         *("Token", "Word"),
     ],

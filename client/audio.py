@@ -1,8 +1,8 @@
 """Audio from files, pipes and arrays: any format, rate and channels, as blocks for the service.
 
 A source is anything that yields mono float32 blocks at 24 kHz. `FileSource` reads what FFmpeg
-decodes (WAV, FLAC, MP3, OGG, Opus, M4A, WebM …) block by block and resamples while it reads, so
-that a recording of any length takes no memory and a pipe is heard while it is written.
+decodes (WAV, FLAC, MP3, OGG, Opus, M4A, WebM …) block by block and resamples while it reads, so a
+recording of any length takes little memory and a pipe is transcribed while it is written.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _NAMES_OF_STANDARD_INPUT = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 class FileSource(PacedSource):
     """A recording: a file, or a pipe that it comes out of; 0 is standard input.
 
-    A file that is missing or no audio raises `AudioError` at once. A pipe is opened, and read in
-    a thread, when the source is iterated, which can be done once. What cannot be read to its end
-    (cut off, damaged) is given as far as it can be, and then raises `AudioError`.
+    A file that is missing or is not audio raises `AudioError` at once. A pipe is opened, and read
+    in a thread, when the source is iterated, which can be done once. A recording that is cut off
+    or damaged is read as far as possible; then `AudioError` is raised.
     """
 
     def __init__(self, path: str | Path | int, pace: float | None = None) -> None:
         self.path = STANDARD_INPUT if str(path) in _NAMES_OF_STANDARD_INPUT else path
         self.name = _name(self.path)
-        """How messages call it, in one line."""
+        """Its name in messages, on one line."""
         self.level_dbfs = SILENCE_DBFS
         """Loudness of the last block: 0 is full scale."""
         self.has_sound = False
@@ -58,12 +58,12 @@ class FileSource(PacedSource):
 
     @property
     def document_name(self) -> str:
-        """How a document calls it: the path as it is."""
+        """Its name in documents: the path as it was given."""
         return self.name if isinstance(self.path, int) else str(self.path)
 
     @property
     def is_live(self) -> bool:
-        """Whether it is still being made: its end is not known, and it can be stopped."""
+        """Whether it is still being recorded: its end is unknown, and it can be stopped."""
         return self._pipe is not None
 
     async def __aiter__(self) -> AsyncGenerator[FloatArray]:
@@ -74,9 +74,9 @@ class FileSource(PacedSource):
                 yield block
 
     async def wait_for_audio(self) -> bool:
-        """Wait until a pipe gives its first audio; False if it was stopped before that.
+        """Wait for the first audio of a pipe; False if it was stopped before that.
 
-        Raises `AudioError` where it gives none.
+        Raises `AudioError` if it has none.
         """
         if self._pipe is None:
             return True
@@ -88,17 +88,17 @@ class FileSource(PacedSource):
             raise
 
     def stop(self) -> None:
-        """End a pipe after what was heard so far. May be called before it started, or twice."""
+        """Stop reading a pipe; what was read is still yielded. May be called early or twice."""
         if self._pipe is not None:
             self._pipe.stop()
             if self._background is not None and not self._pipe.is_open:
-                # Nobody has opened the other end, and nothing wakes whoever waits for that.
+                # The other end was never opened, and nothing wakes the thread that waits for that.
                 self._background.end()
 
     def _find_pipe(self) -> Pipe | None:
-        """The pipe that this is; None for a file. Raises `AudioError` where it is neither."""
+        """The pipe to read; None for a file. Raises `AudioError` for anything else."""
         if isinstance(self.path, int):
-            # Python opened nothing there, so that other files may have got its number since.
+            # It was closed when Python started, so another file may have its number by now.
             if self.path == STANDARD_INPUT and sys.__stdin__ is None:
                 raise AudioError(f"{self.name} is closed.")
             return Pipe(self._duplicate)
@@ -183,7 +183,7 @@ class FileSource(PacedSource):
             raise self._unreadable(error) from error
 
     def _resample(self, decoder: Decoder) -> Iterator[FloatArray]:
-        """Blocks of at most `BLOCK_S`; what was held back comes before an error."""
+        """Blocks of at most `BLOCK_S`; samples that were held back come before an error."""
         resampler = Resampler(SAMPLE_RATE_HERTZ)
         complaint: AudioError | None = None
         try:
@@ -226,7 +226,7 @@ class _File:
 
 
 class _Repeated:
-    """Blocks that each iteration reads from the start."""
+    """An iterable that reads the blocks again from the start each time."""
 
     def __init__(self, read_blocks: Callable[[], Iterator[FloatArray]]) -> None:
         self._read_blocks = read_blocks
@@ -236,7 +236,7 @@ class _Repeated:
 
 
 def _cut(pcm: FloatArray) -> Iterator[FloatArray]:
-    """Nothing of nothing, and no block longer than `BLOCK_S`."""
+    """No empty block, and none longer than `BLOCK_S`."""
     for start in range(0, len(pcm), FRAME_SAMPLES):
         yield pcm[start : start + FRAME_SAMPLES]
 

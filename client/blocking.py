@@ -1,4 +1,4 @@
-"""The client for scripts that know no asyncio: the same calls, waiting for their answers."""
+"""The client for scripts without asyncio: the same calls, which block until they are done."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from collections.abc import (
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, cast
 
-from client.events import Event, Final
 from client.options import FloatArray, SessionOptions
 from client.rpc.errors import CallCancelled
+from client.rpc.events import Event, Final
 from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient
 
@@ -115,8 +115,7 @@ class BlockingSttClient:
                 self._loop.call_soon_threadsafe(call.start)
             call.wait()
         except KeyboardInterrupt:
-            # It interrupts the waiting and not the work, which must end before anything else may
-            # be done to the stream.
+            # Only the wait was interrupted. The work must end before the stream is used again.
             self._loop.call_soon_threadsafe(call.cancel)
             call.wait()
             raise
@@ -126,8 +125,8 @@ class BlockingSttClient:
 class _Call(Generic[T]):
     """A coroutine that the loop's thread runs and the caller's thread waits for.
 
-    Ctrl-C may strike between any two steps of the caller's thread, within the locks of
-    `threading.Event` too, which would then stay taken. A `SimpleQueue` has none to leave behind.
+    Ctrl-C may interrupt the caller's thread anywhere, also while it holds the lock inside a
+    `threading.Event`, which would then never be released. A `SimpleQueue` holds no such lock.
     """
 
     def __init__(
@@ -150,7 +149,7 @@ class _Call(Generic[T]):
         self._task.add_done_callback(self._end)
 
     def cancel(self) -> None:
-        """In the loop's thread, after `start` or where that was never asked for."""
+        """In the loop's thread, after `start` or instead of it."""
         if self._task is not None:
             self._task.cancel()
         else:
@@ -160,7 +159,7 @@ class _Call(Generic[T]):
     def wait(self) -> None:
         """In the caller's thread: until the work has ended."""
         while not self._has_ended:
-            # The one wake-up may have been taken by a wait that Ctrl-C ended.
+            # The one wake-up may have been consumed by a wait that Ctrl-C interrupted.
             with contextlib.suppress(queue.Empty):
                 self._woken.get(timeout=LOST_WAKE_UP_S)
 
@@ -197,10 +196,10 @@ async def _as_async(source: Source) -> AsyncIterator[FloatArray]:
 
 
 async def _call_in_thread(call: Callable[[], T]) -> T:
-    """Run what may wait for a device or a file, in a thread that nobody has to wait for.
+    """Run a blocking call in a thread that is not joined at exit.
 
-    A pool's threads (`asyncio.to_thread`) are joined at the end, which a source that says nothing
-    any more would hold up for ever.
+    `asyncio.to_thread` uses a pool whose threads are joined, so a source that never returns would
+    keep the program from ending.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()

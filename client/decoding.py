@@ -1,6 +1,6 @@
 """Recordings of any format → blocks of samples. The only module that knows FFmpeg (PyAV).
 
-FFmpeg is given an opened file and never a name: it would follow addresses and playlists.
+FFmpeg is given an open file and never a name, because it would open URLs and playlists.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from client.headers import (
 )
 from client.samples import AudioError
 
-# Without these FFmpeg reads seconds of audio ahead before it gives out the first sample.
+# Without these FFmpeg reads seconds of audio before it returns the first sample.
 _LIVE_OPTIONS = {"analyzeduration": "1", "fpsprobesize": "0"}
-# What people record and what programs write into pipes. Left out are playlists and scripts, which
-# name other files, and pictures and text, which FFmpeg finds in anything.
+# Recordings, and what programs write into pipes. Playlists and scripts are left out because they
+# name other files; images and text because FFmpeg detects them in arbitrary data.
 _FORMATS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,mp3,mpeg,"
     "mpegts,mpc,mpc8,ogg,rm,tta,voc,w64,wav,wv,s16le,s24le,s32le,u8,f32le,f64le,alaw,mulaw"
@@ -43,9 +43,9 @@ _FORMATS_WITH_LENGTH = {
     "matroska,webm",
     "mov,mp4,m4a,3gp,3g2,mj2",
 }
-# The first and last samples of a compressed recording belong to the codec and not to the speaker.
+# Codecs add or drop samples at both ends of a recording.
 LENGTH_TOLERANCE_S = 0.25
-# The shortest packet of telephony; nothing can be heard in less.
+# The shortest packet in telephony; less is not speech.
 MIN_S = 0.02
 _TEXT_BYTES = bytes(range(32, 127)) + b"\t\r\n"
 _MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b"\x1a\x45\xdf\xa3")
@@ -67,13 +67,13 @@ class Input(Protocol):
 
     @property
     def was_stopped(self) -> bool:
-        """Whether somebody ended the recording before it was over."""
+        """Whether reading was stopped before the end."""
         ...
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What was decoded: `[samples, channels]` of integers or floats."""
+    """Decoded audio: `[samples, channels]` of integers or floats."""
 
     pcm: npt.NDArray[Any]
     sample_rate_hertz: int
@@ -82,7 +82,7 @@ class Samples:
 class Decoder:
     """One recording; iterate `decode` once.
 
-    Raises `AudioError` where the input is no audio; `name` is how its text calls the recording.
+    Raises `AudioError` if the input is not audio; `name` identifies it in the message.
     """
 
     def __init__(self, source: Input, name: str) -> None:
@@ -111,13 +111,13 @@ class Decoder:
         stream = self._stream
         if stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base)
-        # A container with pictures may be longer than its sound.
+        # With video, the container may be longer than its audio.
         if self._container.duration is not None and len(self._container.streams) == 1:
             return self._container.duration / 1_000_000
         return None
 
     def decode(self) -> Iterator[Samples]:
-        """Everything that can be decoded, then an `AudioError` if that is not all there was."""
+        """Yield everything that can be decoded, then raise `AudioError` if something is missing."""
         promised_s = self._find_promise_s()
         for frame in self._frames():
             pcm = _to_array(frame)
@@ -126,7 +126,7 @@ class Decoder:
         self._complain(promised_s)
 
     def close(self) -> None:
-        """Let FFmpeg go; the input stays its owner's. May be called twice."""
+        """Release FFmpeg's state; the input stays open. May be called twice."""
         self._container.close()
 
     def _open(self) -> Any:
@@ -135,7 +135,7 @@ class Decoder:
             if self._wav is None or raw is None:
                 file = self._watched.as_file()
                 return av.open(file, options=_OPTIONS, metadata_errors="ignore")
-            # FFmpeg's reader of WAV searches the first 64 KiB for DTS: four seconds of a call.
+            # FFmpeg's WAV demuxer searches the first 64 KiB for DTS: four seconds of a phone call.
             self._watched.restrict(self._wav.data_start, self._wav.data_bytes)
             layout = {
                 "sample_rate": str(self._wav.sample_rate_hertz),
@@ -227,7 +227,7 @@ class _Watched:
         return bytes(self._head)
 
     def peek_wav_header(self) -> bytes:
-        """As much as it takes to read a WAV header, which may name its author first."""
+        """Enough bytes to read a WAV header; chunks with metadata may come first."""
         size = 512
         while True:
             head = self._source.peek(size)
@@ -281,7 +281,7 @@ def _to_array(frame: Any) -> npt.NDArray[Any]:
 
 
 def explain_no_audio(name: str, head: bytes) -> str:
-    """Why a file that starts like this is no recording, and what helps."""
+    """Why a file that starts with `head` cannot be read, and what to do about it."""
     start = head[:512].lstrip()
     if start.startswith(b"version https://git-lfs"):
         return (

@@ -1,8 +1,8 @@
-"""What the first and last bytes of a recording promise about its length; pure.
+"""How long a recording claims to be, read from its first and last bytes; pure.
 
-FFmpeg tells the length that most headers name. Not here: a WAV file that is shorter than its
-header says is silently taken for a short one, an MP3 file without a Xing header gets an estimate,
-and an Ogg file says only at its end that it is complete.
+FFmpeg reports the length in most headers. The exceptions are here: FFmpeg accepts a WAV file that
+is shorter than its header says, estimates the length of an MP3 file without a Xing header, and
+does not check that an Ogg file has its last page.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class WavHeader:
     data_start: int
     """Position of the first sample."""
     data_bytes: int | None
-    """None where the header does not know it."""
+    """None if the header does not say."""
 
     @property
     def raw_format(self) -> str | None:
@@ -53,7 +53,7 @@ class WavHeader:
 
     @property
     def promised_s(self) -> float | None:
-        """Length of the audio that the header names."""
+        """Length of the audio in seconds, according to the header."""
         if self.data_bytes is None or not self.bytes_per_second:
             return None
         return self.data_bytes / self.bytes_per_second
@@ -86,7 +86,7 @@ def _wav_header(described: bytes, data_start: int, data_bytes: int) -> WavHeader
 
 
 def read_mp3_length_s(head: bytes) -> float | None:
-    """The length that an MP3 file's Xing or Info header names; None without one."""
+    """The length according to an MP3 file's Xing or Info header; None without one."""
     start = 0
     if head[:3] == b"ID3" and len(head) >= 10:
         size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
@@ -99,7 +99,7 @@ def read_mp3_length_s(head: bytes) -> float | None:
     rate_index = head[start + 2] >> 2 & 3
     if rates is None or rate_index == 3 or head[start + 1] & 0xE0 != 0xE0:
         return None
-    # The header lies where the first frame would hold its side information.
+    # The header follows the side information of the first frame.
     side_bytes = (17 if is_mono else 32) if version == 3 else (9 if is_mono else 17)
     tag = start + 4 + side_bytes
     if head[tag : tag + 4] not in (b"Xing", b"Info") or not head[tag + 7] & 1:
@@ -109,7 +109,7 @@ def read_mp3_length_s(head: bytes) -> float | None:
 
 
 def is_ended_ogg(tail: bytes) -> bool:
-    """Whether the last page of an Ogg file is there as a whole and says that it is the last."""
+    """Whether an Ogg file ends with a complete page that is marked as the last."""
     page = tail.rfind(b"OggS")
     if page < 0 or len(tail) < page + 27:
         return False

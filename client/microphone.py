@@ -17,7 +17,7 @@ from client.options import FloatArray
 from client.samples import SILENCE_DBFS, AudioError, Resampler, measure_dbfs
 
 BLOCK_S = 0.04
-# A device that gives nothing for so long was unplugged or taken away.
+# A device that delivers nothing for this long was unplugged or lost to another program.
 SILENT_DEVICE_S = 3.0
 MAX_BACKLOG_S = 60.0
 
@@ -76,9 +76,9 @@ def choose_device(devices: list[InputDevice], wanted: str | None) -> InputDevice
 
 
 class MicrophoneSource:
-    """Yields what a microphone hears, from the first iteration until `stop`.
+    """Yields audio from a microphone, from the first iteration until `stop`.
 
-    Raises `AudioError` if the device cannot be opened or vanishes.
+    Raises `AudioError` if the device cannot be opened or disappears.
     """
 
     def __init__(self, device: InputDevice) -> None:
@@ -95,7 +95,7 @@ class MicrophoneSource:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def stop(self) -> None:
-        """End the source after what was heard so far. May be called before it started, or twice."""
+        """Stop recording; audio recorded so far is still yielded. May be called early or twice."""
         self._stopped = True
         with contextlib.suppress(asyncio.QueueFull):
             self._queue.put_nowait(None)
@@ -112,7 +112,7 @@ class MicrophoneSource:
             if len(pcm := resampler.push(np.zeros(0, np.float32), last=True)):
                 yield pcm
         finally:
-            # Stopping a device that has vanished can take PortAudio a second.
+            # Closing a device that has disappeared can take PortAudio a second.
             await asyncio.shield(asyncio.to_thread(stream.close))
 
     async def _next_block(self) -> FloatArray | None:
@@ -155,11 +155,11 @@ class MicrophoneSource:
         return stream
 
     def _receive(self, block: FloatArray, frames: int, times: object, status: object) -> None:
-        """PortAudio's thread: hand the block over, at once."""
+        """In PortAudio's thread: pass the block to the event loop."""
         if self.started_at is None:
             self.started_at = time.monotonic() - frames / self.device.sample_rate_hertz
         assert self._loop is not None
-        # The loop closes before the device where the program is on its way out.
+        # At exit the loop may close before the device.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._put, block.copy())
 
@@ -180,10 +180,10 @@ def _load_sounddevice() -> Any:
 
 @contextlib.contextmanager
 def native_noise_hidden() -> Generator[None]:
-    """Hide what ALSA and PortAudio write to standard error; Python's own messages still come.
+    """Hide what ALSA and PortAudio write to standard error; Python's own messages still appear.
 
-    For commands, around everything that they do with a microphone: the libraries complain about
-    every device that they do not find, in the middle of the screen.
+    Commands use it around all microphone work: the libraries complain about every device that
+    they do not find, in the middle of the screen.
     """
     shown = sys.stderr
     saved = os.dup(2)

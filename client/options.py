@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLE_RATE_HERTZ = 24_000
-"""Audio sources give this rate, the model's own."""
+"""The rate of all audio sources, and the model's own."""
 FRAME_SAMPLES = 1_920
 """Samples of one model step, 80 ms."""
 
@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class Encoding(Enum):
-    """How samples travel: four bytes each exactly, or two bytes each on a thin line."""
+    """Sample format on the wire: four bytes each, exact, or two bytes for a slow connection."""
 
     PCM_F32LE = "pcm_f32le"
     PCM_S16LE = "pcm_s16le"
@@ -39,7 +39,7 @@ def _check_duration(name: str, seconds: float | None) -> None:
 class VadSettings:
     """When the model's semantic VAD counts as a pause; None means the server's default.
 
-    Raises ValueError for a number that cannot be meant.
+    Raises ValueError for a number out of range.
     """
 
     threshold: float | None = None
@@ -55,7 +55,7 @@ class VadSettings:
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """What the caller wants to hear and how the audio is sent.
+    """Which events the caller wants, and how the audio is sent.
 
     Raises ValueError for a timeout that is not a positive number of seconds.
     """
@@ -71,7 +71,11 @@ class SessionOptions:
     idle_timeout_s: float | None = None
     """The session ends when no audio came for this long; None means the server's 10 s."""
     stall_timeout_s: float | None = None
-    """Words are flushed when no audio came for this long; None means the model's delay."""
+    """Words are flushed when no audio came for this long; None means the model's delay.
+
+    A source that never pauses can name a long time: then a network that stalls for a moment in the
+    middle of a word does not cut it in two.
+    """
 
     def __post_init__(self) -> None:
         _check_duration("idle_timeout_s", self.idle_timeout_s)
@@ -84,10 +88,10 @@ class ReconnectPolicy:
 
     enabled: bool = True
     patience_s: float = 120.0
-    """How long to try without hearing anything new."""
+    """How long to keep trying without progress."""
     attempts_without_progress: int = 20
-    """How often to try without hearing anything new."""
+    """How often to try without progress."""
     buffer_s: float = 120.0
-    """Audio kept for a replay. When it is full, the source waits and nothing is lost."""
+    """Audio kept for a replay. When this much is kept, the source waits; nothing is dropped."""
     context_s: float = 3.0
-    """Audio heard a second time before the first word that was not settled."""
+    """Audio sent again before the first word that was not settled, as context for the model."""

@@ -1,4 +1,4 @@
-"""Sources that give their audio at a speaker's pace, or as fast as it is taken."""
+"""Sources that yield audio at the speed of speech, or as fast as it is consumed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class PacedSource:
-    """Yields the blocks of `read_blocks` as a live speaker would, or as fast as they are taken.
+    """Yields `blocks` at the speed of speech, or as fast as they are consumed.
 
-    `pace` 1.0 is real time, 2.0 twice as fast, None as fast as possible. A block is given out when
+    `pace` 1.0 is real time, 2.0 twice as fast, None as fast as possible. A block is yielded when
     its last sample would have been spoken.
     """
 
@@ -53,7 +53,7 @@ class PacedSource:
         self.started_at: float | None = None
         """The clock's time at which sample zero was spoken; None before the first block."""
         self.position_s = 0.0
-        """Audio given out so far."""
+        """Audio yielded so far."""
 
     def time_of(self, position_s: float) -> float:
         """The clock's time at which a position of the audio was or will be spoken.
@@ -67,7 +67,7 @@ class PacedSource:
     async def __aiter__(self) -> AsyncGenerator[FloatArray]:
         self.started_at = self._clock()
         self.position_s = 0.0
-        # Closed at once where the caller leaves: what is behind it may be a pipe.
+        # Closed as soon as the caller leaves: the blocks may come from a pipe.
         async with contextlib.aclosing(_as_async(self._blocks)) as blocks:
             async for block in blocks:
                 spoken_s = self.position_s + len(block) / SAMPLE_RATE_HERTZ
@@ -80,7 +80,7 @@ class PacedSource:
 
 
 class ArraySource(PacedSource):
-    """Samples that are in memory already."""
+    """Samples in memory."""
 
     def __init__(
         self,

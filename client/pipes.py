@@ -1,7 +1,7 @@
 """Recordings that are still being made: pipes, standard input, named pipes.
 
-A pipe can be read once and waits for whoever writes into it, so a thread reads it. Descriptors
-are duplicated: nobody closes the caller's standard input.
+A pipe can be read once, and reading blocks until something is written, so a thread does it.
+Descriptors are duplicated, so that the caller's standard input is never closed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import IO, Generic, TypeVar
 
 T = TypeVar("T")
 
-# Blocks that are decoded before somebody takes them.
+# Blocks that are decoded before they are consumed.
 BACKLOG_BLOCKS = 32
-# Kept in memory until it is known that a recording can be decoded without going back in it.
+# Kept in memory until it is known that a recording can be decoded without seeking.
 SPOOL_MEMORY_BYTES = 1 << 22
 _WHOLE_PIECE_BYTES = 1 << 16
 
@@ -28,8 +28,8 @@ _WHOLE_PIECE_BYTES = 1 << 16
 class Pipe:
     """The reading end of a pipe. `read` waits in one thread; `stop` ends it from any other.
 
-    What was read is kept until `forget`, for a decoder that has to begin again: a telephone puts
-    the index of a recording at its end.
+    What was read is kept until `forget`, for a decoder that has to start again: phones write the
+    index of a recording at its end.
     """
 
     def __init__(self, open_descriptor: Callable[[], int]) -> None:
@@ -56,7 +56,7 @@ class Pipe:
         self._spool = tempfile.SpooledTemporaryFile(SPOOL_MEMORY_BYTES)  # noqa: SIM115
 
     def read(self, size: int) -> bytes:
-        """What is there, as soon as it is; nothing at the end or after `stop`."""
+        """Up to `size` bytes, as soon as there are any; none at the end or after `stop`."""
         if self._peeked:
             data, self._peeked = self._peeked[:size], self._peeked[size:]
             return data
@@ -69,14 +69,14 @@ class Pipe:
         return self._peeked[:size]
 
     def stop(self) -> None:
-        """Let it seem to have ended after what was read so far. May be called twice."""
+        """Make `read` report the end from now on. May be called twice."""
         self.was_stopped = True
         with self._closing:
             if self._wake is not None:
                 os.write(self._wake[1], b"!")
 
     def forget(self) -> None:
-        """Keep no more of what is read."""
+        """Stop keeping what is read."""
         if self._spool is not None:
             self._spool.close()
             self._spool = None
@@ -107,7 +107,7 @@ class Pipe:
             try:
                 data = os.read(self._descriptor, size)
             except BlockingIOError:
-                # Another program that has the same pipe made it non-blocking.
+                # Another program with the same pipe has made it non-blocking.
                 continue
             self.has_ended = not data
             break
@@ -128,9 +128,9 @@ class Pipe:
 
 
 class Background(Generic[T]):
-    """Iterates in a thread of its own what waits; yields it to the loop, once.
+    """Iterates a blocking iterator in a thread and yields its items in the loop, once.
 
-    The thread does not keep the program alive. It works ahead by at most `BACKLOG_BLOCKS`.
+    The thread does not keep the program alive. It runs ahead by at most `BACKLOG_BLOCKS`.
     """
 
     def __init__(self, items: Callable[[], Iterator[T]], name: str) -> None:
@@ -146,18 +146,21 @@ class Background(Generic[T]):
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin to work ahead."""
+        """Start the thread."""
         self._thread.start()
 
     async def wait_for_first(self) -> bool:
-        """Wait for an item or the end; whether there is one. Raises what kept it from coming."""
+        """Wait for the first item or the end; whether there is an item.
+
+        Raises the iterator's error if it failed before its first item.
+        """
         await self._arrived.wait()
         if self._failure is not None and not self._queue:
             raise self._failure
         return bool(self._queue)
 
     def end(self) -> None:
-        """Let it end after what has come so far, even where the thread still waits."""
+        """End after the items that have arrived, even if the thread still waits for more."""
         self._abandoned = self._ended = True
         self._credit.release()
         self._arrived.set()
@@ -193,7 +196,7 @@ class Background(Generic[T]):
             self._tell(self._finish, failure)
 
     def _tell(self, call: Callable[..., None], *arguments: object) -> None:
-        # The loop closes first where the program is on its way out.
+        # At exit the loop may be closed already.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call, *arguments)
 

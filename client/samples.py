@@ -1,4 +1,4 @@
-"""Samples of any type, channels and rate become mono float32 at 24 kHz, while they come."""
+"""Samples of any type, channels and rate to mono float32 at 24 kHz, block by block."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import soxr
 from client.options import SAMPLE_RATE_HERTZ, FloatArray
 
 # Floats are nominally within [-1, 1]. Clipping and loud mixes go a little beyond; 18 dB beyond is
-# no audio, and the service refuses it.
+# not audio, and the service refuses it.
 MAX_MAGNITUDE = 8.0
 SILENCE_DBFS = -90.0
 
-# Channels that have nothing to do with each other leave the power of their mean at 1 of what
-# `_Downmix` compares it with, as does a voice on one channel alone. Far below it they cancel.
+# The power of the channels' mean, relative to that of unrelated channels: 1 for unrelated channels
+# and for a voice on one channel only. Far below that the channels cancel each other.
 CANCELS_BELOW = 0.25
 AGREES_ABOVE = 0.5
 MEMORY_S = 0.3
-# The channel that was chosen stays it until another has so many times its power.
+# The chosen channel is kept until another has this many times its power.
 LOUDER_BY = 2.0
 
 
 class AudioError(Exception):
-    """The audio cannot be had; the text says why and what helps."""
+    """Audio cannot be read or recorded; the message says why and what helps."""
 
 
 class Resampler:
-    """Turns blocks of one rate and any channels into mono float32 at 24 kHz, while they come.
+    """Converts blocks of one rate and any channels to mono float32 at 24 kHz.
 
-    Channels are averaged, for a voice may be on any of them; where the mean cancels what they
-    hold (a microphone wired out of phase), the loudest one is taken instead.
+    Channels are averaged, since a voice may be on any of them; if they cancel each other (a
+    microphone wired out of phase), the loudest is used instead.
     """
 
     def __init__(self, sample_rate_hertz: float) -> None:
@@ -47,9 +47,9 @@ class Resampler:
             )
 
     def push(self, block: npt.NDArray[Any], last: bool = False) -> FloatArray:
-        """Resample `[samples]` or `[samples, channels]`; `last` gives out what is held back.
+        """Resample `[samples]` or `[samples, channels]`; `last` adds what is held back.
 
-        Raises `AudioError` for samples that are no audio.
+        Raises `AudioError` for samples that are not audio.
         """
         samples = _as_float32(block)
         self._check(samples)
@@ -58,7 +58,7 @@ class Resampler:
         if self._stream is None:
             return mono
         resampled = cast("FloatArray", cast("Any", self._stream).resample_chunk(mono, last))
-        # A filter overshoots at loud edges; what was fine shall not be refused for that.
+        # The filter overshoots at loud edges; valid samples must not be refused for that.
         return np.clip(resampled, -MAX_MAGNITUDE, MAX_MAGNITUDE)
 
     def _check(self, samples: FloatArray) -> None:
@@ -81,7 +81,7 @@ class Resampler:
 
 
 class _Downmix:
-    """`[samples, channels]` → `[samples]`: the mean, or the loudest where the mean cancels."""
+    """`[samples, channels]` → `[samples]`: the mean, or the loudest channel if they cancel."""
 
     def __init__(self, sample_rate_hertz: float) -> None:
         self._memory_samples = MEMORY_S * sample_rate_hertz
@@ -94,7 +94,7 @@ class _Downmix:
         self._chosen: int | None = None
 
     def mix(self, samples: FloatArray) -> FloatArray:
-        """Any number of channels; a block with another number starts afresh."""
+        """Any number of channels; a block with another number starts over."""
         channels = samples.shape[1]
         if channels == 1:
             return np.ascontiguousarray(samples[:, 0])
@@ -117,7 +117,7 @@ class _Downmix:
     def _measure(self, samples: FloatArray) -> None:
         if not len(samples):
             return
-        # An offset is the same on all channels of a cheap converter and no voice.
+        # A cheap converter has the same constant offset on all channels; it is not voice.
         centred = samples.astype(np.float64) - samples.mean(axis=0, dtype=np.float64)
         kept = 0.5 ** (len(samples) / self._memory_samples)
         self._powers = self._powers * kept + np.square(centred).sum(axis=0)

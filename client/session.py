@@ -14,14 +14,23 @@ from collections.abc import (
 )
 from typing import Protocol
 
-from client.events import Event, Final, Flushed, Pause, Ping, ServerEvent, Word
-from client.options import SAMPLE_RATE_HERTZ, FloatArray, ReconnectPolicy, SessionOptions
-from client.replay import Transcript
-from client.rpc.errors import ServerFailed, ServerFull, ServerUnavailable, SttError
+import numpy as np
+
+from client.options import (
+    FRAME_SAMPLES,
+    SAMPLE_RATE_HERTZ,
+    FloatArray,
+    ReconnectPolicy,
+    SessionOptions,
+)
+from client.rpc.errors import Idle, ServerFailed, ServerFull, ServerUnavailable, SttError
+from client.rpc.events import Event, Final, Flushed, Pause, Ping, ServerEvent, Word
+from client.rpc.replay import Transcript
 from client.rpc.retry import OnWait, Patience, Retry
-from client.tape import Tape, whole_frames
+from client.rpc.tape import Tape, whole_frames
 
 MAX_MESSAGE_SAMPLES = SAMPLE_RATE_HERTZ
+NO_AUDIO: FloatArray = np.zeros(0, np.float32)
 
 
 class Connection(Protocol):
@@ -31,11 +40,15 @@ class Connection(Protocol):
     async def send_flush(self, flush_id: str) -> None: ...
     async def send_end(self) -> None: ...
     def events(self) -> AsyncIterator[ServerEvent]:
-        """Until the session ends; raises the `SttError` that says why it ended badly."""
+        """Until the session ends; raises the `SttError` that says why, unless `send_end` is why.
+
+        `Final` comes before that error if the server had time for it: it then is the transcript of
+        what the server has heard, which need not be all there is.
+        """
         ...
 
     async def aclose(self) -> None:
-        """Leave at once, whatever the server still had to say."""
+        """Close at once, without waiting for what the server still has to send."""
         ...
 
 
@@ -63,11 +76,15 @@ class TranscriptStream:
         self._reconnect = reconnect
         self._patience = patience
         self._retry = Retry(self._limit_s, on_wait)
-        self._tape = Tape()
+        self._tape = Tape(NO_AUDIO)
         self._recorded = asyncio.Event()
         self._forgotten = asyncio.Event()
         self._transcript = Transcript()
         self._sent_until = 0
+        self._is_end_sent = False
+        self._base = 0
+        # The server's last `Final`, if our audio goes on behind it.
+        self._interim: Final | None = None
         self._iterator: AsyncGenerator[Event] | None = None
 
     async def flush(self, flush_id: str = "") -> None:
@@ -82,7 +99,7 @@ class TranscriptStream:
         return self._iterator
 
     async def aclose(self) -> None:
-        """End the session, whatever it was doing."""
+        """End the session, in any state."""
         if self._iterator is not None:
             await self._iterator.aclose()
 
@@ -96,7 +113,7 @@ class TranscriptStream:
         self._retry.reset()
         heard_until_s = 0.0
         broken: SttError | None = None
-        # The words of what was heard come first; then, on leaving, why there was no more of it.
+        # All words come first; an error of the source is raised on leaving this block.
         async with _background(self._record()):
             while True:
                 try:
@@ -106,6 +123,9 @@ class TranscriptStream:
                     return
                 except SttError as error:
                     broken = error
+                if self._interim is not None and not self._limit_s(broken):
+                    for told in self._accept(self._interim):
+                        yield told
                 if self._transcript.processed_s > heard_until_s:
                     heard_until_s = self._transcript.processed_s
                     self._retry.reset()
@@ -115,18 +135,49 @@ class TranscriptStream:
         """One connection, from its first event to its last."""
         connection = await self._connect()
         async with contextlib.aclosing(connection):
-            base = self._forget_settled()
+            base = self._base = self._forget_settled()
             reason = str(broken) if broken and self._transcript.was_admitted else None
             self._transcript.begin(base / SAMPLE_RATE_HERTZ, reason)
-            event: ServerEvent | None = None
-            async with _background(self._send(connection, base)):
-                async for event in connection.events():
-                    for told in self._transcript.accept(event):
-                        if self._is_wanted(told):
+            self._interim, self._is_end_sent = None, False
+            is_complete = False
+            try:
+                async with _background(self._send(connection, base)):
+                    async for event in connection.events():
+                        if isinstance(event, Final):
+                            is_complete = self._is_complete(event)
+                            if not is_complete:
+                                self._interim = event
+                                continue
+                        for told in self._accept(event):
                             yield told
-                    self._forget_settled()
-            if not isinstance(event, Final):
-                raise ServerFailed("The server ended the session without its final event.")
+                        self._forget_settled()
+            except SttError:
+                # With everything said, how the connection ended does not matter.
+                if not is_complete:
+                    raise
+            if is_complete:
+                return
+            if self._interim is None or not self._is_end_sent:
+                raise ServerFailed("The server ended the session before its end.")
+            # It says that all is well, and perhaps counts its audio in its own way.
+            for told in self._accept(self._interim):
+                yield told
+
+    def _accept(self, event: ServerEvent) -> list[Event]:
+        """What the caller wants to see of an event."""
+        return [told for told in self._transcript.accept(event) if self._is_wanted(told)]
+
+    def _is_complete(self, final: Final) -> bool:
+        """Whether a connection's `Final` covers all audio of the stream.
+
+        Otherwise the server ended the session on its own: it drains, or the network stalled and no
+        audio reached it. Its last word may be cut in two, so it is a break like any other.
+        """
+        return self._tape.finished and not self._has_audio_after(final)
+
+    def _has_audio_after(self, final: Final) -> bool:
+        heard_until = self._base + round(final.audio_duration_s * SAMPLE_RATE_HERTZ)
+        return heard_until + FRAME_SAMPLES <= self._tape.end
 
     def _is_wanted(self, event: Event) -> bool:
         match event:
@@ -143,22 +194,31 @@ class TranscriptStream:
                 return True
 
     def _limit_s(self, error: SttError) -> float:
-        """How long to keep trying against this error."""
+        """How long to keep trying after this error."""
         if not self._transcript.was_admitted:
             return self._patience.limit_s(error)
         if (
             self._reconnect.enabled
-            and isinstance(error, (ServerUnavailable, ServerFull, ServerFailed))
+            and self._may_pass(error)
             and self._retry.failures <= self._reconnect.attempts_without_progress
         ):
             return self._reconnect.patience_s
         return 0.0
 
+    def _may_pass(self, error: SttError) -> bool:
+        match error:
+            case Idle():
+                # There was audio, and it did not get through; else it is the caller who is idle.
+                return self._interim is None or self._has_audio_after(self._interim)
+            case _:
+                return isinstance(error, (ServerUnavailable, ServerFull, ServerFailed))
+
     async def _record(self) -> None:
         """Source → tape, waiting while the tape is full."""
+        buffer_samples = self._reconnect.buffer_s * SAMPLE_RATE_HERTZ
         try:
             async for block in self._source:
-                while self._tape.kept_s >= self._reconnect.buffer_s:
+                while self._tape.end - self._tape.start >= buffer_samples:
                     self._forgotten.clear()
                     await self._forgotten.wait()
                 self._tape.record(block)
@@ -172,7 +232,7 @@ class TranscriptStream:
         try:
             await self._send_tape(connection, base)
         except SttError:
-            # The receiving side learns the reason of a broken connection and reports it.
+            # The receiving side gets the reason of a broken connection and raises it.
             return
         except Exception:
             await connection.aclose()
@@ -194,13 +254,15 @@ class TranscriptStream:
                 next_mark = mark[0] + 1
             elif self._tape.finished:
                 await connection.send_end()
+                self._is_end_sent = True
                 return
             else:
                 await self._recorded.wait()
 
     def _forget_settled(self) -> int:
         """Drop the audio that no replay will need; returns the sample where one would start."""
-        base = whole_frames(self._transcript.find_restart_s(self._reconnect.context_s))
+        restart_s = self._transcript.find_restart_s(self._reconnect.context_s)
+        base = whole_frames(restart_s, FRAME_SAMPLES)
         # Just after a replay began, what is settled may lie ahead of what is sent.
         self._tape.forget_before(min(base, self._sent_until))
         self._forgotten.set()
@@ -214,7 +276,7 @@ async def _background(work: Coroutine[None, None, None]) -> AsyncGenerator[None]
     try:
         yield
     except Exception as error:
-        # The block often fails because its helper did; then the helper knows the reason.
+        # The block often fails because `work` did; then `work` has the reason.
         if task.done() and (cause := task.exception()) is not None:
             raise cause from error
         raise

@@ -10,12 +10,13 @@
                 case Pause(): print()
 
 `SttClient` speaks gRPC, `WebSocketSttClient` the documented WebSocket protocol; both do the same.
-Every failure is an `SttError` (client.rpc.errors) or an `AudioError` (client.audio); arguments and
-environment variables that cannot be meant are a ValueError where the client is made.
+Every failure is an `SttError` (client.rpc.errors) or an `AudioError` (client.audio); invalid
+arguments and environment variables raise ValueError when the client is made.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterable
 from pathlib import Path
 from typing import Self
@@ -23,12 +24,12 @@ from typing import Self
 import grpc
 
 from client.audio import FileSource
-from client.events import Final
 from client.grpc_connection import GrpcConnection
 from client.loop_channels import LoopChannels
 from client.options import FloatArray, ReconnectPolicy, SessionOptions
-from client.rpc.channel import Credentials, Endpoint, find_way, wait_until_serving
+from client.rpc.channel import Credentials, Endpoint, find_route, wait_until_serving
 from client.rpc.errors import CallCancelled, error_from_rpc
+from client.rpc.events import Final
 from client.rpc.retry import OnWait, Patience
 from client.session import Connection, TranscriptStream
 from client.websocket_connection import WebSocketConnection
@@ -73,11 +74,11 @@ class _Client:
     def stream(
         self, source: AsyncIterable[FloatArray], options: SessionOptions | None = None
     ) -> TranscriptStream:
-        """Transcribe blocks of mono float32 at 24 kHz while they come; iterate the result.
+        """Transcribe blocks of mono float32 at 24 kHz as they come; iterate the result.
 
         The last event is `Final`. If the connection breaks it is made again and the audio that
-        was not settled is sent again. If the source fails, what it gave is transcribed to the end
-        and its error is raised after `Final`.
+        was not settled is sent again. If the source fails, what it yielded is transcribed to the
+        end and its error is raised after `Final`.
         """
         options = options or SessionOptions()
         return TranscriptStream(
@@ -106,8 +107,9 @@ class _Client:
 class SttClient(_Client):
     """The service over gRPC.
 
-    `address` is `host:port`, `http://…` or, with TLS, `https://…`. `on_wait` is told while the
-    service starts or a broken connection is made again. One client may run many streams.
+    `address` is `host:port`, `http://…` or, with TLS, `https://…`. `on_wait` is called while the
+    service starts or a broken connection is made again. One client may run many streams; up to
+    fifty share a connection.
     """
 
     def __init__(
@@ -123,8 +125,8 @@ class SttClient(_Client):
         self._endpoint = (
             address if isinstance(address, Endpoint) else Endpoint.parse(address, credentials)
         )
-        # What is wrong with the certificates or a proxy variable is said here and not later.
-        find_way(self._endpoint)
+        # Invalid certificates and proxy variables are reported here, not by the first call.
+        find_route(self._endpoint)
         self._channels = LoopChannels(self._endpoint)
 
     async def aclose(self) -> None:
@@ -133,25 +135,29 @@ class SttClient(_Client):
 
     async def fetch_server_info(self) -> stt_pb2.GetServerInfoResponse:
         """What is served: model, delay, slots."""
-        channel = await self._find_serving_channel()
-        stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
-        try:
-            return await stub.GetServerInfo(
-                stt_pb2.GetServerInfoRequest(), metadata=self._endpoint.metadata
-            )
-        except grpc.aio.AioRpcError as rpc_error:
-            raise error_from_rpc(rpc_error) from rpc_error
+        with (await self._channels.get_pool()).share() as channel:
+            await self._wait_until_serving(channel)
+            stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+            try:
+                return await stub.GetServerInfo(
+                    stt_pb2.GetServerInfoRequest(), metadata=self._endpoint.metadata
+                )
+            except grpc.aio.AioRpcError as rpc_error:
+                raise error_from_rpc(rpc_error) from rpc_error
 
     async def _connect(self, options: SessionOptions) -> Connection:
-        channel = await self._find_serving_channel()
-        return await GrpcConnection.open(channel, self._endpoint, options)
+        pool = await self._channels.get_pool()
+        with contextlib.ExitStack() as held:
+            channel = held.enter_context(pool.share())
+            await self._wait_until_serving(channel)
+            connection = await GrpcConnection.open(channel, self._endpoint, options)
+            connection.on_close(held.pop_all().close)
+            return connection
 
-    async def _find_serving_channel(self) -> grpc.aio.Channel:
-        channel = await self._channels.get()
+    async def _wait_until_serving(self, channel: grpc.aio.Channel) -> None:
         await wait_until_serving(
             channel, self._endpoint, patience=self._patience, on_wait=self._on_wait
         )
-        return channel
 
 
 class WebSocketSttClient(_Client):
@@ -173,8 +179,8 @@ class WebSocketSttClient(_Client):
         self._address = (
             url if isinstance(url, WebSocketAddress) else WebSocketAddress.parse(url, credentials)
         )
-        # What is wrong with the certificates or a proxy variable is said here and not later.
-        self._address.find_way()
+        # Invalid certificates and proxy variables are reported here, not by the first call.
+        self._address.find_route()
         self._is_closed = False
 
     async def aclose(self) -> None:
@@ -184,4 +190,4 @@ class WebSocketSttClient(_Client):
     async def _connect(self, options: SessionOptions) -> Connection:
         if self._is_closed:
             raise CallCancelled("This client was closed. Make another one.")
-        return await WebSocketConnection.open(self._address, options)
+        return await WebSocketConnection.open(self._address, options, self._on_wait)

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from client.events import Final, ServerEvent
 from client.options import Encoding, FloatArray, SessionOptions
 from client.rpc.errors import (
     Idle,
@@ -21,12 +20,14 @@ from client.rpc.errors import (
     SttError,
     error_from_reason,
 )
+from client.rpc.events import Final, ServerEvent
 from client.rpc.reasons import Reason
+from client.rpc.retry import OnWait
 from client.websocket_handshake import WebSocketAddress, shake_hands
-from client.websocket_messages import Complaint, query_from, read_message
+from client.websocket_messages import Complaint, decode_message, encode_query
 
 IDLE_TEXT = "idle"
-# What this side says in its close when the other one sent no WebSocket frame, or no UTF-8.
+# The codes with which this side closes after invalid frames or invalid UTF-8.
 _PROTOCOL_FAULTS = frozenset({1002, 1007})
 
 
@@ -38,9 +39,11 @@ class WebSocketConnection:
         self._encoding = encoding
 
     @classmethod
-    async def open(cls, address: WebSocketAddress, options: SessionOptions) -> WebSocketConnection:
-        """Shake hands. Raises the `SttError` that says why it failed."""
-        return cls(await shake_hands(address, query_from(options)), options.encoding)
+    async def open(
+        cls, address: WebSocketAddress, options: SessionOptions, on_wait: OnWait | None = None
+    ) -> WebSocketConnection:
+        """Shake hands, as `shake_hands` does. Raises the `SttError` that says why it failed."""
+        return cls(await shake_hands(address, encode_query(options), on_wait), options.encoding)
 
     async def send_audio(self, pcm: FloatArray) -> None:
         """Send mono samples at 24 kHz; waits while the server is busy."""
@@ -51,7 +54,7 @@ class WebSocketConnection:
         await self._send(json.dumps({"type": "flush", "flush_id": flush_id}))
 
     async def send_end(self) -> None:
-        """Say that no more audio comes: finish my words."""
+        """Say that no more audio comes; the remaining words and `Final` follow."""
         await self._send(json.dumps({"type": "end"}))
 
     async def events(self) -> AsyncIterator[ServerEvent]:
@@ -60,7 +63,7 @@ class WebSocketConnection:
         finished = False
         try:
             while True:
-                event = read_message(await self._socket.recv())
+                event = decode_message(await self._socket.recv())
                 if isinstance(event, Complaint):
                     complaint = event
                 elif event is not None:
@@ -69,8 +72,7 @@ class WebSocketConnection:
         except ConnectionClosed as closed:
             code = closed.rcvd.code if closed.rcvd else None
             close_text = closed.rcvd.reason if closed.rcvd else ""
-            # After `final` there is nothing more to say; a goodbye that was lost is no failure.
-            if finished and close_text != IDLE_TEXT and not complaint:
+            if finished and code == 1000 and close_text != IDLE_TEXT and not complaint:
                 return
             if closed.sent is not None and closed.sent.code in _PROTOCOL_FAULTS and code is None:
                 raise ServerFailed(
@@ -86,13 +88,13 @@ class WebSocketConnection:
         try:
             await self._socket.send(message)
         except ConnectionClosed as error:
-            # The reading side learns the close code and explains it.
+            # `events` receives the close code and raises the reason.
             raise ServerUnavailable("The connection broke.") from error
 
 
 def error_from_close(code: int | None, close_text: str, complaint: Complaint | None) -> SttError:
-    """Why a session ended. `code` and `close_text` are the close frame's, None is one that never
-    came; `complaint` is the `error` message, None where there was none.
+    """Why a session ended. `code` and `close_text` are those of the close frame, None if it
+    never came; `complaint` is the `error` message, None without one.
 
     The complaint's reason decides. Without one, from an older gateway, the code does.
     """

@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
-from client.events import Final, Flushed, Pause, Ping, Ready, ServerEvent, Timing, Token, Word
 from client.options import Encoding, SessionOptions
 from client.rpc.errors import ServerFailed
+from client.rpc.events import Final, Flushed, Pause, Ping, Ready, ServerEvent, Timing, Token, Word
 
 Json = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Complaint:
     """The reason's name (docs/websocket.md); None from a gateway that gives none."""
 
 
-def query_from(options: SessionOptions) -> list[tuple[str, str]]:
+def encode_query(options: SessionOptions) -> list[tuple[str, str]]:
     """The query string that asks for everything that a replay needs to know."""
     query = [("events", "ready,word,flushed,final"), ("timing", "1")]
     if options.encoding is not Encoding.PCM_F32LE:
@@ -40,27 +40,27 @@ def query_from(options: SessionOptions) -> list[tuple[str, str]]:
     return query
 
 
-def read_message(message: str | bytes) -> ServerEvent | Complaint | None:
-    """What a message says; None if this client does not know it.
+def decode_message(message: str | bytes) -> ServerEvent | Complaint | None:
+    """The event or error in a message; None for a type that this client does not know.
 
-    Raises `ServerFailed` for one that breaks the protocol.
+    Raises `ServerFailed` for a message that breaks the protocol.
     """
     try:
         content: Any = json.loads(message, parse_constant=_refuse)
         if content["type"] == "error":
             reason = _text(content, "reason") if "reason" in content else None
             return Complaint(_text(content, "message"), reason)
-        return event_from(content)
+        return decode_event(content)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ServerFailed(
             f"The service sent a message that is not understood: {message[:_MAX_QUOTE]!r}."
         ) from error
 
 
-def event_from(message: Json) -> ServerEvent | None:
+def decode_event(message: Json) -> ServerEvent | None:
     """The typed event of a message; None for one that this client does not know.
 
-    Raises LookupError, TypeError or ValueError where a field is missing or no such thing.
+    Raises LookupError, TypeError or ValueError if a field is missing or of the wrong type.
     """
     timing = Timing(
         processed_s=_number(message, "processed", 0.0),
@@ -107,16 +107,16 @@ def _word(message: Json, timing: Timing) -> Word:
 def _text(message: Json, name: str) -> str:
     value = message[name]
     if not isinstance(value, str):
-        raise TypeError(f"{name} is no text")
+        raise TypeError(f"{name} is not text")
     return value
 
 
 def _number(message: Json, name: str, default: float | None = None) -> float:
     value = message[name] if default is None else message.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError(f"{name} is no number")
+        raise TypeError(f"{name} is not a number")
     return value
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

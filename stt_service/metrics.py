@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from stt_service.engine.engine import Engine, State
-from stt_service.engine.events import Event, Final, Flushed, Pause, Token, Word
+from stt_service.engine.events import Event, Final, Flushed, Pause, Step, Token, Utterance, Word
 from stt_service.engine.model_thread import StepReport
 
 STEP_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.2, 0.5, 1.0)
@@ -117,5 +117,5 @@ class SessionMeter:
                 metrics.pauses.inc()
             case Flushed():
                 metrics.flushes.inc()
-            case Final():
+            case Final() | Step() | Utterance():
                 pass

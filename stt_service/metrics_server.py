@@ -1,5 +1,6 @@
 """Prometheus metrics over HTTP, at all addresses that the option names."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Sequence
@@ -14,7 +15,9 @@ from prometheus_client import (
 
 from stt_service.process.listening import address_to_connect_to, addresses_of
 
-READ_TIMEOUT_S = 10.0
+# Both are for strangers: a scrape takes milliseconds.
+SCRAPE_TIMEOUT_S = 10.0
+MAX_SCRAPES = 16
 
 
 class MetricsServer:
@@ -38,14 +41,13 @@ class MetricsServer:
 
 
 class _Handler(WSGIRequestHandler):
-    # A caller who sends nothing does not hold a thread.
-    timeout = READ_TIMEOUT_S
-
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: a scrape is no event."""
 
 
 class _HttpServer(ThreadingMixIn, WSGIServer):
+    """A thread for each caller, of whom there are a few at once, each for a short time."""
+
     daemon_threads = True
 
     def __init__(self, listening: socket.socket, app: Any) -> None:
@@ -55,6 +57,31 @@ class _HttpServer(ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = listening.getsockname()[:2]
         self.setup_environ()
         self.set_app(app)
+        self._scrapes = threading.Semaphore(MAX_SCRAPES)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, or close if there are too many."""
+        if not self._scrapes.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, but end a caller that sends nothing, or a byte now and then."""
+        ending = threading.Timer(SCRAPE_TIMEOUT_S, _end, [request])
+        ending.daemon = True
+        ending.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            ending.cancel()
+            self._scrapes.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: the caller has left."""
+
+
+def _end(connection: socket.socket) -> None:
+    """Wake the thread that reads from it."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from stt.nvidia_riva import riva_asr_pb2, riva_asr_pb2_grpc
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service.config import EngineConfig, ServerConfig
 from stt_service.engine.engine import Engine, State
+from stt_service.engine.errors import EngineDied
 from stt_service.engine.model import BatchedModel
+from stt_service.guard import CallGuard
+from stt_service.health import HealthServicer
 from stt_service.metrics import Metrics
 from stt_service.metrics_server import MetricsServer
 from stt_service.process.listening import (
@@ -22,22 +24,24 @@ from stt_service.process.listening import (
     parse_listening_address,
 )
 from stt_service.process.logs import get_logger
+from stt_service.reflection import reflect
+from stt_service.riva import RivaServicer
 from stt_service.servicer import SpeechToTextServicer
+from stt_service.sessions import Sessions
 from stt_service.tls import read_credentials
+from stt_service.transport import make_channel_arguments, make_grpc_server
+from stt_service.writing import Writer
 
 SERVICE_NAME = stt_pb2.DESCRIPTOR.services_by_name["SpeechToTextService"].full_name
-# Health is answered for the whole server and for the service.
-HEALTH_NAMES = ("", SERVICE_NAME)
-# A connection that an edge or a NAT dropped silently is noticed within 40 s; one on a network that
-# forwards nothing for 15 s goes on.
-KEEPALIVE_TIME_MS = 20_000
-KEEPALIVE_TIMEOUT_MS = 20_000
-# Clients may ping as often, also between calls, without being cut off for it.
-MIN_PING_INTERVAL_MS = 5_000
-# A message up to this many times the limit is read, so that our own status can answer it.
-HARD_LIMIT_FACTOR = 2
+RIVA_NAME = riva_asr_pb2.DESCRIPTOR.services_by_name["RivaSpeechRecognition"].full_name
+# Health is answered for the whole server and for each service.
+HEALTH_NAMES = ("", SERVICE_NAME, RIVA_NAME)
 # Long enough for the sessions to be told why, when the engine is dead or the grace is over.
 LAST_WORDS_S = 2.0
+# When the grace is over, a caller that takes nothing for so long gets no more words.
+LAST_WRITE_S = 5.0
+# A whole recording at the speed of a slow line; other first messages are small.
+FIRST_MESSAGE_TIMEOUTS_S = {f"/{SERVICE_NAME}/Transcribe": 300.0, f"/{RIVA_NAME}/Recognize": 300.0}
 
 log = get_logger(__name__)
 
@@ -65,8 +69,8 @@ class Server:
             load_model or self._load_model, self._metrics.record_step, engine_config.limits
         )
         self._metrics.watch(self.engine)
-        # grpc_health binds `aio` at run time, so a type checker does not see it.
-        self._health: Any = health.aio.HealthServicer()  # pyright: ignore
+        self._writer = Writer()
+        self._health = HealthServicer(HEALTH_NAMES, self._writer)
         # Made when it listens: its threads and sockets would not outlive a memory snapshot.
         self._grpc: grpc.aio.Server | None = None
         self._metrics_server: MetricsServer | None = None
@@ -81,22 +85,16 @@ class Server:
 
     async def start(self) -> None:
         """Bind and answer. Raises OSError if an address cannot be listened on; then stop it."""
-        server = grpc.aio.server(options=make_channel_arguments(self._config.max_message_bytes))
-        self._grpc = server
-        servicer = SpeechToTextServicer(
-            self.engine,
-            self._metrics,
-            model_name=self._engine_config.model,
-            description=self._engine_config.description,
-            max_message_bytes=self._config.max_message_bytes,
+        guard = CallGuard(self._writer, FIRST_MESSAGE_TIMEOUTS_S)
+        server = make_grpc_server(
+            [guard],
+            make_channel_arguments(self._config.max_message_bytes, self._engine_config.slots),
         )
-        stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(servicer, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # pyright: ignore
-        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        self._grpc = server
+        self._add_servicers(server)
         self._bind(server)
         is_warm = self.engine.state is State.SERVING
-        await self._set_health(Health.SERVING if is_warm else Health.NOT_SERVING)
+        self._health.set(Health.SERVING if is_warm else Health.NOT_SERVING)
         await server.start()
         if self._config.metrics_address is not None:
             listening = listen(*parse_listening_address(self._config.metrics_address))
@@ -109,20 +107,25 @@ class Server:
             {"name": self._engine_config.model, "device": self._engine_config.device}
         )
         self._tell_of_missing_pauses()
-        await self._set_health(Health.SERVING)
+        self._health.set(Health.SERVING)
 
-    async def wait_for_death(self) -> Exception:
+    async def wait_for_death(self) -> EngineDied:
         """Return why the engine died, when it does and every session was told."""
         error = await self.engine.wait_for_death()
-        log.error("engine died", reason=str(error), exc_info=error)
-        await self._set_health(Health.NOT_SERVING)
+        log.error("engine died", reason=error.reason, exc_info=error)
+        self._health.set(Health.NOT_SERVING)
         return error
 
     async def drain(self) -> None:
         """Admit nobody new, let everyone in finish, then stop answering."""
         log.info("draining", grace_s=self._config.drain_grace_s)
-        await self._set_health(Health.NOT_SERVING)
-        await self.engine.drain(self._config.drain_grace_s)
+        self._health.set(Health.NOT_SERVING)
+        loop = asyncio.get_running_loop()
+        hurrying = loop.call_later(self._config.drain_grace_s, self._writer.hurry, LAST_WRITE_S)
+        try:
+            await self.engine.drain(self._config.drain_grace_s)
+        finally:
+            hurrying.cancel()
         await self.stop()
 
     async def stop(self) -> None:
@@ -134,6 +137,21 @@ class Server:
         if self._metrics_server is not None:
             self._metrics_server.stop()
             self._metrics_server = None
+
+    def _add_servicers(self, server: grpc.aio.Server) -> None:
+        sessions = Sessions(
+            self.engine, self._metrics, self._writer, self._config.max_message_bytes
+        )
+        names = {
+            "model_name": self._engine_config.model,
+            "description": self._engine_config.description,
+        }
+        ours = SpeechToTextServicer(sessions, **names)
+        stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(ours, server)
+        nvidias = RivaServicer(sessions, **names)
+        riva_asr_pb2_grpc.add_RivaSpeechRecognitionServicer_to_server(nvidias, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # pyright: ignore
+        reflect(server, (stt_pb2.DESCRIPTOR, riva_asr_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR))
 
     def _load_model(self) -> BatchedModel:
         # Imports torch, which takes seconds: in the model thread, after the port is bound.
@@ -171,21 +189,3 @@ class Server:
                 hint = " with this TLS certificate and key" if credentials else "; try again"
                 raise CannotListen(host, port, f"gRPC cannot bind it{hint}") from error
         self.address = address_to_connect_to(addresses)
-
-    async def _set_health(self, status: Health.ServingStatus.ValueType) -> None:
-        for name in HEALTH_NAMES:
-            await self._health.set(name, status)
-
-
-def make_channel_arguments(max_message_bytes: int) -> list[tuple[str, int]]:
-    """gRPC's settings of HTTP/2, for the server."""
-    return [
-        ("grpc.max_receive_message_length", HARD_LIMIT_FACTOR * max_message_bytes),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
-        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
-        # Two servers on one port would share its calls silently.
-        ("grpc.so_reuseport", 0),
-    ]

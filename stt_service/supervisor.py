@@ -5,24 +5,20 @@ import contextlib
 import os
 import re
 import signal
-import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
-from stt_service.engine.errors import EngineError
+from stt_service.engine.errors import EngineDied, EngineError
 from stt_service.engine.model import BatchedModel
-from stt_service.process.child import ChildEnded, run_child, wait_for_line
+from stt_service.gateway_child import GatewayFailed, GatewayOptions, run_gateway
 from stt_service.process.listening import CannotListen, listen, parse_listening_address
 from stt_service.process.logs import LogFormat, configure_logging, get_logger
 from stt_service.process.program import announce, show
 from stt_service.process.tasks import first_of
 from stt_service.server import Server
-
-GATEWAY_READY = "ready http="
-GATEWAY_START_TIMEOUT_S = 30.0
 
 log = get_logger(__name__)
 
@@ -60,13 +56,14 @@ async def serve(
             await server.start()
         except OSError as error:
             raise ServeFailed(str(error)) from error
-        async with run_gateway(options, server.address) as gateway:
-            await first_of(_warm_up(server, options, gateway), signals.first.wait())
+        async with _run_gateway(options, server.address) as http_address:
+            await first_of(_warm_up(server, options, http_address), signals.first.wait())
             if signals.first.is_set():
                 return
-            await first_of(signals.first.wait(), _watch_engine(server), _watch_gateway(gateway))
-            # The gateway outlives the drain: its sessions get their last words through it.
+            await first_of(signals.first.wait(), _watch_engine(server))
+            # The gateway outlives the server: its sessions get their last words through it.
             await first_of(_drain(server), signals.second.wait())
+            await server.stop()
     finally:
         await server.stop()
 
@@ -133,67 +130,24 @@ class Signals:
         (self.second if self.first.is_set() else self.first).set()
 
 
-@dataclass
-class Gateway:
-    """The gateway's process, and the address it listens on."""
-
-    process: asyncio.subprocess.Process
-    address: str
-
-
 @contextlib.asynccontextmanager
-async def run_gateway(options: ServeOptions, upstream: str) -> AsyncGenerator[Gateway | None]:
-    """Run the gateway as a child process while the block runs.
-
-    Its own process: the gateway's work never waits for the interpreter lock of the
-    model thread, and the two packages meet only on the wire.
-    """
+async def _run_gateway(options: ServeOptions, upstream: str) -> AsyncGenerator[str | None]:
+    """The gateway's address while the block runs; None without a gateway. Raises ServeFailed."""
     if options.http_address is None:
         yield None
         return
-    command = [
-        *(sys.executable, "-m", "gateway"),
-        *("--upstream", upstream),
-        *("--http", options.http_address),
-        *("--log-format", options.log_format),
-        # It ends when its standard input does, so a killed server leaves no orphan.
-        "--exit-with-parent",
-    ]
-    async with run_child(
-        command,
-        stdin=asyncio.subprocess.PIPE,
-        env=without_proxies(os.environ),
-        # A Ctrl-C at the terminal is for the server, which drains before it ends the gateway.
-        start_new_session=True,
-    ) as process:
-        yield Gateway(process, await _wait_for_gateway(process))
+    wanted = GatewayOptions(options.http_address, upstream, options.log_format)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            address = await stack.enter_async_context(run_gateway(wanted))
+        except GatewayFailed as error:
+            raise ServeFailed(str(error)) from error
+        yield address
 
 
-def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would send a call to this very machine through a proxy."""
-    return {
-        name: value for name, value in environment.items() if not name.lower().endswith("_proxy")
-    }
-
-
-async def _wait_for_gateway(process: asyncio.subprocess.Process) -> str:
-    """The address that it listens on. Raises ServeFailed."""
-    try:
-        return await wait_for_line(process, parse_gateway_ready_line, GATEWAY_START_TIMEOUT_S)
-    except TimeoutError as error:
-        raise ServeFailed("the gateway did not start in time") from error
-    except ChildEnded as error:
-        raise ServeFailed(
-            f"the gateway did not start ({error}); its own line above says why"
-        ) from error
-
-
-def parse_gateway_ready_line(line: str) -> str | None:
-    """The address in the gateway's ready line; None for any other line."""
-    return line.removeprefix(GATEWAY_READY) if line.startswith(GATEWAY_READY) else None
-
-
-async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | None) -> Literal[True]:
+async def _warm_up(
+    server: Server, options: ServeOptions, http_address: str | None
+) -> Literal[True]:
     """Load the model, then say what is served and where."""
     engine = options.engine
     # For machines, every line on standard error is one of the log.
@@ -204,18 +158,18 @@ async def _warm_up(server: Server, options: ServeOptions, gateway: Gateway | Non
         await server.warm_up()
     except EngineError as error:
         # The engine wraps whatever loading raised; libraries write it over many lines.
-        reason = " ".join(str(error).split())
+        reason = " ".join(describe_failure(error).split())
         raise ServeFailed(f"cannot serve {engine.model}: {reason}") from error
     tell(describe(engine, time.monotonic() - started))
-    announce(compose_ready_line(server, options, gateway))
+    announce(compose_ready_line(server, options, http_address))
     return True
 
 
-def compose_ready_line(server: Server, options: ServeOptions, gateway: Gateway | None) -> str:
+def compose_ready_line(server: Server, options: ServeOptions, http_address: str | None) -> str:
     """The line on standard output that says, also to programs, what is served where."""
     places = {"grpc": server.address}
-    if gateway is not None:
-        places["http"] = gateway.address
+    if http_address is not None:
+        places["http"] = http_address
     if server.metrics_address is not None:
         places["metrics"] = server.metrics_address
     what = {"model": options.engine.model, "slots": options.engine.slots}
@@ -228,12 +182,12 @@ async def _drain(server: Server) -> Literal[True]:
 
 
 async def _watch_engine(server: Server) -> NoReturn:
-    raise ServeFailed(str(await server.wait_for_death()))
+    raise ServeFailed(describe_failure(await server.wait_for_death()))
 
 
-async def _watch_gateway(gateway: Gateway | None) -> None:
-    if gateway is not None:
-        raise ServeFailed(f"the gateway ended with exit code {await gateway.process.wait()}")
+def describe_failure(error: EngineError) -> str:
+    """Why the model is not served, with what its death's own message keeps from strangers."""
+    return f"the model thread died: {error.reason}" if isinstance(error, EngineDied) else str(error)
 
 
 def describe(engine: EngineConfig, loading_s: float) -> str:

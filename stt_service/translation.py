@@ -21,9 +21,9 @@ from stt_service.engine.errors import (
     SlowConsumer,
     WarmingUp,
 )
-from stt_service.engine.events import Final, Flushed, Pause, Token, Word
+from stt_service.engine.events import Final, Flushed, Pause, Step, Token, Utterance, Word
 from stt_service.engine.options import DEFAULT_IDLE_TIMEOUT_S, SessionOptions
-from stt_service.engine.pauses import DEFAULT_PAUSE_S, DEFAULT_THRESHOLD
+from stt_service.engine.pauses import DEFAULT_PAUSE_S, DEFAULT_THRESHOLD, VadOptions
 from stt_service.engine.session import Update
 
 
@@ -37,6 +37,13 @@ class MessageTooLarge(EngineError):
         )
 
 
+class TooManyCalls(NotServing):
+    """More calls are open than the server can hold, whatever they are for."""
+
+    def __init__(self) -> None:
+        super().__init__("too many calls are open; try again shortly", retry_after_s=1.0)
+
+
 # The first class that an error is an instance of decides.
 STATUSES: tuple[tuple[type[EngineError], grpc.StatusCode, stt_pb2.ErrorReason.ValueType], ...] = (
     (InvalidOptions, grpc.StatusCode.INVALID_ARGUMENT, stt_pb2.ERROR_REASON_INVALID_REQUEST),
@@ -44,6 +51,7 @@ STATUSES: tuple[tuple[type[EngineError], grpc.StatusCode, stt_pb2.ErrorReason.Va
     (MessageTooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_MESSAGE_TOO_LARGE),
     (NoFreeSlot, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_NO_FREE_SLOT),
     (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_OVERLOADED),
+    (TooManyCalls, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_NO_FREE_SLOT),
     (WarmingUp, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_WARMING_UP),
     (Draining, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_DRAINING),
     (IdleTimeout, grpc.StatusCode.DEADLINE_EXCEEDED, stt_pb2.ERROR_REASON_IDLE_TIMEOUT),
@@ -62,6 +70,7 @@ ENCODINGS = {
     stt_pb2.ENCODING_PCM_S16LE: "pcm_s16le",
     stt_pb2.ENCODING_MULAW: "mulaw",
     stt_pb2.ENCODING_OGG_OPUS: "ogg_opus",
+    stt_pb2.ENCODING_ALAW: "alaw",
 }
 
 
@@ -74,8 +83,9 @@ def decode_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
     return SessionOptions(
         encoding=encoding,
         sample_rate_hertz=config.sample_rate_hertz,
-        pause_s=config.vad.pause_seconds or DEFAULT_PAUSE_S,
-        pause_threshold=config.vad.threshold or DEFAULT_THRESHOLD,
+        vad=decode_vad(config.vad),
+        wants_steps=stt_pb2.OPTIONAL_EVENT_STEP in config.events,
+        wants_utterances=stt_pb2.OPTIONAL_EVENT_UTTERANCE in config.events,
         idle_timeout_s=(
             to_seconds(config.idle_timeout)
             if config.HasField("idle_timeout")
@@ -88,12 +98,25 @@ def decode_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
     )
 
 
+def encode_encoding(encoding: str) -> stt_pb2.Encoding.ValueType:
+    """The wire's name of an encoding of ours."""
+    return next(wire for wire, name in reversed(ENCODINGS.items()) if name == encoding)
+
+
+def decode_vad(settings: stt_pb2.VadSettings) -> VadOptions:
+    """What the caller calls a pause, defaults filled in."""
+    return VadOptions(
+        settings.pause_seconds or DEFAULT_PAUSE_S, settings.threshold or DEFAULT_THRESHOLD
+    )
+
+
 def decode_recording_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
     """The same for a whole recording, which arrives at once: timeouts mean nothing."""
     timeless = stt_pb2.StreamingConfig()
     timeless.CopyFrom(config)
     timeless.ClearField("idle_timeout")
     timeless.ClearField("stall_timeout")
+    timeless.ClearField("events")
     return decode_options(timeless)
 
 
@@ -119,6 +142,11 @@ def encode_response(
             if stt_pb2.OPTIONAL_EVENT_VAD_END not in wanted:
                 return None
             response.vad_end.offset.CopyFrom(to_duration(offset_s))
+        case Step(index, pause_probabilities):
+            response.step.index = index
+            response.step.pause_probabilities.extend(pause_probabilities)
+        case Utterance():
+            response.utterance.CopyFrom(encode_utterance(update.event))
         case Flushed(flush_id):
             response.flushed.flush_id = flush_id
         case Final(transcript, words, audio_duration_s, is_cut):
@@ -135,6 +163,15 @@ def encode_word(word: Word) -> stt_pb2.Word:
         start_offset=to_duration(word.start_s),
         end_offset=to_duration(word.end_s),
         confidence=word.confidence,
+    )
+
+
+def encode_utterance(utterance: Utterance) -> stt_pb2.Utterance:
+    return stt_pb2.Utterance(
+        text=utterance.text,
+        start_offset=to_duration(utterance.start_s),
+        end_offset=to_duration(utterance.end_s),
+        words=map(encode_word, utterance.words),
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from client.events import (
+from client.options import FRAME_SAMPLES, SAMPLE_RATE_HERTZ
+from client.rpc.events import (
     Final,
     Flushed,
     Pause,
@@ -22,10 +23,9 @@ from client.events import (
     Token,
     Word,
 )
-from client.options import SAMPLE_RATE_HERTZ
-from client.replay import Transcript
-from client.tape import whole_frames
-from client.websocket_messages import event_from
+from client.rpc.replay import Transcript
+from client.rpc.tape import whole_frames
+from client.websocket_messages import decode_event
 
 Json = dict[str, Any]
 
@@ -99,7 +99,7 @@ def break_connections(spoken: list[Spoken], breaks: list[int], moved_s: float) -
     transcript = Transcript()
     steps: list[Json] = []
     for number, length in enumerate([*breaks, None]):
-        base = whole_frames(transcript.find_restart_s(CONTEXT_S))
+        base = whole_frames(transcript.find_restart_s(CONTEXT_S), FRAME_SAMPLES)
         base_s = base / SAMPLE_RATE_HERTZ
         steps.append({"restart": CONTEXT_S})
         steps.append({"begin": base_s, "broken": number > 0})
@@ -127,8 +127,8 @@ def play_step(transcript: Transcript, step: Json) -> Any:
     if "begin" in step:
         return transcript.begin(step["begin"], "cut" if step["broken"] else None)
     if "restart" in step:
-        return whole_frames(transcript.find_restart_s(step["restart"]))
-    event = event_from(step["message"])
+        return whole_frames(transcript.find_restart_s(step["restart"]), FRAME_SAMPLES)
+    event = decode_event(step["message"])
     assert event is not None
     return [describe(told) for told in transcript.accept(event)]
 

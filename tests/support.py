@@ -72,15 +72,23 @@ class Service:
 
 @contextlib.contextmanager
 def run_service(
-    *arguments: str, env: dict[str, str] | None = None, log: IO[str] | None = None
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    log: IO[str] | None = None,
+    descriptors: int | None = None,
 ) -> Iterator[Service]:
     """Run `stt-serve` with the embedded model on free ports while the block runs; what it and its
-    gateway write to standard error goes to `log`, if there is one."""
+    gateway write to standard error goes to `log`, if there is one. `descriptors` is how many the
+    system lets it have."""
     command = [
         *(sys.executable, "-m", "stt_service", "--device", "cpu", "--threads", "1"),
         *("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--drain-grace", "0"),
+        # Where many tests share a core, a model that is behind is no reason to refuse.
+        *("--max-behind", "60"),
         *arguments,
     ]
+    if descriptors is not None:
+        command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

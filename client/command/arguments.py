@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+MAX_STREAMS = 10_000
+"""More streams at once than one process can run."""
+
 
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     """--url and --grpc."""
@@ -17,22 +20,3 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     address.add_argument(
         "--grpc", metavar="ADDRESS", help="gRPC address, like 127.0.0.1:50051 or https://…"
     )
-
-
-def positive_int(text: str) -> int:
-    """An argument that counts something."""
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return number
-
-
-def positive_float(text: str) -> float:
-    """An argument that measures something."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0.0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number

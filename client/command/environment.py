@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from client.rpc.endpoint import Credentials
+from stt_service.process.address import MAX_HOST_LABEL
 from stt_service.process.environment import read_variable
 
 WORKSPACE_VARIABLE = "MODAL_WORKSPACE"
 MODAL_LABEL = "{workspace}--kyutai-stt-rust-kyutaisttrustservice-serve"
-# A label of a host name (RFC 1035). Modal replaces a longer one by a name with a hash in it.
-MAX_LABEL = 63
 
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
@@ -27,7 +26,7 @@ class Environment:
 
     @classmethod
     def read(cls, variables: Mapping[str, str] = os.environ) -> Environment:
-        """Empty variables count as unset. Raises ValueError for a value that cannot be meant."""
+        """Empty variables count as unset. Raises ValueError for an invalid value."""
         workspace = read_variable(variables, WORKSPACE_VARIABLE) or None
         return cls(workspace, Credentials.from_environment(variables))
 
@@ -35,13 +34,14 @@ class Environment:
     def websocket_url(self) -> str | None:
         """The documented address of the workspace's service; None without a workspace.
 
-        Raises ValueError where the address does not follow from the name.
+        Raises ValueError if the address does not follow from the name.
         """
         if self.workspace is None:
             return None
         label = MODAL_LABEL.format(workspace=to_slug(self.workspace))
-        if len(label) > MAX_LABEL:
-            longest = MAX_LABEL - len(MODAL_LABEL.format(workspace=""))
+        # Modal replaces a longer one by a name with a hash in it.
+        if len(label) > MAX_HOST_LABEL:
+            longest = MAX_HOST_LABEL - len(MODAL_LABEL.format(workspace=""))
             raise ValueError(
                 f"{WORKSPACE_VARIABLE} {self.workspace!r} is longer than {longest} characters, so "
                 "Modal shortens the host name in a way of its own. `stt-modal-url` prints the "

@@ -11,19 +11,23 @@ UNAVAILABLE = 5
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
 
-EXPLANATION = (
-    "Exit codes: 0 all done (a microphone or pipe that was ended with Ctrl-C too); "
-    "1 the service failed, or a transcript could not be written; 2 wrong usage; "
-    "3 no PortAudio, no microphone, or a recording that is unreadable, without audio, cut off or "
-    "damaged (what was heard is written); 4 credentials refused; "
-    "5 no service at the address, or it is starting or full; 130 interrupted; "
-    "141 standard output was closed by its reader. Of several failures the first decides."
-)
+EXPLANATION = """\
+exit codes (of several failures the first decides):
+  0    all done; also a microphone or pipe that was ended with Ctrl-C
+  1    the service failed, or a transcript could not be written
+  2    wrong usage
+  3    no PortAudio, no microphone, or a recording that is unreadable, without audio, cut off or
+       damaged (what was heard is written)
+  4    credentials refused
+  5    no service at the address, or it is starting or full
+  130  interrupted
+  141  standard output was closed by its reader
+"""
 
 
 def exit_code_for(error: Exception) -> int:
     """The exit code for what ended a command."""
-    # Here and not above: --help needs the numbers and not what the errors come with.
+    # Imported here: --help needs only the numbers.
     from client.audio import AudioError
     from client.rpc.errors import (
         InvalidRequest,

@@ -1,4 +1,4 @@
-"""Running a command's work so that Ctrl-C cancels it, and is told by the exit code."""
+"""Running a command's work so that Ctrl-C cancels it and sets the exit code."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from stt_service.process.address import (
 )
 
 LOOK_TIMEOUT_S = 1.0
-# A person who mistyped an address wants to know it soon.
+# A user who mistyped an address should learn it soon.
 COMMAND_PATIENCE = Patience(unreachable_s=3.0)
 
 
@@ -46,9 +46,9 @@ class Target:
 
 
 async def find_target(arguments: argparse.Namespace, environment: Environment) -> Target:
-    """The service that the arguments, the environment or this machine offer, in that order.
+    """The service that the arguments or the environment name, or one on this machine.
 
-    Raises `ServerUnreachable` where nothing was named and no local server runs.
+    Raises `ServerUnreachable` if none was named and no local server runs.
     """
     credentials = environment.credentials
     if arguments.grpc:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-# SIGTERM too: it has a server to stop.
+# SIGTERM too: there is a server to stop.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
+from client.command.arguments import MAX_STREAMS
+from stt_service.process.arguments import Parser, whole_number
 
-from client.command.arguments import positive_int
+DESCRIPTION = """\
+Start the service on free local ports with the embedded digits model, stream recordings of people
+saying digits to it at real time over gRPC and over WebSocket side by side, and show the words as
+they come.
+"""
+EPILOG = """\
+exit codes: 0 if both protocols gave the same transcripts, 1 if not or if the server failed, 2 for
+wrong usage, 130 if interrupted.
+"""
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="stt-demo",
-        description="Start the service on free local ports with the embedded digits model, stream "
-        "recordings of people saying digits to it at real time over gRPC and over WebSocket side "
-        "by side, and show the words as they come.",
-        epilog="Exit codes: 0 if both protocols gave the same transcripts, 1 if not or if the "
-        "server failed, 2 for wrong usage, 130 if interrupted.",
-    )
+    parser = Parser("stt-demo", DESCRIPTION, EPILOG)
     parser.add_argument("--all", action="store_true", help="play all eight recordings")
     parser.add_argument(
         "--sessions",
-        type=positive_int,
+        type=whole_number(MAX_STREAMS),
         metavar="N",
         help="instead, run N real-time gRPC sessions at once and print how fast events arrive",
     )

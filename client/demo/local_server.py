@@ -26,7 +26,7 @@ _READY = re.compile(r"^ready (?P<fields>\S+=\S+(?: \S+=\S+)*)$")
 
 
 class LocalServerError(Exception):
-    """The server did not come up; the text holds the end of what it said."""
+    """The server did not start; the message ends with its last log lines."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ async def run_local_server(
 ) -> AsyncGenerator[LocalServer]:
     """Start the server, yield when it serves, and stop it on every way out.
 
-    `tell_progress` hears the seconds waited so far, once a second. Raises `LocalServerError`.
+    `tell_progress` is called once a second with the seconds waited. Raises `LocalServerError`.
     """
     if not all(map(importlib.util.find_spec, _SERVER_NEEDS)):
         raise LocalServerError(

@@ -25,9 +25,9 @@ from client.demo.view import (
     Heard,
     make_view,
 )
-from client.events import Final, Token
 from client.recordings import Recording, load_recordings
 from client.rpc.errors import SttError
+from client.rpc.events import Final, Token
 from client.scoring import count_word_errors, percentile
 from client.stream import SttClient, WebSocketSttClient
 
@@ -44,7 +44,7 @@ async def run(arguments: argparse.Namespace) -> int:
     view = make_view(Console(), arguments.plain)
     task = asyncio.current_task()
     assert task is not None
-    # SIGINT cancels by itself; a polite kill must stop the server as well.
+    # SIGINT cancels anyway; SIGTERM must stop the server too.
     with contextlib.suppress(NotImplementedError):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
@@ -73,7 +73,7 @@ async def _run(arguments: argparse.Namespace, view: DemoView) -> int:
 
 
 class _StartProgress:
-    """Says once in a while that the server is still starting."""
+    """Shows every few seconds that the server is still starting."""
 
     def __init__(self, view: DemoView) -> None:
         self._view = view

@@ -21,7 +21,7 @@ PROTOCOLS = (GRPC, WEBSOCKET)
 
 @dataclass
 class Heard:
-    """What one protocol made of one recording."""
+    """What came of one recording over one protocol."""
 
     tokens: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     """Text, and seconds behind the moment at which the word began in the audio."""
@@ -30,7 +30,7 @@ class Heard:
 
 @dataclass
 class Comparison:
-    """What both protocols made of one recording."""
+    """What came of one recording over both protocols."""
 
     recording: Recording
     by_protocol: dict[str, Heard]
@@ -46,7 +46,7 @@ class Comparison:
 
 
 class DemoView(Protocol):
-    """Where the demo tells what happens."""
+    """Where the demo shows what happens."""
 
     def say(self, text: str) -> None: ...
     def begin(self, comparison: Comparison, title: str) -> None: ...

@@ -6,14 +6,27 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from client.command.arguments import add_target_arguments, positive_float, positive_int
+from client.command.arguments import MAX_STREAMS, add_target_arguments
 from client.command.exit_codes import EXPLANATION
+from stt_service.process.arguments import Parser, number_up_to, whole_number
 
 DEFAULT_STREAMS = 1
+MAX_RUNS = 10_000
+MAX_PACE = 100.0
+
+DESCRIPTION = """\
+Stream recordings at real time, many at once, and report how long connecting, the first token, every
+token behind its own audio, a flush and the end take.
+"""
+EPILOG = f"""\
+environment: MODAL_WORKSPACE, MODAL_KEY and MODAL_SECRET as for stt-transcribe.
+{EXPLANATION}"""
+
+_read_streams = whole_number(MAX_STREAMS)
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line; leaves the program where it contradicts itself."""
+    """Parse the command line; exits if options contradict each other."""
     parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.compare_gpus and (arguments.sweep or arguments.url or arguments.grpc):
@@ -23,15 +36,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="stt-latency",
-        description="Stream recordings at real time, many at once, and report how long connecting, "
-        "the first token, every token behind its own audio, a flush and the end take.",
-        epilog="Environment: MODAL_WORKSPACE, MODAL_KEY, MODAL_SECRET as for stt-transcribe. "
-        + EXPLANATION,
-    )
+    parser = Parser("stt-latency", DESCRIPTION, EPILOG)
     add_target_arguments(parser)
     add_load_arguments(parser)
     add_gpu_arguments(parser)
@@ -47,13 +54,18 @@ def add_load_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p",
         "--parallel",
-        type=positive_int,
+        type=_read_streams,
         default=DEFAULT_STREAMS,
         metavar="N",
         help=f"streams at once (default: {DEFAULT_STREAMS})",
     )
     parser.add_argument(
-        "-n", "--runs", type=positive_int, default=1, metavar="N", help="repeat (default: 1)"
+        "-n",
+        "--runs",
+        type=whole_number(MAX_RUNS),
+        default=1,
+        metavar="N",
+        help="repeat (default: 1)",
     )
     parser.add_argument(
         "--sweep",
@@ -66,7 +78,7 @@ def add_load_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rtf",
-        type=positive_float,
+        type=number_up_to(MAX_PACE),
         default=1.0,
         metavar="X",
         help="pace of the audio: 1 is real time, 2 twice as fast (default: 1)",
@@ -96,7 +108,7 @@ def add_gpu_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _stream_counts(text: str) -> list[int]:
-    return sorted({positive_int(part.strip()) for part in text.split(",")})
+    return sorted({_read_streams(part.strip()) for part in text.split(",")})
 
 
 def _gpu_names(text: str) -> list[str]:

@@ -1,7 +1,6 @@
 """The apps on Modal that a comparison of GPUs measures, one for each.
 
-What they are called, what they cost and how they are deployed is the service's own knowledge:
-programs in `stt_service.deploy` know it and answer in JSON.
+Programs in `stt_service.deploy` know their names and prices and deploy them; they answer in JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ ERROR_LINES = 4
 
 
 class DeployError(Exception):
-    """An app could not be deployed or found; the text holds what Modal said."""
+    """An app could not be deployed or found; the message quotes Modal."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def _need_modal() -> None:
 
 
 async def _run(command: Sequence[str], doing: str) -> str:
-    """Run a program; what it printed. Raises `DeployError` with its last words if it failed."""
+    """Run a program and return its output. Raises `DeployError` with its last lines if it fails."""
     async with run_child(command, stderr=PIPE) as process:
         output, said = await process.communicate()
     if process.returncode != 0:

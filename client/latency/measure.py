@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from client.audio import BLOCK_S, AudioError
-from client.events import Final, Flushed, Ready, Token, Word
 from client.latency.audio import StreamPlan
 from client.options import FloatArray
 from client.rpc.errors import SttError
+from client.rpc.events import Final, Flushed, Ready, Token, Word
 from client.scoring import percentile
 from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient
@@ -62,7 +62,7 @@ class Stats:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Stats | None:
-        """Leaves out what was not measured, which is None; None where nothing was."""
+        """Skips None, which was not measured; returns None if nothing was."""
         measured = [value for value in values if value is not None]
         if not measured:
             return None
@@ -119,12 +119,12 @@ class LoadResult:
 async def measure_load(
     make_client: MakeClient, plan_stream: PlanStream, streams: int, runs: int = 1
 ) -> LoadResult:
-    """Run so many streams at once, so many times; a stream that fails is a result too."""
+    """Run `streams` at once, `runs` times; a stream that fails is a result too."""
     load = LoadResult(streams, [])
     for run in range(runs):
         load.results += await asyncio.gather(
             *(
-                # Speakers do not start in step with each other.
+                # Speakers do not start at the same moment.
                 _measure_after(index * BLOCK_S / streams, make_client, plan_stream, run + index)
                 for index in range(streams)
             )

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from client.audio import ArraySource, AudioError
 from client.command.environment import Environment
 from client.command.exit_codes import FAILED, OK, exit_code_for
-from client.command.target import Target, find_target
+from client.command.target import COMMAND_PATIENCE, Target, find_target
 from client.latency.audio import Audio
 from client.latency.gpu_comparison import (
     DeployError,
@@ -34,10 +35,10 @@ from client.latency.report import (
     to_json,
 )
 from client.rpc.errors import SttError
-from client.rpc.retry import Patience
+from client.rpc.retry import Patience, Waiting
 
 # A GPU's first container may have to pull an image and load a large model.
-WARM_UP_PATIENCE = Patience(starting_s=900.0, full_s=60.0)
+WARM_UP_PATIENCE = replace(COMMAND_PATIENCE, starting_s=900.0, full_s=60.0)
 # A stream that finds no slot is a result; waiting for one would be counted as latency.
 NO_PATIENCE = Patience(starting_s=0.0, full_s=0.0, unreachable_s=0.0)
 
@@ -94,9 +95,17 @@ def _describe(arguments: argparse.Namespace, audio: Audio, target: Target | None
 
 
 async def _warm_up(target: Target, audio: Audio) -> None:
-    """One stream before the clock runs: it starts a container and shows wrong credentials."""
+    """One stream before the measurement: it starts a container and reveals wrong credentials."""
     source = ArraySource(audio.recordings[0])
-    async with target.make_client(patience=WARM_UP_PATIENCE) as client:
+    told: set[str] = set()
+
+    def show_waiting(waiting: Waiting) -> None:
+        reason = str(waiting.reason)
+        if reason not in told:
+            told.add(reason)
+            print(f"stt-latency: waiting: {reason}", file=sys.stderr)
+
+    async with target.make_client(patience=WARM_UP_PATIENCE, on_wait=show_waiting) as client:
         await client.transcribe(source)
 
 

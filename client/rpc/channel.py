@@ -36,16 +36,16 @@ from client.rpc.errors import (
 from client.rpc.probe import find_obstacle
 from client.rpc.proxy import find_proxy
 from client.rpc.retry import OnWait, Patience, Retry
+from client.rpc.route import Protocol, Route
 from client.rpc.trust import check_client_certificate, make_context, read_trusted_roots
-from client.rpc.way import Protocol, Way
 
 __all__ = [
     "Credentials",
     "Endpoint",
     "Tls",
     "check_serving",
+    "find_route",
     "find_true_error",
-    "find_way",
     "open_channel",
     "wait_until_serving",
 ]
@@ -61,9 +61,9 @@ _MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 def open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
     """A channel to the endpoint; it connects with the first call. The caller closes it.
 
-    Raises ValueError, as `find_way` does.
+    Raises ValueError, as `find_route` does.
     """
-    options = _channel_options(find_way(endpoint))
+    options = _channel_options(find_route(endpoint))
     if endpoint.tls is None:
         return grpc.aio.insecure_channel(endpoint.target, options)
     credentials = grpc.ssl_channel_credentials(
@@ -74,10 +74,10 @@ def open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(endpoint.target, credentials, options)
 
 
-def find_way(endpoint: Endpoint) -> Way:
-    """How to get to an endpoint from this machine, by whom to trust and which proxy leads there.
+def find_route(endpoint: Endpoint) -> Route:
+    """The route to an endpoint from this machine: whom to trust, and through which proxy.
 
-    Raises ValueError for certificates or a variable of the environment that cannot be used.
+    Raises ValueError for certificates or an environment variable that cannot be used.
     """
     context = None
     if endpoint.tls is not None:
@@ -90,28 +90,28 @@ def find_way(endpoint: Endpoint) -> Way:
             f"gRPC goes through HTTP proxies only, not through {proxy}. Name one in grpc_proxy, "
             "name the host in no_proxy, or use the WebSocket address."
         )
-    return Way(endpoint.host, endpoint.port, Protocol.GRPC, context, proxy)
+    return Route(endpoint.host, endpoint.port, Protocol.GRPC, context, proxy)
 
 
-def _channel_options(way: Way) -> Sequence[tuple[str, int | str]]:
+def _channel_options(route: Route) -> Sequence[tuple[str, int | str]]:
     return (
-        # The server answers a message that is too large; the client need not guess its limit.
+        # The server refuses a message that is too large; the client need not know its limit.
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
-        # Finds a dead peer within 40 s, even while nobody speaks.
+        # Finds a dead peer within 40 s, even without traffic.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
-        # A container that starts is found soon, not after gRPC's own two minutes.
+        # A container that starts is reached soon, not after gRPC's own two minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 10_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),
         # Two endpoints in one process must not share a connection, or one's death is the other's.
         ("grpc.use_local_subchannel_pool", 1),
-        # gRPC's own reading of the environment is another than every other program's.
+        # gRPC reads the proxy variables differently from every other program.
         *(
-            [("grpc.enable_http_proxy", 1), ("grpc.http_proxy", way.proxy.url)]
-            if way.proxy is not None
+            [("grpc.enable_http_proxy", 1), ("grpc.http_proxy", route.proxy.url)]
+            if route.proxy is not None
             else [("grpc.enable_http_proxy", 0)]
         ),
     )
@@ -150,7 +150,7 @@ async def _error_from_check(
     if channel.get_state() is not grpc.ChannelConnectivity.READY:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                if obstacle := await find_obstacle(find_way(endpoint)):
+                if obstacle := await find_obstacle(find_route(endpoint)):
                     return obstacle
     match rpc_error.code():
         case grpc.StatusCode.UNKNOWN if core_words.NO_STATUS.search(rpc_error.details() or ""):
@@ -175,8 +175,8 @@ async def wait_until_serving(
 ) -> None:
     """Ask until the service serves, with jittered pauses, through a cold start.
 
-    `on_wait` (plain or async) is told before each pause. Raises the true reason: at once where
-    waiting does not help (`Unauthenticated`, `NoSuchService`, …), else when patience is at its end.
+    `on_wait` (plain or async) is called before each pause. Raises the true reason: at once if
+    waiting does not help (`Unauthenticated`, `NoSuchService`, …), else when patience runs out.
     """
     retry = Retry((patience or Patience()).limit_s, on_wait)
     while True:
@@ -189,9 +189,9 @@ async def wait_until_serving(
 async def find_true_error(
     channel: grpc.aio.Channel, endpoint: Endpoint, rpc_error: grpc.aio.AioRpcError
 ) -> SttError:
-    """Why a stream died before its first response, asked again by a unary call where it is unsure.
+    """Why a stream died before its first response, checked by a unary call if it is unsure.
 
-    A stream that died later, or whose status names its cause, is not asked about again.
+    A status that names its cause is not checked.
     """
     first_guess = error_from_rpc(rpc_error)
     if status_is_from_the_service(rpc_error):

@@ -1,7 +1,7 @@
-"""gRPC core's own words, by which the statuses that it makes up are told apart.
+"""Messages of gRPC core, which classify the statuses that it makes itself.
 
-Such statuses carry no `google.rpc.ErrorInfo`: the service wrote none of them. The files named here
-are those of github.com/grpc/grpc.
+Such statuses carry no `google.rpc.ErrorInfo`, since the service did not send them. The files named
+here are those of github.com/grpc/grpc.
 """
 
 import re
@@ -12,7 +12,7 @@ HTTP_STATUS = re.compile(r"Received http2 header with status: (\d{3})")
 # src/core/ext/filters/message_size/message_size_filter.cc
 MESSAGE_TOO_LARGE = re.compile(r"(?:Received|Sent) message larger than max")
 
-# The other side broke the stream off; which status that gives depends on the HTTP/2 error code:
+# The other side reset the stream; which status that gives depends on the HTTP/2 error code:
 # src/core/ext/transport/chttp2/transport/frame_rst_stream.cc
 STREAM_RESET = re.compile(r"Received RST_STREAM with error code \d+")
 

@@ -21,7 +21,7 @@ _KNOWN = (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, error_detail
 
 @dataclass(frozen=True)
 class StatusDetails:
-    """What the service says beside code and text; nothing where somebody else wrote the status."""
+    """What the service adds to code and message; empty if the status is not from the service."""
 
     reason: str | None = None
     """The name of an `ErrorReason` of the contract, without ERROR_REASON_."""
@@ -31,7 +31,7 @@ class StatusDetails:
 
 
 def read_details(error: grpc.aio.AioRpcError) -> StatusDetails:
-    """The details of a status; none where it has none, or an edge garbled them."""
+    """The details of a status; empty if it has none or they are corrupt."""
     reason: str | None = None
     retry_after_s: float | None = None
     wrong_fields: list[str] = []

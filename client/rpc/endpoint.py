@@ -1,4 +1,4 @@
-"""Where the service is and how to be let in: addresses, TLS, credentials."""
+"""The service's address, TLS and credentials."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TLS_SCHEMES = frozenset({"https", "grpcs"})
 
 @dataclass(frozen=True)
 class Credentials:
-    """A Modal proxy auth token. Raises ValueError for one that cannot travel in a header."""
+    """A Modal proxy auth token. Raises ValueError for one that a header cannot hold."""
 
     key: str
     secret: str = field(repr=False)
@@ -49,7 +49,7 @@ class Tls:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the service is and how to be let in. `tls` is None for a plain connection."""
+    """The service's address and credentials. `tls` is None for a plain connection."""
 
     host: str
     port: int

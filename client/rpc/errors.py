@@ -16,9 +16,9 @@
     ├── CallCancelled          this side ended the call
     └── ServerFailed           the server's own fault
 
-Everything derives from `SttError`, whose text tells a stranger what to do. Which class it is
-follows from the `reason` that the service or the gateway gives; only statuses without one, which
-gRPC core or an HTTP edge makes up, are told apart by their codes and core's own words.
+Everything derives from `SttError`, whose message says what to do. The class follows from the
+`reason` that the service or the gateway gives; only statuses without one, which gRPC core or an
+HTTP edge makes, are classified by their codes and by gRPC core's messages.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from client.rpc.reasons import Reason
 
 
 class SttError(Exception):
-    """A call to the service failed; the text says why and what helps.
+    """A call to the service failed; the message says why and what helps.
 
-    `reason` is the name that the service or the gateway gives it (`Reason`), and None where
-    neither spoke.
+    `reason` is the name that the service or the gateway gives the failure (`Reason`); None if
+    neither gave one.
     """
 
     def __init__(self, message: str, *, reason: str | None = None) -> None:
@@ -129,7 +129,7 @@ CLASSES: dict[str, type[SttError]] = {
 def error_from_reason(
     reason: str | None, text: str, retry_after_s: float | None = None
 ) -> SttError | None:
-    """The `SttError` that a reason means; None without one, and for one that is not known."""
+    """The `SttError` for a reason; None without one, and for an unknown one."""
     kind = CLASSES.get(reason) if reason is not None else None
     if kind is None:
         return None
@@ -148,7 +148,7 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> SttError:
     if details.reason is None and (made_up := _error_from_core(code, text)):
         return made_up
     error_by_code = _error_from_code(code, text, details.retry_after_s)
-    # A name that only a newer service gives.
+    # A reason that only a newer service gives.
     error_by_code.reason = details.reason
     return error_by_code
 
@@ -178,7 +178,7 @@ def _error_from_code(code: grpc.StatusCode, text: str, retry_after_s: float | No
 
 
 def _error_from_core(code: grpc.StatusCode, text: str) -> SttError | None:
-    """What the words of gRPC core mean; None for a status that it did not make up."""
+    """The error for a status that gRPC core made; None for any other."""
     if http := core_words.HTTP_STATUS.search(text):
         return error_from_http(int(http.group(1)))
     if core_words.MESSAGE_TOO_LARGE.search(text):
@@ -191,9 +191,9 @@ def _error_from_core(code: grpc.StatusCode, text: str) -> SttError | None:
 
 
 def error_from_http(status: int, *, hint: str = "", retry_after_s: float | None = None) -> SttError:
-    """Why an HTTP server refused, over either protocol; `hint` is what it said, or where it leads.
+    """Why an HTTP server refused, over either protocol; `hint` is what it said, or its target.
 
-    A 403 is no matter of credentials: Modal's edge answers 401 to wrong ones, our gateway 403 to a
+    A 403 is not about credentials: Modal's edge answers 401 to wrong ones, our gateway 403 to a
     page of another origin, and other servers 403 to a path that is not theirs.
     """
     said = f"HTTP {status}{': ' if hint else ''}{hint}"

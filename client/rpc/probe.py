@@ -1,8 +1,8 @@
-"""Why a connection cannot be made: knock at the address and look at what answers.
+"""Why a connection cannot be made: probe the address and see what answers.
 
-A library's own words for a failed connection name its parts and not the cause, and differ between
-gRPC and WebSocket. So when one of them has failed, the way is gone once more, step by step: the
-name, the proxy, TCP, TLS, and the first bytes that the other side says.
+The libraries' messages for a failed connection name their internals and not the cause, and differ
+between gRPC and WebSocket. So after a failure the connection is made once more, step by step: name
+lookup, proxy, TCP, TLS, and the first bytes of the answer.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from client.rpc.errors import (
     Unauthenticated,
     UntrustedServer,
 )
-from client.rpc.way import CONNECT_TIMEOUT_S, Protocol, Way, connect, tls_reason
+from client.rpc.route import CONNECT_TIMEOUT_S, Protocol, Route, connect, tls_reason
 
 ANSWER_TIMEOUT_S = 2.0
+SILENCE_TIMEOUT_S = 5.0
 
-# What an HTTP/2 client says first, with an empty SETTINGS frame.
+# What an HTTP/2 client sends first, with an empty SETTINGS frame.
 _HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-# Without a token and without an upgrade: every server has a short answer to it.
+# Without a token and without an upgrade: every server has a short answer to that.
 _HTTP1_HELLO = "GET /v1/stream HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n"
+_HTTP1_WITHOUT_HOST = b"GET / HTTP/1.1\r\n\r\n"
 _FRAME_HEADER_BYTES = 9
 _SETTINGS_FRAME = 4
 _TLS_ALERT = b"\x15\x03"
@@ -46,87 +48,114 @@ class _Peer(Enum):
 _SPOKEN = {Protocol.GRPC: _Peer.HTTP2, Protocol.WEBSOCKET: _Peer.HTTP1}
 
 
-async def find_obstacle(way: Way) -> SttError | None:
-    """What stands in the way of a connection now; None if nothing does."""
+async def find_obstacle(route: Route) -> SttError | None:
+    """Why a connection fails now; None if it does not."""
     try:
-        if way.proxy is not None and way.proxy.is_socks:
-            # What lies behind it, only the SOCKS library could tell.
-            async with connect(way):
+        if route.proxy is not None and route.proxy.is_socks:
+            # Only the SOCKS library could reach what is behind it.
+            async with connect(route):
                 return None
-        if way.context is None:
-            return await _look_without_tls(way)
-        return await _look_through_tls(way, way.context)
+        if route.context is None:
+            return await _look_without_tls(route)
+        return await _look_through_tls(route, route.context)
     except SttError as error:
         return error
 
 
-async def _look_without_tls(way: Way) -> SttError | None:
-    async with connect(way) as (reader, writer):
-        peer = await _listen(way, reader, writer)
-    # HTTP servers answer in plain words that they want TLS.
-    if peer is not _Peer.HTTP2 and await _speaks_tls(way):
+async def is_silent_behind_tls(route: Route) -> bool:
+    """Whether the server completes the TLS handshake and then answers nothing at all.
+
+    An edge that holds requests while a container starts is not silent: it answers a request
+    without Host at once, which cannot be forwarded (RFC 9112, section 3.2: 400).
+    """
+    assert route.context is not None
+    try:
+        async with connect(route) as (reader, writer):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await writer.start_tls(route.context, server_hostname=route.host)
+            try:
+                writer.write(_HTTP1_WITHOUT_HOST)
+                async with asyncio.timeout(SILENCE_TIMEOUT_S):
+                    await reader.read(1)
+            except TimeoutError:
+                return True
+    except (OSError, TimeoutError, EOFError, SttError):
+        # Then it is not the same server that we are waiting for.
+        pass
+    return False
+
+
+async def _look_without_tls(route: Route) -> SttError | None:
+    async with connect(route) as (reader, writer):
+        peer = await _listen(route, reader, writer)
+    # HTTP servers answer in plain HTTP that they want TLS.
+    if peer is not _Peer.HTTP2 and await _speaks_tls(route):
         peer = _Peer.TLS
-    return None if peer is _SPOKEN[way.protocol] else _wrong_peer(way, peer)
+    return None if peer is _SPOKEN[route.protocol] else _wrong_peer(route, peer)
 
 
-async def _look_through_tls(way: Way, context: ssl.SSLContext) -> SttError | None:
-    async with connect(way) as (reader, writer):
+async def _look_through_tls(route: Route, context: ssl.SSLContext) -> SttError | None:
+    async with connect(route) as (reader, writer):
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await writer.start_tls(context, server_hostname=way.host)
-            # What the server thinks of the client's certificate comes with the first answer.
-            peer = await _listen(way, reader, writer)
+                await writer.start_tls(context, server_hostname=route.host)
+            # The server's verdict on the client's certificate comes with its first answer.
+            peer = await _listen(route, reader, writer)
         except (OSError, TimeoutError, EOFError) as error:
-            return _error_from_tls(way, error)
+            return _error_from_tls(route, error)
     # An edge may hold an HTTP/1.1 request for as long as a container takes to start.
-    is_waiting = peer is _Peer.SILENT and way.protocol is Protocol.WEBSOCKET
-    return None if peer is _SPOKEN[way.protocol] or is_waiting else _wrong_peer(way, peer)
+    is_waiting = peer is _Peer.SILENT and route.protocol is Protocol.WEBSOCKET
+    return None if peer is _SPOKEN[route.protocol] or is_waiting else _wrong_peer(route, peer)
 
 
-def _wrong_peer(way: Way, peer: _Peer) -> SttError:
-    secure = way.context is not None
-    other = Protocol.WEBSOCKET if way.protocol is Protocol.GRPC else Protocol.GRPC
+def _wrong_peer(route: Route, peer: _Peer) -> SttError:
+    secure = route.context is not None
+    other = Protocol.WEBSOCKET if route.protocol is Protocol.GRPC else Protocol.GRPC
     option = "--url" if other is Protocol.WEBSOCKET else "--grpc"
-    spoken = "gRPC" if way.protocol is Protocol.GRPC else "WebSocket"
-    address = other.url(way.place, secure=secure)
+    spoken = "gRPC" if route.protocol is Protocol.GRPC else "WebSocket"
+    address = other.url(route.place, secure=secure)
     match peer:
         case _Peer.TLS:
             return NoSuchService(
-                f"The server at {way.place} wants TLS. "
-                f"Write {way.protocol.url(way.place, secure=True)}."
+                f"The server at {route.place} wants TLS. "
+                f"Write {route.protocol.url(route.place, secure=True)}."
             )
         case _Peer.HTTP1:
             return NoSuchService(
-                f"The server at {way.place} speaks HTTP/1.1, not gRPC. If it is the WebSocket "
-                f"gateway, the address is {address} ({option})."
+                f"The server at {route.place} speaks HTTP/1.1, not gRPC. If it is the "
+                f"WebSocket gateway, the address is {address} ({option})."
             )
         case _Peer.HTTP2:
             return NoSuchService(
-                f"The server at {way.place} speaks HTTP/2, not WebSocket. If it is the gRPC "
+                f"The server at {route.place} speaks HTTP/2, not WebSocket. If it is the gRPC "
                 f"service, the address is {address} ({option})."
             )
         case _Peer.OTHER:
-            return NoSuchService(f"The server at {way.place} does not speak {spoken}.")
+            return NoSuchService(f"The server at {route.place} does not speak {spoken}.")
         case _Peer.SILENT:
-            return ServerUnreachable(f"The server at {way.place} takes connections but is silent.")
-        case _Peer.CLOSED if secure:
-            # With TLS 1.3 a server judges the client's certificate after the handshake, and some
-            # leave without saying how.
             return ServerUnreachable(
-                f"The server at {way.place} closes every connection after the TLS handshake; it "
-                "may want a client certificate."
+                f"The server at {route.place} takes connections but is silent."
+            )
+        case _Peer.CLOSED if secure:
+            # With TLS 1.3 a server checks the client's certificate after the handshake, and
+            # some close without an alert.
+            return ServerUnreachable(
+                f"The server at {route.place} closes every connection after the TLS handshake; "
+                "it may want a client certificate."
             )
         case _Peer.CLOSED:
             return ServerUnreachable(
-                f"The server at {way.place} closes every connection without a word."
+                f"The server at {route.place} closes every connection without a word."
             )
 
 
-async def _listen(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Peer:
-    """Greet, and tell from the first bytes of the answer what the other side speaks."""
+async def _listen(
+    route: Route, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> _Peer:
+    """Send a greeting and recognise the protocol from the first bytes of the answer."""
     hello = _HTTP2_HELLO
-    if way.protocol is Protocol.WEBSOCKET:
-        hello = _HTTP1_HELLO.format(place=way.place).encode()
+    if route.protocol is Protocol.WEBSOCKET:
+        hello = _HTTP1_HELLO.format(place=route.place).encode()
     said = b""
     try:
         writer.write(hello)
@@ -151,29 +180,29 @@ async def _listen(way: Way, reader: asyncio.StreamReader, writer: asyncio.Stream
     return _Peer.OTHER
 
 
-async def _speaks_tls(way: Way) -> bool:
-    """Whether a TLS handshake gets anywhere; whose certificate it is does not matter here."""
+async def _speaks_tls(route: Route) -> bool:
+    """Whether a TLS handshake succeeds; the certificate does not matter here."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        async with connect(way) as (_, writer), asyncio.timeout(ANSWER_TIMEOUT_S):
-            await writer.start_tls(context, server_hostname=way.host)
+        async with connect(route) as (_, writer), asyncio.timeout(ANSWER_TIMEOUT_S):
+            await writer.start_tls(context, server_hostname=route.host)
         return True
     except ssl.SSLError as error:
-        # An alert is TLS too; what is no TLS at all has no record to read.
+        # An alert is TLS too; anything else is an error in reading the first record.
         return "alert" in tls_reason(error)
     except (OSError, TimeoutError, EOFError, SttError):
         return False
 
 
-def _error_from_tls(way: Way, error: OSError | EOFError) -> SttError:
-    place = way.place
+def _error_from_tls(route: Route, error: OSError | EOFError) -> SttError:
+    place = route.place
     if isinstance(error, ssl.SSLCertVerificationError):
         return UntrustedServer(_distrust(place, error))
     if isinstance(error, TimeoutError):
         return ServerUnreachable(
             f"The server at {place} takes connections but does not answer the TLS handshake. "
-            f"If it has no TLS, write {way.protocol.url(place, secure=False)}."
+            f"If it has no TLS, write {route.protocol.url(place, secure=False)}."
         )
     if not isinstance(error, ssl.SSLError):
         return ServerUnreachable(f"The server at {place} broke off the TLS handshake.")
@@ -181,10 +210,10 @@ def _error_from_tls(way: Way, error: OSError | EOFError) -> SttError:
     if "alert" not in reason and "eof" not in reason:
         return NoSuchService(
             f"The server at {place} does not speak TLS. "
-            f"Write {way.protocol.url(place, secure=False)}."
+            f"Write {route.protocol.url(place, secure=False)}."
         )
     if "no application protocol" in reason:
-        return _wrong_peer(way, _Peer.HTTP1)
+        return _wrong_peer(route, _Peer.HTTP1)
     if "certificate" in reason or "unknown ca" in reason or "handshake failure" in reason:
         return Unauthenticated(
             f"The server at {place} refused the TLS handshake ({reason}): it wants a "

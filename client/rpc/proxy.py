@@ -2,8 +2,8 @@
 
 Both are carried through a tunnel (CONNECT), so the proxy for https is asked first: `https_proxy`,
 for an address without TLS else `http_proxy`, and `all_proxy` where those are not set. `grpc_proxy`,
-and `wss_proxy` or `ws_proxy`, say it for one protocol. `no_proxy` names what is reached directly;
-this machine always is. All of them in either case; on macOS and Windows also the system's settings.
+and `wss_proxy` or `ws_proxy`, set it for one protocol. `no_proxy` names what is reached directly;
+this machine always is. Case does not matter; on macOS and Windows the system's settings count too.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def find_proxy(host: str, port: int, protocol: str, *, secure: bool) -> Proxy | 
 def _is_exempt(host: str, port: int, exceptions: str) -> bool:
     if urllib.request.proxy_bypass(join_host_port(host, port)) or urllib.request.proxy_bypass(host):
         return True
-    # Python knows names only; gRPC and curl take networks too.
+    # Python compares names only; gRPC and curl take networks too.
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -13,14 +13,14 @@ from client.rpc.errors import ServerFull, ServerUnavailable, ServerUnreachable, 
 FIRST_PAUSE_S = 0.2
 MAX_PAUSE_S = 3.0
 MAX_ADVICE_S = 3.0
-"""A service that starts is found soon, whatever it advises."""
+"""A service that starts is reached soon, whatever it advises."""
 
 _MAX_DOUBLINGS = 16
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to keep trying, in seconds, by what the answer is meanwhile."""
+    """How long to keep trying, in seconds, by kind of failure."""
 
     starting_s: float = 120.0
     """The service says that it is starting (503, NOT_SERVING, no answer to a connection)."""
@@ -30,7 +30,7 @@ class Patience:
     """Nothing answers: wrong address, or a local server that is not up yet."""
 
     def limit_s(self, error: SttError) -> float:
-        """How long to try against this error; 0 where trying again does not help."""
+        """How long to keep trying after this error; 0 if trying again does not help."""
         match error:
             case ServerUnreachable():
                 return self.unreachable_s
@@ -44,11 +44,12 @@ class Patience:
 
 @dataclass(frozen=True)
 class Waiting:
-    """One more attempt is due: why, after how long, and how soon."""
+    """Another attempt follows, or the present one takes long: why, and after how long."""
 
     reason: SttError
     waited_s: float
-    next_try_s: float
+    next_try_s: float = 0.0
+    """How soon the next attempt follows; 0 while the present one goes on."""
 
 
 OnWait = Callable[[Waiting], None] | Callable[[Waiting], Awaitable[None]]
@@ -57,8 +58,8 @@ OnWait = Callable[[Waiting], None] | Callable[[Waiting], Awaitable[None]]
 class Retry:
     """The pauses between attempts that fail in a row.
 
-    `limit_s` says for how long an error is borne, counted from the first attempt; `on_wait` (plain
-    or async) is told before each pause. `clock`, `sleep` and `uniform` are for tests.
+    `limit_s` says how long to keep trying after an error, counted from the first attempt; `on_wait`
+    (plain or async) is called before each pause. `clock`, `sleep` and `uniform` are for tests.
     """
 
     def __init__(
@@ -80,15 +81,15 @@ class Retry:
         """How many attempts have failed in a row."""
 
     def reset(self) -> None:
-        """Something was achieved: what fails from now on is a new row."""
+        """Count from zero again, after progress."""
         self._since = self._clock()
         self.failures = 0
 
     async def pause(self, error: SttError) -> None:
         """Wait until the next attempt is due, after one that failed.
 
-        Raises `error` where patience is at its end. No pause outlasts patience, and no other one is
-        shorter than the server's advice.
+        Raises `error` when patience runs out. A pause lasts no longer than patience does, and
+        otherwise no shorter than the server advises.
         """
         self.failures += 1
         waited_s = self._clock() - self._since

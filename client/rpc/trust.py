@@ -1,12 +1,12 @@
-"""Whose certificates are believed: one rule for gRPC and for WebSocket.
+"""Which authorities are trusted: one rule for gRPC and for WebSocket.
 
-The certificates that a caller gives, those alone. Otherwise the ones that OpenSSL itself would
-take: the files of SSL_CERT_FILE and SSL_CERT_DIR where they are set, in their place the system's
-store. Where a system has none (Python from python.org on macOS), Mozilla's list from certifi.
+If the caller gives certificates, only those. Otherwise the ones that OpenSSL itself would use: the
+files of SSL_CERT_FILE and SSL_CERT_DIR if they are set, else the system's store. If a system has
+none (Python from python.org on macOS), Mozilla's list from certifi.
 
-gRPC brings a list of its own and knows neither the variables nor the store, so a company's
-authority that every other program believes would not be believed. Hence we read the certificates
-and hand the same ones to both.
+gRPC has a list of its own and reads neither the variables nor the store, so it would not trust a
+company's authority that every other program trusts. So we read the certificates and give the same
+ones to both.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ FILE_VARIABLES = ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
 _CERTIFICATE = re.compile(
     rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", flags=re.DOTALL
 )
-# OpenSSL finds a certificate in a folder by this name, made from its subject, and by no other.
+# OpenSSL finds a certificate in a folder only by this name, a hash of its subject.
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 
 
 def read_trusted_roots(environment: Mapping[str, str] = os.environ) -> bytes:
-    """The trusted authorities as PEM. Raises ValueError for a variable that names nothing."""
+    """The trusted authorities as PEM. Raises ValueError for a variable that names none."""
     found = dict.fromkeys([*_from_file(environment), *_from_folders(environment), *_from_windows()])
     if not found:
         found = dict.fromkeys(_CERTIFICATE.findall(Path(certifi.where()).read_bytes()))
@@ -73,7 +73,7 @@ def _from_folders(environment: Mapping[str, str]) -> Iterator[bytes]:
 
 
 def _from_windows() -> list[bytes]:
-    """What only the system itself can tell; elsewhere its store is files."""
+    """The store of Windows; those of other systems are files."""
     if sys.platform != "win32":
         return []
     context = ssl.create_default_context()
@@ -85,7 +85,7 @@ def _from_windows() -> list[bytes]:
 
 @functools.lru_cache(maxsize=8)
 def make_context(roots: bytes, alpn: str | None = None) -> ssl.SSLContext:
-    """A client's TLS context that believes these authorities alone. Raises ValueError."""
+    """A client's TLS context that trusts only these authorities. Raises ValueError."""
     try:
         certificates = b"\n".join(_CERTIFICATE.findall(roots)).decode("ascii")
         context = ssl.create_default_context(cadata=certificates or "-")
@@ -110,7 +110,7 @@ def check_client_certificate(private_key: bytes | None, certificate_chain: bytes
         key.write_bytes(private_key)
         chain.write_bytes(certificate_chain)
         try:
-            # The empty password: a key that wants one shall not ask the terminal for it.
+            # An empty password, so that OpenSSL does not ask for one on the terminal.
             ssl.create_default_context().load_cert_chain(chain, key, password=b"")
         except (ssl.SSLError, OSError, ValueError) as error:
             raise ValueError(

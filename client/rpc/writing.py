@@ -1,9 +1,9 @@
 """Writing to a streaming call without losing the reason why the server ended it.
 
-A write that meets a call which the server is ending fails before the status is here. `call.write`
-of grpc.aio (seen in 1.66 to 1.85) then sets the status itself, to INTERNAL "Internal error from
-Core", and the true one is never seen: in more than half of 200 calls that were refused while the
-client wrote. So the message goes to the layer below, which fails without touching the status.
+A write to a call that the server is ending fails before the status has arrived. `call.write` of
+grpc.aio (seen in 1.66 to 1.85) then sets the status itself, to INTERNAL "Internal error from Core",
+and the true one is lost: in more than half of 200 calls that were refused while the client wrote.
+So the message goes to the layer below, which fails without touching the status.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 async def write_request(call: grpc.aio.StreamStreamCall[Any, Any], request: Message) -> bool:
     """Write one request, with gRPC's flow control; False if the call has ended.
 
-    Why it ended is for the reader of the call to say. Use it in place of `call.write`, for every
+    The reader of the call gets the reason. Use it in place of `call.write`, for every
     request of a call, from one task at a time; the call is cancelled if that task is.
     """
     try:

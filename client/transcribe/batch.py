@@ -17,7 +17,6 @@ from client.audio import AudioError, FileSource
 from client.command.environment import Environment
 from client.command.exit_codes import INTERRUPTED, OK, exit_code_for
 from client.command.target import find_target
-from client.events import Event, Final
 from client.names import show_name
 from client.rpc.errors import (
     NoSuchService,
@@ -26,17 +25,18 @@ from client.rpc.errors import (
     SttError,
     Unauthenticated,
 )
+from client.rpc.events import Event, Final
 from client.rpc.retry import Waiting
 from client.stream import SttClient, WebSocketSttClient
 from client.transcribe.documents import Document
 from client.transcribe.listening import Heard, listen, stopping_on_signals
 from client.transcribe.live import options_for, transcribe_live
 from client.transcribe.messages import tell, tell_if_wordless
-from client.transcribe.outputs import Input, plan_outputs, write_output, write_stdout
+from client.transcribe.outputs import Input, make_folder, plan_outputs, write_output, write_stdout
 
 Client = SttClient | WebSocketSttClient
 
-# What keeps one recording from being transcribed for these reasons keeps the others from it too.
+# Failures that all recordings would share.
 _NO_SERVICE = (NoSuchService, ServerFull, ServerUnavailable, Unauthenticated)
 
 
@@ -51,6 +51,8 @@ async def transcribe_recordings(arguments: argparse.Namespace, inputs: Sequence[
     output: Path | None = arguments.output
     outputs: Sequence[Path | None] = [None] * len(inputs)
     if output is not None:
+        if arguments.is_folder:
+            make_folder(output)
         outputs = plan_outputs(inputs, output, arguments.format)
         _tell_other_names(inputs, outputs)
     jobs, failures = _open_all(inputs, outputs)
@@ -102,7 +104,7 @@ class _Batch:
         self._console = Console(stderr=True)
 
     async def run(self, jobs: Sequence[_Job]) -> None:
-        """Do one after the other. A service that serves nobody ends it."""
+        """Transcribe one after the other; stop if the service is not available."""
         target = await find_target(self._arguments, Environment.read())
         async with target.make_client(on_wait=self._show_waiting) as client:
             for number, job in enumerate(jobs, start=1):
@@ -122,7 +124,7 @@ class _Batch:
                     return
 
     def close(self) -> None:
-        """Print what could not be printed before all was done."""
+        """Print what can only be printed when all are done."""
         if self._listed:
             listed = [document.to_json() for document in self._listed]
             write_stdout(json.dumps(listed, ensure_ascii=False, indent=1) + "\n")
@@ -130,7 +132,7 @@ class _Batch:
     async def _transcribe(
         self, client: Client, job: _Job, counted: str
     ) -> SttError | AudioError | None:
-        """Transcribe and write one recording; returns why it is not, or not wholly, done."""
+        """Transcribe and write one recording; returns why it failed, or failed in part."""
         source = job.source
         leaving = stopping_on_signals(source) if source.is_live else contextlib.nullcontext()
         with leaving:
@@ -183,7 +185,7 @@ class _Batch:
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
-            # Transcripts go where they were sent and not where the progress is.
+            # Transcripts go to standard output, not to where the progress is.
             redirect_stdout=False,
         )
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from client.events import Final
+from client.rpc.events import Final
 from client.transcribe.formats import SUFFIXES
 from client.transcribe.subtitles import Cue, make_cues, to_srt, to_vtt
 

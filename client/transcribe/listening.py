@@ -1,4 +1,4 @@
-"""One recording or microphone → what was heard of it, whatever ended it."""
+"""One recording or microphone → its transcript, however it ended."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from client.audio import AudioError
-from client.events import Event, Final, Pause, Token, Word
 from client.rpc.errors import SttError
+from client.rpc.events import Event, Final, Pause, Token, Word
 from client.session import TranscriptStream
 from client.transcribe.documents import Document
 
 
 @dataclass
 class Heard:
-    """What one stream said."""
+    """The events of one stream, collected."""
 
     final: Final | None = None
     failure: SttError | AudioError | None = None
-    """Why it did not run to its end. Audio that fails at its end has a `final` too."""
+    """Why it ended early. A source that failed has a `final` too."""
     pauses_s: list[float] = field(default_factory=list[float])
     _texts: list[str] = field(default_factory=list[str])
     _words: list[Word] = field(default_factory=list[Word])
@@ -48,7 +48,7 @@ class Heard:
         return None if self.final is None else Document(name, self.final, tuple(self.pauses_s))
 
     def unfinished_document(self, name: str | None) -> Document | None:
-        """The transcript, as far as it came; None if there is no word."""
+        """The transcript so far; None if there is no word."""
         if self.final is None and self._texts:
             final = Final("".join(self._texts), tuple(self._words), self._processed_s)
             return Document(name, final, tuple(self.pauses_s))
@@ -69,23 +69,23 @@ async def listen(stream: TranscriptStream, show: Callable[[Event], None]) -> Hea
 
 
 class Stoppable(Protocol):
-    """A source that has no end of its own."""
+    """A source without an end of its own."""
 
     def stop(self) -> None:
-        """End it after what was heard so far."""
+        """End it after the audio recorded so far."""
         ...
 
 
 @dataclass
 class Stopping:
-    """Whether somebody asked for the end."""
+    """Whether the user asked to stop."""
 
     was_asked: bool = False
 
 
 @contextlib.contextmanager
 def stopping_on_signals(source: Stoppable) -> Generator[Stopping]:
-    """The first Ctrl-C ends the recording and lets the last words come; a second one leaves."""
+    """The first Ctrl-C ends the recording and waits for the last words; a second one exits."""
     task = asyncio.current_task()
     assert task is not None
     signals = (signal.SIGINT, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What is spoken now: a microphone, or a pipe that another program writes into."""
+"""Live audio: a microphone, or a pipe that another program writes into."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from client.audio import FileSource
 from client.command.environment import Environment
 from client.command.exit_codes import INTERRUPTED, OK, exit_code_for
 from client.command.target import Target, find_target
-from client.events import Event, Pause, Ping, Ready, Reconnected, Token, Word
 from client.microphone import MicrophoneSource
+from client.rpc.events import Event, Pause, Ping, Ready, Reconnected, Token, Word
 from client.rpc.retry import Waiting
 from client.stream import SessionOptions
 from client.transcribe.listening import Heard, listen, stopping_on_signals
@@ -22,12 +22,15 @@ from client.transcribe.outputs import write_output, write_stdout
 from client.transcribe.view import NEW_LINE_GAP_S, TranscriptView, make_view
 
 LiveSource = MicrophoneSource | FileSource
-# A microphone always gives audio. A pipe rests while the program before it does, and what it
-# gave must not be lost for that: this is the longest that the service waits.
+# A microphone always delivers audio. A pipe may pause, and the session must survive that: this is
+# the longest timeout that the service accepts.
 PIPE_IDLE_TIMEOUT_S = 600.0
-# Programs write compressed audio in pieces of a second or two. Were the words flushed between
-# them, as after a speaker's end, one that lies across a border would be cut in two.
+# Programs write compressed audio in pieces of a second or two. If words were flushed in the gaps,
+# a word that spans two pieces would be cut in two.
 PIPE_STALL_TIMEOUT_S = 3.0
+# A microphone and a file never pause. If their audio does not arrive, the network has stalled, and
+# a flush would cut the word in two that is being spoken.
+STEADY_STALL_TIMEOUT_S = 600.0
 
 
 async def transcribe_live(
@@ -37,7 +40,7 @@ async def transcribe_live(
     text_to_stdout = arguments.format == "text" and output is None
     is_pipe = isinstance(source, FileSource)
     with stopping_on_signals(source):
-        # Whoever starts to write late shall not occupy a place at the service until then.
+        # A slot is not occupied before the writer starts.
         if is_pipe and not await source.wait_for_audio():
             return INTERRUPTED
         target = await find_target(arguments, Environment.read())
@@ -83,11 +86,11 @@ def options_for(source: LiveSource) -> SessionOptions:
             idle_timeout_s=PIPE_IDLE_TIMEOUT_S,
             stall_timeout_s=PIPE_STALL_TIMEOUT_S,
         )
-    return SessionOptions(pings=True)
+    return SessionOptions(pings=True, stall_timeout_s=STEADY_STALL_TIMEOUT_S)
 
 
 def _is_watched(source: LiveSource) -> bool:
-    """Whether somebody wants to know that all is well: not a script with its pipes."""
+    """Whether to show the state of the connection: not to a script."""
     return isinstance(source, MicrophoneSource) or Console(stderr=True).is_terminal
 
 
@@ -124,7 +127,7 @@ class _Shower:
 
     def _behind_s(self, start_s: float) -> float | None:
         if isinstance(self._source, FileSource):
-            # When a pipe's audio was spoken is not known.
+            # It is not known when a pipe's audio was spoken.
             return None
         return time.monotonic() - (self._source.started_at or 0.0) - start_s
 

@@ -1,11 +1,11 @@
-"""What stt-transcribe says beside its transcripts."""
+"""Messages of stt-transcribe on standard error."""
 
 from __future__ import annotations
 
 import sys
 
 from client.audio import FileSource
-from client.events import Final
+from client.rpc.events import Final
 
 PROGRAM = "stt-transcribe"
 
@@ -17,7 +17,7 @@ def tell(text: object) -> None:
 
 
 def tell_if_wordless(source: FileSource, final: Final) -> None:
-    """An empty transcript is no failure, but nobody should have to guess whether it is one."""
+    """Explain an empty transcript, which is not a failure."""
     if final.transcript.strip():
         return
     sound = "" if source.has_sound else " and no sound: every sample of it is zero"

@@ -1,7 +1,7 @@
-"""Where transcripts go: checked before the work, written when one is done, never half.
+"""Output files: checked before the work, and written whole when a transcript is done.
 
-A transcript is written beside its place and then renamed, so that nobody ever reads half of it
-and an interrupted run leaves what was there. Pipes and devices are written to as they are.
+A transcript is written to a temporary file and then renamed, so that no reader sees half of it and
+an interrupted run leaves the old file. Pipes and devices are written to directly.
 """
 
 from __future__ import annotations
@@ -26,13 +26,22 @@ _NEW_FILE_MODE = 0o666
 
 
 class OutputError(Exception):
-    """A transcript cannot be written; the text says which and why."""
+    """A transcript cannot be written; the message says which and why."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it lies in, if it is not there. Raises ValueError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"The folder {show_name(folder)} cannot be made ({reason}).") from error
 
 
 def plan_outputs(inputs: Sequence[Input], output: Path, format_name: str) -> list[Path]:
     """The file of each recording's transcript: `output` itself, or one of its own in that folder.
 
-    In a folder a recording's transcript is named after it; a name that is taken by one before it
+    In a folder a recording's transcript is named after it; a name that is taken already
     gets a number. Raises ValueError, before any work, for a place that cannot be written to.
     """
     planned = [output]
@@ -57,7 +66,7 @@ def write_output(path: Path, text: str) -> None:
     """Write one transcript. Raises `OutputError`."""
     try:
         if _is_written_in_place(path):
-            # Nothing is cut off: a device has nothing, and a log behind /dev/fd is continued.
+            # Appended: a log behind /dev/fd must not be truncated.
             with open(path, "ab") as file:
                 file.write(text.encode())
         else:
@@ -69,7 +78,7 @@ def write_output(path: Path, text: str) -> None:
 
 
 def write_stdout(text: str) -> None:
-    """Print a transcript. Raises `OutputError`, or BrokenPipeError where nobody reads on."""
+    """Print a transcript. Raises `OutputError`, or BrokenPipeError if the reader is gone."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -81,7 +90,7 @@ def write_stdout(text: str) -> None:
 
 
 def silence_stdout() -> None:
-    """Let nothing more be written there, at the end of the program either."""
+    """Discard further output, the flush at exit included."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -90,7 +99,7 @@ def silence_stdout() -> None:
 
 def _name_in_folder(inputs: Sequence[Input], folder: Path, suffix: str) -> list[Path]:
     stems = ["stdin" if path == STANDARD_INPUT else Path(str(path)).stem for path in inputs]
-    # A name that a recording has of its own is not given to another one.
+    # A numbered name must not be the own name of another recording.
     reserved = {_fold(stem) for stem in stems}
     taken: set[str] = set()
     planned: list[Path] = []
@@ -105,7 +114,7 @@ def _name_in_folder(inputs: Sequence[Input], folder: Path, suffix: str) -> list[
 
 
 def _fold(name: str) -> str:
-    """What file systems that know no case, or spell accents their own way, take for the same."""
+    """Equal for names that a file system without case or with its own accents treats as one."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -159,7 +168,7 @@ def _mode(path: Path) -> int | None:
 
 
 def _read_umask() -> int:
-    # There is no way to read it but to set it.
+    # It can only be read by setting it.
     umask = os.umask(0o077)
     os.umask(umask)
     return umask

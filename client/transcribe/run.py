@@ -34,7 +34,7 @@ async def run(arguments: argparse.Namespace) -> int:
                 return _print_devices()
             return await _transcribe_microphone(arguments)
     except BrokenPipeError:
-        # Whoever read the transcript has had enough.
+        # The reader of the transcript is gone.
         silence_stdout()
         return OUTPUT_CLOSED
     except (SttError, AudioError, OutputError, OSError, ValueError) as error:
@@ -47,7 +47,7 @@ def _prepare_stdout() -> None:
     if stdout is None:
         raise OutputError("Standard output is closed.")
     if isinstance(stdout, io.TextIOWrapper):
-        # A terminal that cannot show a letter is no reason to lose the transcript.
+        # The transcript is not lost to a terminal that cannot show a character.
         stdout.reconfigure(errors="replace")
 
 

@@ -8,13 +8,13 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from client.events import Word
+from client.rpc.events import Word
 
 LINE_CHARACTERS = 42
 CUE_LINES = 2
-# Readers lose the thread if a cue stands longer than this.
+# Longer cues are hard to follow.
 MAX_CUE_S = 7.0
-# Nobody can read one that is gone sooner.
+# Shorter cues cannot be read.
 MIN_CUE_S = 0.8
 # A silence this long ends a cue, whether or not the model reports a pause.
 PAUSE_S = 0.8
@@ -34,8 +34,8 @@ def make_cues(
 ) -> list[Cue]:
     """Group words into cues, breaking at silences, at the model's pauses and at full lines.
 
-    A cue stands from its first word to the end of its last one, and at least `MIN_CUE_S`
-    where neither the next cue nor the end of the audio comes before.
+    A cue is shown from its first word to the end of its last one, and for at least `MIN_CUE_S`
+    unless the next cue or the end of the audio comes before.
     """
     pauses = sorted(pauses_s)
     groups: list[list[Word]] = []

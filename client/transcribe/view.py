@@ -22,7 +22,7 @@ class TranscriptView(Protocol):
     """Where the running transcript goes."""
 
     def show_state(self, state: str) -> None:
-        """What the connection is doing."""
+        """The state of the connection."""
         ...
 
     def add_text(self, text: str, behind_s: float | None) -> None:
@@ -34,7 +34,7 @@ class TranscriptView(Protocol):
         ...
 
     def close(self) -> None:
-        """Nothing more comes; what was shown stays."""
+        """No more text comes; what was shown stays."""
         ...
 
 
@@ -68,7 +68,7 @@ class PlainView:
     def _write(self, text: str) -> None:
         if self._console.quiet:
             return
-        # Not through the console: it ends the program, its own way, when nobody reads on.
+        # Not through the console: Rich itself exits the program on a broken pipe.
         if self._console.file is sys.stdout:
             write_stdout(text)
         else:

@@ -1,6 +1,6 @@
 /**
  * One transcript out of several connections: no word lost, none doubled. The rules and the reasons
- * are in docs/replay.md; client/replay.py follows the same ones, and the vectors in
+ * are in docs/replay.md; client/rpc/replay.py follows the same ones, and the vectors in
  * tests/vectors/replay.json hold both to them.
  *
  * @typedef {import("./protocol.js").ServerMessage} ServerMessage

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from stt_service.config import EngineConfig
 from stt_service.deploy.gpu_memory import check_fits
 from stt_service.deploy.gpus import GPUS, GPUS_TOO_NEW, find_modals_name
+from stt_service.process.address import MAX_HOST_LABEL
 from stt_service.process.environment import InvalidSetting, check_token, read_variable
 
 # Where Modal's proxies stand, https://modal.com/docs/guide/region-selection. Each name is also
@@ -41,9 +42,8 @@ STREAM_PATH = "/v1/stream"
 
 CREDENTIALS = ("MODAL_KEY", "MODAL_SECRET")
 
-# A host is `{workspace}--{label}.modal.run`. Of a first part above 63 characters, the most that
-# DNS allows, Modal keeps 56 and adds a hash: https://modal.com/docs/guide/webhook-urls#truncation.
-MAX_HOST_LABEL = 63
+# A host is `{workspace}--{label}.modal.run`. Of a first part above MAX_HOST_LABEL, Modal keeps 56
+# characters and adds a hash: https://modal.com/docs/guide/webhook-urls#truncation.
 WORKSPACE_SEPARATOR = "--"
 # So that the address can be what users were told for a workspace whose name is one character.
 MAX_APP_NAME = MAX_HOST_LABEL - len(f"w{WORKSPACE_SEPARATOR}-{GATEWAY_LABEL_SUFFIX}")

@@ -91,7 +91,8 @@ class Engine:
 
     @property
     def slots_free(self) -> int:
-        return max(0, self._slots - len(self._sessions) - len(self._openings))
+        leased = sum(session.holds_slot for session in list(self._sessions.values()))
+        return max(0, self._slots - leased - len(self._openings))
 
     @property
     def slots_open(self) -> int:
@@ -130,7 +131,7 @@ class Engine:
             info.sample_rate_hertz,
             info.frame_samples,
         )
-        options.check_against(info)
+        options.vad.check_against(info)
         session_id = uuid4().hex
         lease = await self._lease_slot(session_id, options)
         try:
@@ -179,7 +180,8 @@ class Engine:
             self._state = State.STOPPED
         self._clock.stop()
         self._thread.put(Stop())
-        await self._thread.join(STOP_TIMEOUT_S)
+        if self._info is not None:
+            await self._thread.join(STOP_TIMEOUT_S)
 
     # --- what the model thread tells, as its Listener ----------------------------------------
 

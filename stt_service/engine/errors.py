@@ -101,10 +101,11 @@ class InternalError(EngineError):
 
 
 class EngineDied(EngineError):
+    """`reason` is for the operator: the text of an exception is nothing for strangers."""
+
     def __init__(self, cause: BaseException) -> None:
-        # Statuses travel in HTTP/2 headers, which have no room for a compiler's whole output.
-        reason = f"{type(cause).__name__}: {cause}"[:MAX_REASON_LENGTH]
-        super().__init__(f"the model thread died: {reason}")
+        super().__init__("the model has died and the server ends; open a new session")
+        self.reason = f"{type(cause).__name__}: {cause}"[:MAX_REASON_LENGTH]
 
 
 class NotEnoughMemory(EngineError):

@@ -29,6 +29,37 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """The model has heard one more frame of the caller's own audio.
+
+    `index` counts them from 0; `pause_probabilities` has one number for each VAD head, which may be
+    none.
+    """
+
+    index: int
+    pause_probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """The words of one turn, which a pause, a flush, a stall or the session's end has closed."""
+
+    words: tuple[Word, ...]
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.text for word in self.words)
+
+    @property
+    def start_s(self) -> float:
+        return self.words[0].start_s
+
+    @property
+    def end_s(self) -> float:
+        return self.words[-1].end_s
+
+
+@dataclass(frozen=True, slots=True)
 class Flushed:
     """Every token of the audio before the flush has been sent."""
 
@@ -49,4 +80,4 @@ class Final:
     is_cut: bool = False
 
 
-Event = Token | Word | Pause | Flushed | Final
+Event = Token | Word | Pause | Step | Utterance | Flushed | Final

@@ -1,26 +1,20 @@
-"""Any PCM becomes 80 ms frames at the model's rate."""
+"""Any audio becomes 80 ms frames at the model's rate."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from io import BytesIO
 from typing import Protocol
 
 import numpy as np
-import soundfile
 import soxr
-import sphn
 
-from stt_service.engine.errors import InvalidAudio, InvalidOptions
+from stt_service.engine.errors import InvalidOptions
 from stt_service.engine.model import FloatArray
+from stt_service.engine.ogg_opus import OpusDecoder
+from stt_service.engine.pcm import PcmDecoder
 
 MIN_SAMPLE_RATE_HERTZ = 8_000
 MAX_SAMPLE_RATE_HERTZ = 192_000
-# Floats are nominally within [-1, 1]. Clipping and loud mixes exceed that slightly; 18 dB over is
-# not audio, most likely int16 samples sent as float32.
-MAX_MAGNITUDE = 8.0
-# Decoded in pieces of this size: a whole file in one message must not block the event loop.
-PIECE_BYTES = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,63 +43,23 @@ class Frame:
 
 
 class Decoder(Protocol):
-    """Turns bytes into mono float32 samples at the decoder's rate; a sample may be split."""
+    """Turns bytes into mono float32 samples, wherever the bytes are split."""
 
-    def decode(self, data: bytes) -> FloatArray: ...
+    @property
+    def burst_s(self) -> float:
+        """How much audio the encoding gives at once; 0 if each sample comes as soon as it can."""
+        ...
 
-
-class PcmDecoder:
-    """Samples of a fixed width: little-endian floats, little-endian int16, or G.711 mu-law."""
-
-    def __init__(self, encoding: str) -> None:
-        self._dtype = {"pcm_f32le": "<f4", "pcm_s16le": "<i2", "mulaw": "u1"}[encoding]
-        self._sample_bytes = np.dtype(self._dtype).itemsize
-        self._encoding = encoding
-        self._rest = b""
-
-    def decode(self, data: bytes) -> FloatArray:
-        data = self._rest + data
-        whole = len(data) - len(data) % self._sample_bytes
-        self._rest = data[whole:]
-        samples = np.frombuffer(data[:whole], dtype=self._dtype)
-        match self._encoding:
-            case "pcm_f32le":
-                return samples.astype(np.float32)
-            case "pcm_s16le":
-                return samples.astype(np.float32) / np.float32(32768)
-            case _:
-                return mulaw_table()[samples]
-
-
-class OpusDecoder:
-    """Opus in an Ogg container, decoded by sphn straight to the requested rate."""
-
-    def __init__(self, sample_rate_hertz: int) -> None:
-        self._reader = sphn.OpusStreamReader(sample_rate_hertz)
-
-    def decode(self, data: bytes) -> FloatArray:
-        try:
-            pcm = self._reader.append_bytes(data)  # pyright: ignore
-            return np.asarray(pcm, dtype=np.float32).reshape(-1)
-        except ValueError as error:
-            raise InvalidAudio(f"not an Ogg Opus stream: {error}") from error
-
-
-@cache
-def mulaw_table() -> FloatArray:
-    """The 256 values of G.711 mu-law, as libsndfile expands them; shape [256]."""
-    every_code = BytesIO(bytes(range(256)))
-    table, _ = soundfile.read(
-        every_code, samplerate=8000, channels=1, format="RAW", subtype="ULAW", dtype="float32"
-    )
-    return np.asarray(table, dtype=np.float32)
+    def decode(self, data: bytes) -> Iterator[FloatArray]:
+        """The samples that `data` completes, in pieces that are quick to decode; InvalidAudio."""
+        ...
 
 
 class Framer:
     """Cuts one session's audio into frames and keeps the samples of the incomplete one.
 
-    `encoding` is pcm_f32le, pcm_s16le, mulaw or ogg_opus; InvalidOptions if the
-    encoding or the rate is none that this service takes.
+    `encoding` is pcm_f32le, pcm_s16le, mulaw, alaw or ogg_opus; InvalidOptions if
+    the encoding or the rate is none that this service takes.
     """
 
     def __init__(
@@ -121,7 +75,7 @@ class Framer:
         if encoding == "ogg_opus":
             self._decoder = OpusDecoder(model_rate_hertz)
             sample_rate_hertz = model_rate_hertz
-        elif encoding in ("pcm_f32le", "pcm_s16le", "mulaw"):
+        elif encoding in ("pcm_f32le", "pcm_s16le", "mulaw", "alaw"):
             self._decoder = PcmDecoder(encoding)
         else:
             raise InvalidOptions("encoding", f"unknown encoding {encoding!r}")
@@ -136,14 +90,18 @@ class Framer:
         """Length of the audio received."""
         return self._received_samples / self._rates[0]
 
+    @property
+    def burst_s(self) -> float:
+        """How much audio came at once, and so how long a live source may take for the next."""
+        return self._decoder.burst_s
+
     def push(self, data: bytes) -> Iterator[list[Frame]]:
         """Decode `data` piece by piece; gives the full frames of each piece.
 
-        InvalidAudio if a sample is not finite or far outside [-1, 1].
+        InvalidAudio if a sample is not finite or far outside [-1, 1], or is not Ogg Opus where
+        that was promised. The samples of a frame may be read-only.
         """
-        for start in range(0, len(data), PIECE_BYTES):
-            samples = self._decoder.decode(data[start : start + PIECE_BYTES])
-            self._check(samples)
+        for samples in self._decoder.decode(data):
             self._received_samples += len(samples)
             yield self._cut(self._resample(samples, last=False))
 
@@ -163,17 +121,6 @@ class Framer:
             self._pending = nothing
         return frames
 
-    def _check(self, samples: FloatArray) -> None:
-        # NaN fails this comparison too.
-        fine = np.abs(samples) <= MAX_MAGNITUDE
-        if not fine.all():
-            index = int(np.argmin(fine))
-            raise InvalidAudio(
-                f"sample {self._received_samples + index} is {samples[index]:g}; float samples "
-                "must be finite and within [-1, 1]. Is this int16 audio? Then say so: "
-                "encoding pcm_s16le"
-            )
-
     def _make_resampler(self) -> soxr.ResampleStream | None:
         source_hertz, target_hertz = self._rates
         if source_hertz == target_hertz:
@@ -187,7 +134,8 @@ class Framer:
         return np.asarray(chunk, dtype=np.float32)
 
     def _cut(self, samples: FloatArray) -> list[Frame]:
-        pending = np.concatenate([self._pending, samples])
+        # A message of whole frames, as most clients send, is cut without a copy.
+        pending = np.concatenate([self._pending, samples]) if len(self._pending) else samples
         whole = len(pending) - len(pending) % self._frame_samples
         self._pending = pending[whole:]
         rows = pending[:whole].reshape(-1, self._frame_samples)

@@ -1,15 +1,10 @@
 """What a caller may ask of a session."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stt_service.engine.errors import InvalidOptions
 from stt_service.engine.model import ModelInfo
-from stt_service.engine.pauses import (
-    DEFAULT_PAUSE_S,
-    DEFAULT_THRESHOLD,
-    check_threshold,
-    choose_head,
-)
+from stt_service.engine.pauses import VadOptions
 
 DEFAULT_IDLE_TIMEOUT_S = 10.0
 MAX_IDLE_TIMEOUT_S = 600.0
@@ -26,8 +21,9 @@ class SessionOptions:
 
     encoding: str = "pcm_f32le"
     sample_rate_hertz: int = 0
-    pause_s: float = DEFAULT_PAUSE_S
-    pause_threshold: float = DEFAULT_THRESHOLD
+    vad: VadOptions = field(default_factory=VadOptions)
+    wants_steps: bool = False
+    wants_utterances: bool = False
     idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
     stall_timeout_s: float | None = None
     wait_for_slot_s: float = 0.0
@@ -50,12 +46,11 @@ class SessionOptions:
                 f"it must be from 0 to {MAX_WAIT_FOR_SLOT_S:g} s",
             )
 
-    def check_against(self, info: ModelInfo) -> None:
-        """InvalidOptions if the model has no such pause. One without VAD heads reports none,
-        whatever is asked."""
-        if info.has_semantic_vad:
-            check_threshold(self.pause_threshold)
-            choose_head(self.pause_s, info.pause_heads_s)
+    def resolve_sample_rate_hertz(self, info: ModelInfo) -> int:
+        """The rate of the caller's samples; 0 for a container, which says it itself."""
+        if self.encoding == "ogg_opus":
+            return 0
+        return self.sample_rate_hertz or info.sample_rate_hertz
 
     def resolve_stall_timeout_s(self, info: ModelInfo) -> float:
         """The stall timeout, the model's delay by default."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from stt_service.engine.errors import UnsuitableCheckpoint
 from stt_service.engine.model import (
     BatchedModel,
     BoolArray,
@@ -64,7 +65,7 @@ class RowGuard:
 
 
 def check_model(model: BatchedModel) -> None:
-    """Step a little noise in every slot and look at what comes out. Raises BrokenModel.
+    """Step a little noise in every slot and look at what comes out. Raises UnsuitableCheckpoint.
 
     Every session resets its slot before its first step, so none hears of it.
     """
@@ -77,7 +78,7 @@ def check_model(model: BatchedModel) -> None:
         output = model.step(StepPlan(noise.astype(np.float32), everyone, reset))
         broken = find_broken_rows(everyone, output, len(info.pieces))
         if broken.any():
-            raise BrokenModel(
+            raise UnsuitableCheckpoint(
                 f"{int(broken.sum())} of {model.slots} outputs for a little noise are not finite "
                 "or out of range; its weights are damaged, or its config is another model's"
             )

@@ -9,8 +9,10 @@ from enum import Enum
 from stt_service.engine.errors import EngineError, IdleTimeout, InvalidOptions
 from stt_service.engine.events import Event, Final
 from stt_service.engine.frames import Frame, Framer
+from stt_service.engine.pauses import VadOptions
+from stt_service.engine.pcm import PIECE_BYTES
 from stt_service.engine.scheduler import Delivery
-from stt_service.engine.session_state import Finish, Flush, Mark, Stall
+from stt_service.engine.session_state import ChangeVad, Finish, Flush, Mark, Stall
 from stt_service.engine.silence import SilenceWatch
 
 # Stop reading audio while this many frames and marks wait for the model: 4 s.
@@ -80,6 +82,8 @@ class Session:
         self._changed = asyncio.Event()
         # Calls of `push_audio` in progress, and calls waiting for room; at most one of each.
         self._pushing = 0
+        # Ended for a reason while a message may still be pushed.
+        self._is_cut = False
         self._waiting_for_room = 0
         self._silence = SilenceWatch(
             clock,
@@ -102,9 +106,14 @@ class Session:
             for frames in self._framer.push(data):
                 # A message without a complete sample does not count as audio.
                 if self._framer.received_s > received_s:
-                    self._silence.note_audio()
+                    self._silence.note_audio(self._framer.burst_s)
                 await self._wait_for_room()
+                if self._is_over or self._is_cut:
+                    break
                 self._push(frames)
+                # A large message may hold little audio (Ogg pages of something else), or none.
+                if not frames and len(data) > PIECE_BYTES:
+                    await asyncio.sleep(0)
         finally:
             self._pushing -= 1
         self._push_finish_if_due()
@@ -120,13 +129,26 @@ class Session:
         if self._phase is Phase.OPEN:
             self._push([*self._framer.cut_rest(), Flush(flush_id)])
 
+    async def change_vad(self, vad: VadOptions) -> None:
+        """Look for other pauses in the audio from here on. The caller has checked that the model
+        can find them."""
+        await self._wait_for_room()
+        if self._phase is Phase.OPEN:
+            self._push([ChangeVad(vad)])
+
     def finish(self, reason: EngineError | None = None) -> None:
-        """End the audio: the last words and Final follow, then `reason` is raised if given."""
+        """End the audio: the last words and Final follow, then `reason` is raised if given.
+
+        Without a reason, a message that is being pushed is heard to its end; with one, what of it
+        found no room yet is not heard.
+        """
         if self._phase is not Phase.OPEN:
             return
         self._phase = Phase.FINISHING
         self._error = self._error or reason
+        self._is_cut = reason is not None
         self._silence.stop()
+        self._wake()
         self._push_finish_if_due()
 
     def fail(self, error: EngineError) -> None:
@@ -159,6 +181,11 @@ class Session:
     def processed_s(self) -> float:
         """Audio that the model has heard, in seconds."""
         return self._processed_s
+
+    @property
+    def holds_slot(self) -> bool:
+        """Whether it has its slot still: it gives it back with Final, however late that is read."""
+        return self._phase in (Phase.OPEN, Phase.FINISHING)
 
     @property
     def items_waiting(self) -> int:
@@ -213,16 +240,19 @@ class Session:
         await self._changed.wait()
 
     async def _wait_for_room(self) -> None:
-        if not self._is_over and not self._has_room():
+        if self._must_wait_for_room():
             self._waiting_for_room += 1
             try:
                 with self._silence.held_back():
-                    while not self._is_over and not self._has_room():
+                    while self._must_wait_for_room():
                         await self._wait_for_change()
             finally:
                 self._waiting_for_room -= 1
         if self._is_over and self._error is not None:
             raise self._error
+
+    def _must_wait_for_room(self) -> bool:
+        return not self._is_over and not self._is_cut and not self._has_room()
 
     def _has_room(self) -> bool:
         return self.items_waiting < MAX_ITEMS_WAITING and len(self._updates) < MAX_UPDATES_WAITING

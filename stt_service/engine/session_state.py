@@ -4,12 +4,13 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stt_service.engine.events import Event, Final, Flushed, Pause, Token
+from stt_service.engine.events import Event, Final, Flushed, Step, Utterance
 from stt_service.engine.frames import Frame
 from stt_service.engine.model import FloatArray, ModelInfo
 from stt_service.engine.options import SessionOptions
-from stt_service.engine.pauses import PauseDetector, choose_head
+from stt_service.engine.pauses import VadOptions
 from stt_service.engine.timeline import Timeline
+from stt_service.engine.turns import TurnTracker
 from stt_service.engine.words import WordAssembler
 
 # The tail is the delay plus a margin, so that words the model writes late still arrive.
@@ -35,7 +36,14 @@ class Finish:
     """Send every word, then Final; nothing comes after."""
 
 
-Mark = Flush | Stall | Finish
+@dataclass(frozen=True, slots=True)
+class ChangeVad:
+    """Look for other pauses in the audio after this."""
+
+    vad: VadOptions
+
+
+Mark = Flush | Stall | Finish | ChangeVad
 
 
 class SessionState:
@@ -56,11 +64,10 @@ class SessionState:
         self._queue: deque[Frame | Mark] = deque()
         self._timeline = Timeline(info)
         self._words = WordAssembler(info, self._timeline)
-        self._pauses = PauseDetector(options.pause_threshold)
-        # None for a model without VAD heads, which reports no pauses.
-        self._pause_head = (
-            choose_head(options.pause_s, info.pause_heads_s) if info.has_semantic_vad else None
-        )
+        self._turns = TurnTracker(info, options.vad, self._timeline, self._words)
+        self._wants_steps = options.wants_steps
+        self._wants_utterances = options.wants_utterances
+        self._steps_told = 0
         self._silence_left = info.prefix_steps
         self._extension_left = 0
         self._mark: Mark | None = None
@@ -82,7 +89,7 @@ class SessionState:
             if self.finished:
                 break
             self._mark = self._take_mark()
-            if self._tail_due:
+            if self._tail_due and not isinstance(self._mark, ChangeVad):
                 self._silence_left += self._info.count_steps(self._info.delay_s + TAIL_MARGIN_S)
                 self._extension_left = self._info.count_steps(TAIL_EXTENSION_S)
                 self._tail_due = False
@@ -114,7 +121,13 @@ class SessionState:
             self._tail_due = True
             self.items_done += 1
         events = self._words.feed(text_id, probability)
-        events += self._detect_pause(frame, events, pauses)
+        # In a stall the silence is real, because nothing arrives; in a flush it is made up.
+        is_real = not frame.is_silence or isinstance(self._mark, Stall)
+        probabilities: list[float] = pauses.tolist()
+        events += self._select(self._turns.feed(events, probabilities, is_real=is_real))
+        if self._wants_steps and not frame.is_silence:
+            events.insert(0, Step(self._steps_told, tuple(probabilities)))
+            self._steps_told += 1
         if self._mark is not None and not self._silence_left:
             if self._words.mid_word and self._extension_left:
                 self._extension_left -= 1
@@ -128,22 +141,19 @@ class SessionState:
         assert not isinstance(mark, Frame)
         return mark
 
-    def _detect_pause(self, frame: Frame, events: list[Event], pauses: FloatArray) -> list[Event]:
-        if self._pause_head is None:
-            return []
-        if any(isinstance(event, Token) for event in events):
-            self._pauses.note_speech()
-        # In a stall the silence is real, because nothing arrives; in a flush it is made up.
-        if frame.is_silence and not isinstance(self._mark, Stall):
-            return []
-        if not self._pauses.feed(float(pauses[self._pause_head])):
-            return []
-        return [Pause(self._timeline.heard_s)]
+    def _select(self, events: list[Event]) -> list[Event]:
+        if self._wants_utterances:
+            return events
+        return [event for event in events if not isinstance(event, Utterance)]
 
     def _complete_mark(self) -> list[Event]:
         mark, self._mark = self._mark, None
         self.items_done += 1
+        if isinstance(mark, ChangeVad):
+            self._turns.change(mark.vad)
+            return []
         events = self._words.flush()
+        events += self._select(self._turns.close(events))
         match mark:
             case Flush(flush_id):
                 events.append(Flushed(flush_id))

@@ -12,6 +12,9 @@ class SilenceWatch:
     """Calls `on_stall` once when no audio came for `stall_timeout_s`, and again only after audio
     has come in between; calls `on_idle` once after `idle_timeout_s`.
 
+    Audio that comes in bursts is not stalled between them: the time that a burst lasts is added to
+    the stall timeout.
+
     Before the first audio there is nothing to stall. Belongs to the running event loop. `clock`
     counts the time in which audio could have been read (AwakeClock). One timer, set anew when it
     fires: noting audio, which happens for every message, costs no timer.
@@ -32,14 +35,16 @@ class SilenceWatch:
         self._on_idle = on_idle
         self._loop = asyncio.get_running_loop()
         self._audio_at = self._clock()
+        self._burst_s = 0.0
         self._stalled = True
         self._held_back = 0
         self._stopped = False
         self._timer = self._loop.call_later(idle_timeout_s, self._look)
 
-    def note_audio(self) -> None:
-        """Record that audio has just arrived."""
+    def note_audio(self, burst_s: float = 0.0) -> None:
+        """Record that audio has just arrived, and the next may be due in `burst_s` only."""
         self._audio_at = self._clock()
+        self._burst_s = burst_s
         if self._stalled and not self._stopped:
             self._stalled = False
             self._timer.cancel()
@@ -67,7 +72,7 @@ class SilenceWatch:
         if silent_for_s >= self._idle_timeout_s:
             self._on_idle()
             return
-        if not self._stalled and silent_for_s >= self._stall_timeout_s:
+        if not self._stalled and silent_for_s >= self._stall_timeout_s + self._burst_s:
             self._stalled = True
             self._on_stall()
         self._set_timer()
@@ -75,6 +80,6 @@ class SilenceWatch:
     def _set_timer(self) -> None:
         timeout_s = self._idle_timeout_s
         if not self._stalled:
-            timeout_s = min(timeout_s, self._stall_timeout_s)
+            timeout_s = min(timeout_s, self._stall_timeout_s + self._burst_s)
         left_s = self._audio_at + timeout_s - self._clock()
         self._timer = self._loop.call_later(max(left_s, MIN_TIMER_S), self._look)

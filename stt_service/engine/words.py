@@ -44,6 +44,13 @@ class WordAssembler:
         return self._writing or self._boundary_s is not None
 
     @property
+    def open_since_s(self) -> float | None:
+        """Where the word starts that is announced or not yet sent; None if there is none."""
+        if self._log_probabilities:
+            return self._start_s
+        return self._boundary_s
+
+    @property
     def _writing(self) -> bool:
         return bool(self._log_probabilities) and self._complete_at_s is None
 

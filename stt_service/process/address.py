@@ -10,6 +10,8 @@ DEFAULT_GRPC_ADDRESS = f"127.0.0.1:{DEFAULT_GRPC_PORT}"
 """Where a server listens that was told nothing, and where a command looks for a local one."""
 DEFAULT_HTTP_ADDRESS = "127.0.0.1:8000"
 """The same of the gateway."""
+MAX_HOST_LABEL = 63
+"""Characters between two dots of a host name (RFC 1035)."""
 
 
 def split_host_port(address: str) -> tuple[str, int | None]:
@@ -32,7 +34,8 @@ def to_ascii_host(host: str) -> str:
         ascii_host = host.encode("idna").decode()
     except UnicodeError as error:
         raise ValueError(
-            f"{host!r} is no host name: each part between dots has 1 to 63 characters."
+            f"{host!r} is no host name: each part between dots has 1 to "
+            f"{MAX_HOST_LABEL} characters."
         ) from error
     if not all("!" <= character <= "~" for character in ascii_host):
         raise ValueError(f"{host!r} is no host name: it holds a space or a control character.")

@@ -6,7 +6,10 @@ one form. Never audio, never a transcript.
 
 import json
 import logging
+import math
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -83,3 +86,38 @@ def _escape(event: object) -> str:
 def _to_json(text: str) -> str:
     """A JSON string without anything that ends a line or that a terminal obeys."""
     return json.dumps(text, ensure_ascii=not text.isprintable()).replace("\x7f", "\\u007f")
+
+
+class OccasionalLog:
+    """Writes at most one line for each event in `interval_s`, with how many there were since.
+
+    For what strangers can cause as often as they like.
+    """
+
+    def __init__(
+        self,
+        log: BoundLogger,
+        interval_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log = log
+        self._interval_s = interval_s
+        self._clock = clock
+        self._written_at: dict[str, float] = {}
+        self._unwritten: dict[str, tuple[int, dict[str, object]]] = {}
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Note an event. Events are told apart by their text, and a stranger's goes into fields."""
+        count, _ = self._unwritten.get(event, (0, {}))
+        self._unwritten[event] = (count + 1, fields)
+        self.flush()
+
+    def flush(self, *, everything: bool = False) -> None:
+        """Write what is due, or `everything`; called now and then, every count is told."""
+        now = self._clock()
+        for event, (count, fields) in list(self._unwritten.items()):
+            written_at = self._written_at.get(event, -math.inf)
+            if everything or now - written_at >= self._interval_s:
+                self._written_at[event] = now
+                del self._unwritten[event]
+                self._log.warning(event, count=count, **fields)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -71,6 +72,30 @@ def test_a_server_that_loads_its_model_ends_with_0(number, arguments: tuple[str,
     exit_code, text = interrupt(number, (*SERVE, *arguments), "loading digits …")
     assert is_quiet(text), text[-2000:]
     assert exit_code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tenths_s", range(0, 36, 3))
+def test_no_moment_of_loading_and_warming_up_aborts(tenths_s: int) -> None:
+    """The model thread is in torch then, which the interpreter's own end would abort (exit -6)."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *SERVE, "--no-gateway"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        assert "loading" in process.stderr.readline()
+        time.sleep(tenths_s / 10)
+        process.terminate()
+        _, rest = process.communicate(timeout=60)
+        assert is_quiet(rest), rest[-2000:]
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from stt_service.config import (
     DIGITS_CHECKPOINT,
     KNOWN_MODELS,
     EngineConfig,
+    EngineLimits,
     KnownModel,
     ServerConfig,
 )
@@ -94,6 +95,13 @@ def test_what_is_no_device_is_refused(device: str) -> None:
 def test_a_number_of_threads_that_cannot_be_is_refused(threads: int) -> None:
     with pytest.raises(InvalidSetting, match="threads"):
         EngineConfig(threads=threads)
+
+
+@pytest.mark.parametrize("name", sorted(vars(EngineLimits())))
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+def test_a_limit_that_cannot_be_is_refused_by_its_name(name: str, value: float) -> None:
+    with pytest.raises(InvalidSetting, match=name):
+        EngineLimits(**{name: value})
 
 
 def test_a_model_whose_name_cannot_be_sent_is_refused() -> None:

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from stt_service.config import EngineConfig, ServerConfig
+from stt_service.gateway_child import without_proxies
 from stt_service.supervisor import (
     ServeFailed,
     ServeOptions,
     check_addresses,
     check_model,
-    without_proxies,
 )
 
 

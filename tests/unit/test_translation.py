@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from stt.v1 import stt_pb2
 from stt_service.engine import errors
-from stt_service.engine.events import Final, Flushed, Pause, Token, Word
+from stt_service.engine.events import Final, Flushed, Pause, Step, Token, Utterance, Word
 from stt_service.engine.options import SessionOptions
+from stt_service.engine.pauses import VadOptions
 from stt_service.engine.session import Update
 from stt_service.translation import (
     STATUSES,
@@ -35,11 +36,21 @@ def test_every_setting_is_read() -> None:
         encoding=stt_pb2.ENCODING_MULAW,
         sample_rate_hertz=8000,
         vad=stt_pb2.VadSettings(threshold=0.75, pause_seconds=0.5),
+        events=[stt_pb2.OPTIONAL_EVENT_STEP, stt_pb2.OPTIONAL_EVENT_UTTERANCE],
         idle_timeout=Duration(seconds=30),
         stall_timeout=Duration(nanos=250_000_000),
         wait_for_slot=Duration(seconds=3),
     )
-    assert decode_options(config) == SessionOptions("mulaw", 8000, 0.5, 0.75, 30.0, 0.25, 3.0)
+    assert decode_options(config) == SessionOptions(
+        encoding="mulaw",
+        sample_rate_hertz=8000,
+        vad=VadOptions(0.5, 0.75),
+        wants_steps=True,
+        wants_utterances=True,
+        idle_timeout_s=30.0,
+        stall_timeout_s=0.25,
+        wait_for_slot_s=3.0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,6 +135,7 @@ def test_a_final_that_is_cut_says_so_over_both_calls() -> None:
 def test_a_whole_recording_has_no_timeouts() -> None:
     config = stt_pb2.StreamingConfig(
         sample_rate_hertz=8000,
+        events=ALL,
         idle_timeout=Duration(seconds=9999),
         stall_timeout=Duration(seconds=0),
     )
@@ -146,6 +158,8 @@ word = Word("hello", 1.0, 1.5, 0.5)
         (Token(" hello", 1.0), "token", False),
         (word, "word", True),
         (Pause(2.0), "vad_end", True),
+        (Step(7, (0.1, 0.2)), "step", False),
+        (Utterance((word,)), "utterance", False),
         (Flushed("f"), "flushed", False),
         (Final(" hello", (word,), 3.0), "final", False),
     ],

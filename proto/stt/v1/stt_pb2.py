@@ -26,19 +26,19 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10stt/v1/stt.proto\x12\x06stt.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x0bVadSettings\x12\x11\n\tthreshold\x18\x01 \x01(\x02\x12\x15\n\rpause_seconds\x18\x02 \x01(\x02\"\xae\x02\n\x0fStreamingConfig\x12\"\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x10.stt.v1.Encoding\x12\x19\n\x11sample_rate_hertz\x18\x02 \x01(\r\x12%\n\x06\x65vents\x18\x03 \x03(\x0e\x32\x15.stt.v1.OptionalEvent\x12 \n\x03vad\x18\x04 \x01(\x0b\x32\x13.stt.v1.VadSettings\x12/\n\x0cidle_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rstall_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rwait_for_slot\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x19\n\x05\x46lush\x12\x10\n\x08\x66lush_id\x18\x01 \x01(\t\"\x83\x01\n\x1aStreamingTranscribeRequest\x12)\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x17.stt.v1.StreamingConfigH\x00\x12\x0f\n\x05\x61udio\x18\x02 \x01(\x0cH\x00\x12\x1e\n\x05\x66lush\x18\x03 \x01(\x0b\x32\r.stt.v1.FlushH\x00\x42\t\n\x07request\"w\n\x05Ready\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rframe_samples\x18\x03 \x01(\r\x12\x19\n\x11sample_rate_hertz\x18\x04 \x01(\r\"F\n\x05Token\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x88\x01\n\x04Word\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nconfidence\x18\x04 \x01(\x02\"3\n\x06VadEnd\x12)\n\x06offset\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x06\n\x04Ping\"\x1b\n\x07\x46lushed\x12\x10\n\x08\x66lush_id\x18\x01 \x01(\t\"{\n\x05\x46inal\x12\x12\n\ntranscript\x18\x01 \x01(\t\x12\x1b\n\x05words\x18\x02 \x03(\x0b\x32\x0c.stt.v1.Word\x12\x31\n\x0e\x61udio_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06is_cut\x18\x04 \x01(\x08\"\x95\x03\n\x1bStreamingTranscribeResponse\x12\x1e\n\x05ready\x18\x01 \x01(\x0b\x32\r.stt.v1.ReadyH\x00\x12\x1e\n\x05token\x18\x02 \x01(\x0b\x32\r.stt.v1.TokenH\x00\x12\x1c\n\x04word\x18\x03 \x01(\x0b\x32\x0c.stt.v1.WordH\x00\x12!\n\x07vad_end\x18\x04 \x01(\x0b\x32\x0e.stt.v1.VadEndH\x00\x12\x1c\n\x04ping\x18\x05 \x01(\x0b\x32\x0c.stt.v1.PingH\x00\x12\"\n\x07\x66lushed\x18\x06 \x01(\x0b\x32\x0f.stt.v1.FlushedH\x00\x12\x1e\n\x05\x66inal\x18\x07 \x01(\x0b\x32\r.stt.v1.FinalH\x00\x12\x33\n\x10processed_offset\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03lag\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\tstep_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05\x65vent\"K\n\x11TranscribeRequest\x12\'\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x17.stt.v1.StreamingConfig\x12\r\n\x05\x61udio\x18\x02 \x01(\x0c\"\x88\x01\n\x12TranscribeResponse\x12\x12\n\ntranscript\x18\x01 \x01(\t\x12\x1b\n\x05words\x18\x02 \x03(\x0b\x32\x0c.stt.v1.Word\x12\x31\n\x0e\x61udio_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06is_cut\x18\x04 \x01(\x08\"\x16\n\x14GetServerInfoRequest\"\xf0\x01\n\x15GetServerInfoResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x19\n\x11sample_rate_hertz\x18\x02 \x01(\r\x12\x15\n\rframe_samples\x18\x03 \x01(\r\x12(\n\x05\x64\x65lay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10has_semantic_vad\x18\x05 \x01(\x08\x12\x13\n\x0bslots_total\x18\x06 \x01(\r\x12\x12\n\nslots_free\x18\x07 \x01(\r\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t*\x7f\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NCODING_PCM_F32LE\x10\x01\x12\x16\n\x12\x45NCODING_PCM_S16LE\x10\x02\x12\x12\n\x0e\x45NCODING_MULAW\x10\x03\x12\x15\n\x11\x45NCODING_OGG_OPUS\x10\x04*}\n\rOptionalEvent\x12\x1e\n\x1aOPTIONAL_EVENT_UNSPECIFIED\x10\x00\x12\x17\n\x13OPTIONAL_EVENT_WORD\x10\x01\x12\x1a\n\x16OPTIONAL_EVENT_VAD_END\x10\x02\x12\x17\n\x13OPTIONAL_EVENT_PING\x10\x03*\xfd\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_INVALID_AUDIO\x10\x02\x12\"\n\x1e\x45RROR_REASON_MESSAGE_TOO_LARGE\x10\x03\x12\x1d\n\x19\x45RROR_REASON_NO_FREE_SLOT\x10\x04\x12\x1b\n\x17\x45RROR_REASON_WARMING_UP\x10\x05\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x06\x12\x1d\n\x19\x45RROR_REASON_IDLE_TIMEOUT\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_SLOW_CONSUMER\x10\x08\x12\x1c\n\x18\x45RROR_REASON_ENGINE_DIED\x10\t\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\n\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0b\x32\x8c\x02\n\x13SpeechToTextService\x12\x62\n\x13StreamingTranscribe\x12\".stt.v1.StreamingTranscribeRequest\x1a#.stt.v1.StreamingTranscribeResponse(\x01\x30\x01\x12\x43\n\nTranscribe\x12\x19.stt.v1.TranscribeRequest\x1a\x1a.stt.v1.TranscribeResponse\x12L\n\rGetServerInfo\x12\x1c.stt.v1.GetServerInfoRequest\x1a\x1d.stt.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10stt/v1/stt.proto\x12\x06stt.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x0bVadSettings\x12\x11\n\tthreshold\x18\x01 \x01(\x02\x12\x15\n\rpause_seconds\x18\x02 \x01(\x02\"\xae\x02\n\x0fStreamingConfig\x12\"\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x10.stt.v1.Encoding\x12\x19\n\x11sample_rate_hertz\x18\x02 \x01(\r\x12%\n\x06\x65vents\x18\x03 \x03(\x0e\x32\x15.stt.v1.OptionalEvent\x12 \n\x03vad\x18\x04 \x01(\x0b\x32\x13.stt.v1.VadSettings\x12/\n\x0cidle_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rstall_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rwait_for_slot\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x19\n\x05\x46lush\x12\x10\n\x08\x66lush_id\x18\x01 \x01(\t\"\xa7\x01\n\x1aStreamingTranscribeRequest\x12)\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x17.stt.v1.StreamingConfigH\x00\x12\x0f\n\x05\x61udio\x18\x02 \x01(\x0cH\x00\x12\x1e\n\x05\x66lush\x18\x03 \x01(\x0b\x32\r.stt.v1.FlushH\x00\x12\"\n\x03vad\x18\x04 \x01(\x0b\x32\x13.stt.v1.VadSettingsH\x00\x42\t\n\x07request\"\xc2\x01\n\x05Ready\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rframe_samples\x18\x03 \x01(\r\x12\x19\n\x11sample_rate_hertz\x18\x04 \x01(\r\x12(\n\x0e\x61udio_encoding\x18\x05 \x01(\x0e\x32\x10.stt.v1.Encoding\x12\x1f\n\x17\x61udio_sample_rate_hertz\x18\x06 \x01(\r\"F\n\x05Token\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x88\x01\n\x04Word\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nconfidence\x18\x04 \x01(\x02\"3\n\x06VadEnd\x12)\n\x06offset\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"2\n\x04Step\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x1b\n\x13pause_probabilities\x18\x02 \x03(\x02\"\x96\x01\n\tUtterance\x12\x0c\n\x04text\x18\x01 \x01(\t\x12/\n\x0cstart_offset\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nend_offset\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x05words\x18\x04 \x03(\x0b\x32\x0c.stt.v1.Word\"\x06\n\x04Ping\"\x1b\n\x07\x46lushed\x12\x10\n\x08\x66lush_id\x18\x01 \x01(\t\"{\n\x05\x46inal\x12\x12\n\ntranscript\x18\x01 \x01(\t\x12\x1b\n\x05words\x18\x02 \x03(\x0b\x32\x0c.stt.v1.Word\x12\x31\n\x0e\x61udio_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06is_cut\x18\x04 \x01(\x08\"\xdb\x03\n\x1bStreamingTranscribeResponse\x12\x1e\n\x05ready\x18\x01 \x01(\x0b\x32\r.stt.v1.ReadyH\x00\x12\x1e\n\x05token\x18\x02 \x01(\x0b\x32\r.stt.v1.TokenH\x00\x12\x1c\n\x04word\x18\x03 \x01(\x0b\x32\x0c.stt.v1.WordH\x00\x12!\n\x07vad_end\x18\x04 \x01(\x0b\x32\x0e.stt.v1.VadEndH\x00\x12\x1c\n\x04ping\x18\x05 \x01(\x0b\x32\x0c.stt.v1.PingH\x00\x12\"\n\x07\x66lushed\x18\x06 \x01(\x0b\x32\x0f.stt.v1.FlushedH\x00\x12\x1e\n\x05\x66inal\x18\x07 \x01(\x0b\x32\r.stt.v1.FinalH\x00\x12\x1c\n\x04step\x18\x0b \x01(\x0b\x32\x0c.stt.v1.StepH\x00\x12&\n\tutterance\x18\x0c \x01(\x0b\x32\x11.stt.v1.UtteranceH\x00\x12\x33\n\x10processed_offset\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03lag\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\tstep_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05\x65vent\"K\n\x11TranscribeRequest\x12\'\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x17.stt.v1.StreamingConfig\x12\r\n\x05\x61udio\x18\x02 \x01(\x0c\"\x88\x01\n\x12TranscribeResponse\x12\x12\n\ntranscript\x18\x01 \x01(\t\x12\x1b\n\x05words\x18\x02 \x03(\x0b\x32\x0c.stt.v1.Word\x12\x31\n\x0e\x61udio_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06is_cut\x18\x04 \x01(\x08\"\x16\n\x14GetServerInfoRequest\"\xf0\x01\n\x15GetServerInfoResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x19\n\x11sample_rate_hertz\x18\x02 \x01(\r\x12\x15\n\rframe_samples\x18\x03 \x01(\r\x12(\n\x05\x64\x65lay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10has_semantic_vad\x18\x05 \x01(\x08\x12\x13\n\x0bslots_total\x18\x06 \x01(\r\x12\x12\n\nslots_free\x18\x07 \x01(\r\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t*\x92\x01\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NCODING_PCM_F32LE\x10\x01\x12\x16\n\x12\x45NCODING_PCM_S16LE\x10\x02\x12\x12\n\x0e\x45NCODING_MULAW\x10\x03\x12\x15\n\x11\x45NCODING_OGG_OPUS\x10\x04\x12\x11\n\rENCODING_ALAW\x10\x05*\xb4\x01\n\rOptionalEvent\x12\x1e\n\x1aOPTIONAL_EVENT_UNSPECIFIED\x10\x00\x12\x17\n\x13OPTIONAL_EVENT_WORD\x10\x01\x12\x1a\n\x16OPTIONAL_EVENT_VAD_END\x10\x02\x12\x17\n\x13OPTIONAL_EVENT_PING\x10\x03\x12\x17\n\x13OPTIONAL_EVENT_STEP\x10\x04\x12\x1c\n\x18OPTIONAL_EVENT_UTTERANCE\x10\x05*\xfd\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_INVALID_AUDIO\x10\x02\x12\"\n\x1e\x45RROR_REASON_MESSAGE_TOO_LARGE\x10\x03\x12\x1d\n\x19\x45RROR_REASON_NO_FREE_SLOT\x10\x04\x12\x1b\n\x17\x45RROR_REASON_WARMING_UP\x10\x05\x12\x19\n\x15\x45RROR_REASON_DRAINING\x10\x06\x12\x1d\n\x19\x45RROR_REASON_IDLE_TIMEOUT\x10\x07\x12\x1e\n\x1a\x45RROR_REASON_SLOW_CONSUMER\x10\x08\x12\x1c\n\x18\x45RROR_REASON_ENGINE_DIED\x10\t\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\n\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0b\x32\x8c\x02\n\x13SpeechToTextService\x12\x62\n\x13StreamingTranscribe\x12\".stt.v1.StreamingTranscribeRequest\x1a#.stt.v1.StreamingTranscribeResponse(\x01\x30\x01\x12\x43\n\nTranscribe\x12\x19.stt.v1.TranscribeRequest\x1a\x1a.stt.v1.TranscribeResponse\x12L\n\rGetServerInfo\x12\x1c.stt.v1.GetServerInfoRequest\x1a\x1d.stt.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stt.v1.stt_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODING']._serialized_start=2054
-  _globals['_ENCODING']._serialized_end=2181
-  _globals['_OPTIONALEVENT']._serialized_start=2183
-  _globals['_OPTIONALEVENT']._serialized_end=2308
-  _globals['_ERRORREASON']._serialized_start=2311
-  _globals['_ERRORREASON']._serialized_end=2692
+  _globals['_ENCODING']._serialized_start=2442
+  _globals['_ENCODING']._serialized_end=2588
+  _globals['_OPTIONALEVENT']._serialized_start=2591
+  _globals['_OPTIONALEVENT']._serialized_end=2771
+  _globals['_ERRORREASON']._serialized_start=2774
+  _globals['_ERRORREASON']._serialized_end=3155
   _globals['_VADSETTINGS']._serialized_start=93
   _globals['_VADSETTINGS']._serialized_end=148
   _globals['_STREAMINGCONFIG']._serialized_start=151
@@ -46,31 +46,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FLUSH']._serialized_start=455
   _globals['_FLUSH']._serialized_end=480
   _globals['_STREAMINGTRANSCRIBEREQUEST']._serialized_start=483
-  _globals['_STREAMINGTRANSCRIBEREQUEST']._serialized_end=614
-  _globals['_READY']._serialized_start=616
-  _globals['_READY']._serialized_end=735
-  _globals['_TOKEN']._serialized_start=737
-  _globals['_TOKEN']._serialized_end=807
-  _globals['_WORD']._serialized_start=810
-  _globals['_WORD']._serialized_end=946
-  _globals['_VADEND']._serialized_start=948
-  _globals['_VADEND']._serialized_end=999
-  _globals['_PING']._serialized_start=1001
-  _globals['_PING']._serialized_end=1007
-  _globals['_FLUSHED']._serialized_start=1009
-  _globals['_FLUSHED']._serialized_end=1036
-  _globals['_FINAL']._serialized_start=1038
-  _globals['_FINAL']._serialized_end=1161
-  _globals['_STREAMINGTRANSCRIBERESPONSE']._serialized_start=1164
-  _globals['_STREAMINGTRANSCRIBERESPONSE']._serialized_end=1569
-  _globals['_TRANSCRIBEREQUEST']._serialized_start=1571
-  _globals['_TRANSCRIBEREQUEST']._serialized_end=1646
-  _globals['_TRANSCRIBERESPONSE']._serialized_start=1649
-  _globals['_TRANSCRIBERESPONSE']._serialized_end=1785
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=1787
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=1809
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=1812
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=2052
-  _globals['_SPEECHTOTEXTSERVICE']._serialized_start=2695
-  _globals['_SPEECHTOTEXTSERVICE']._serialized_end=2963
+  _globals['_STREAMINGTRANSCRIBEREQUEST']._serialized_end=650
+  _globals['_READY']._serialized_start=653
+  _globals['_READY']._serialized_end=847
+  _globals['_TOKEN']._serialized_start=849
+  _globals['_TOKEN']._serialized_end=919
+  _globals['_WORD']._serialized_start=922
+  _globals['_WORD']._serialized_end=1058
+  _globals['_VADEND']._serialized_start=1060
+  _globals['_VADEND']._serialized_end=1111
+  _globals['_STEP']._serialized_start=1113
+  _globals['_STEP']._serialized_end=1163
+  _globals['_UTTERANCE']._serialized_start=1166
+  _globals['_UTTERANCE']._serialized_end=1316
+  _globals['_PING']._serialized_start=1318
+  _globals['_PING']._serialized_end=1324
+  _globals['_FLUSHED']._serialized_start=1326
+  _globals['_FLUSHED']._serialized_end=1353
+  _globals['_FINAL']._serialized_start=1355
+  _globals['_FINAL']._serialized_end=1478
+  _globals['_STREAMINGTRANSCRIBERESPONSE']._serialized_start=1481
+  _globals['_STREAMINGTRANSCRIBERESPONSE']._serialized_end=1956
+  _globals['_TRANSCRIBEREQUEST']._serialized_start=1958
+  _globals['_TRANSCRIBEREQUEST']._serialized_end=2033
+  _globals['_TRANSCRIBERESPONSE']._serialized_start=2036
+  _globals['_TRANSCRIBERESPONSE']._serialized_end=2172
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=2174
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=2196
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=2199
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=2439
+  _globals['_SPEECHTOTEXTSERVICE']._serialized_start=3158
+  _globals['_SPEECHTOTEXTSERVICE']._serialized_end=3426
 # @@protoc_insertion_point(module_scope)

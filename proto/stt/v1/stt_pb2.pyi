@@ -43,6 +43,8 @@ class _EncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Encoding.Val
     """8-bit G.711 mu-law."""
     ENCODING_OGG_OPUS: _Encoding.ValueType  # 4
     """Opus packets in an Ogg container; the rate is the container's own."""
+    ENCODING_ALAW: _Encoding.ValueType  # 5
+    """8-bit G.711 A-law."""
 
 class Encoding(_Encoding, metaclass=_EncodingEnumTypeWrapper):
     """How samples are written in `audio` bytes. Audio is mono."""
@@ -57,6 +59,8 @@ ENCODING_MULAW: Encoding.ValueType  # 3
 """8-bit G.711 mu-law."""
 ENCODING_OGG_OPUS: Encoding.ValueType  # 4
 """Opus packets in an Ogg container; the rate is the container's own."""
+ENCODING_ALAW: Encoding.ValueType  # 5
+"""8-bit G.711 A-law."""
 Global___Encoding: _TypeAlias = Encoding  # noqa: Y015
 
 class _OptionalEvent:
@@ -70,9 +74,15 @@ class _OptionalEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Optiona
     OPTIONAL_EVENT_WORD: _OptionalEvent.ValueType  # 1
     """Words with start and end."""
     OPTIONAL_EVENT_VAD_END: _OptionalEvent.ValueType  # 2
-    """The speaker has finished (only where `has_semantic_vad`)."""
+    """The speaker has finished."""
     OPTIONAL_EVENT_PING: _OptionalEvent.ValueType  # 3
     """A sign of life when nothing else was sent for a few seconds."""
+    OPTIONAL_EVENT_STEP: _OptionalEvent.ValueType  # 4
+    """The model has heard one more frame of the caller's audio; with the
+    probabilities of pauses where `has_semantic_vad`.
+    """
+    OPTIONAL_EVENT_UTTERANCE: _OptionalEvent.ValueType  # 5
+    """The words of a turn, when it is over."""
 
 class OptionalEvent(_OptionalEvent, metaclass=_OptionalEventEnumTypeWrapper):
     """Events that are sent only to callers who ask for them. `ready`, `token`,
@@ -84,9 +94,15 @@ OPTIONAL_EVENT_UNSPECIFIED: OptionalEvent.ValueType  # 0
 OPTIONAL_EVENT_WORD: OptionalEvent.ValueType  # 1
 """Words with start and end."""
 OPTIONAL_EVENT_VAD_END: OptionalEvent.ValueType  # 2
-"""The speaker has finished (only where `has_semantic_vad`)."""
+"""The speaker has finished."""
 OPTIONAL_EVENT_PING: OptionalEvent.ValueType  # 3
 """A sign of life when nothing else was sent for a few seconds."""
+OPTIONAL_EVENT_STEP: OptionalEvent.ValueType  # 4
+"""The model has heard one more frame of the caller's audio; with the
+probabilities of pauses where `has_semantic_vad`.
+"""
+OPTIONAL_EVENT_UTTERANCE: OptionalEvent.ValueType  # 5
+"""The words of a turn, when it is over."""
 Global___OptionalEvent: _TypeAlias = OptionalEvent  # noqa: Y015
 
 class _ErrorReason:
@@ -176,17 +192,22 @@ Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
 class VadSettings(_message.Message):
-    """When the model's semantic VAD counts as a pause."""
+    """What counts as a pause, which ends a turn. A model with a semantic VAD
+    predicts the pause from the sound, within its first half second. For a model
+    without one, a pause is that much audio in which no text was written.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     THRESHOLD_FIELD_NUMBER: _builtins.int
     PAUSE_SECONDS_FIELD_NUMBER: _builtins.int
     threshold: _builtins.float
-    """Probability in (0, 1) above which a pause is reported. 0 means 0.5."""
+    """Probability in (0, 1) above which a pause is reported. 0 means 0.5. Without
+    a semantic VAD it means nothing.
+    """
     pause_seconds: _builtins.float
-    """Length of the pause that the model predicts, in seconds; one of the
-    model's own heads (Kyutai's 1B model: 0.5, 1, 2, 3). 0 means 2.
+    """Length of the pause in seconds. With a semantic VAD it is one that the model
+    predicts (Kyutai's 1B model: 0.5, 1, 2, 3), else up to 60. 0 means 2.
     """
     def __init__(
         self,
@@ -227,7 +248,7 @@ class StreamingConfig(_message.Message):
 
     @_builtins.property
     def vad(self) -> Global___VadSettings:
-        """Settings of the semantic VAD; ignored by models without one."""
+        """What counts as a pause."""
 
     @_builtins.property
     def idle_timeout(self) -> _duration_pb2.Duration:
@@ -298,6 +319,7 @@ class StreamingTranscribeRequest(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     AUDIO_FIELD_NUMBER: _builtins.int
     FLUSH_FIELD_NUMBER: _builtins.int
+    VAD_FIELD_NUMBER: _builtins.int
     audio: _builtins.bytes
     """Audio of any length; a message may end in the middle of a sample."""
     @_builtins.property
@@ -308,18 +330,25 @@ class StreamingTranscribeRequest(_message.Message):
     def flush(self) -> Global___Flush:
         """A flush request."""
 
+    @_builtins.property
+    def vad(self) -> Global___VadSettings:
+        """Other settings of pauses, for the audio after this message. Fields that
+        are 0 take their defaults, not their former values.
+        """
+
     def __init__(
         self,
         *,
         config: Global___StreamingConfig | None = ...,
         audio: _builtins.bytes = ...,
         flush: Global___Flush | None = ...,
+        vad: Global___VadSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "flush", b"flush", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "flush", b"flush", "request", b"request", "vad", b"vad"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "flush", b"flush", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "config", b"config", "flush", b"flush", "request", b"request", "vad", b"vad"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["config", "audio", "flush"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["config", "audio", "flush", "vad"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -335,12 +364,22 @@ class Ready(_message.Message):
     DELAY_FIELD_NUMBER: _builtins.int
     FRAME_SAMPLES_FIELD_NUMBER: _builtins.int
     SAMPLE_RATE_HERTZ_FIELD_NUMBER: _builtins.int
+    AUDIO_ENCODING_FIELD_NUMBER: _builtins.int
+    AUDIO_SAMPLE_RATE_HERTZ_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Names the session in logs and metrics."""
     frame_samples: _builtins.int
     """Samples of one model step, at `sample_rate_hertz`."""
     sample_rate_hertz: _builtins.int
     """The model's own sample rate, in samples per second."""
+    audio_encoding: Global___Encoding.ValueType
+    """How the caller's audio is read: what its config asked for, defaults filled
+    in. Unset by servers before 0.2.
+    """
+    audio_sample_rate_hertz: _builtins.int
+    """Samples per second of the caller's audio; 0 for a container, which says it
+    itself.
+    """
     @_builtins.property
     def delay(self) -> _duration_pb2.Duration:
         """How far the model's text runs behind its audio."""
@@ -352,10 +391,12 @@ class Ready(_message.Message):
         delay: _duration_pb2.Duration | None = ...,
         frame_samples: _builtins.int = ...,
         sample_rate_hertz: _builtins.int = ...,
+        audio_encoding: Global___Encoding.ValueType = ...,
+        audio_sample_rate_hertz: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "frame_samples", b"frame_samples", "sample_rate_hertz", b"sample_rate_hertz", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_encoding", b"audio_encoding", "audio_sample_rate_hertz", b"audio_sample_rate_hertz", "delay", b"delay", "frame_samples", b"frame_samples", "sample_rate_hertz", b"sample_rate_hertz", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -452,6 +493,80 @@ class VadEnd(_message.Message):
 Global___VadEnd: _TypeAlias = VadEnd  # noqa: Y015
 
 @_typing.final
+class Step(_message.Message):
+    """The model has heard one more frame of the caller's own audio, which ends at
+    `processed_offset`: there is none for silence that the server makes up.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    PAUSE_PROBABILITIES_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Counts the steps of the session from 0."""
+    @_builtins.property
+    def pause_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Probability of a pause of 0.5, 1, 2 and 3 s in Kyutai's 1B model: one number
+        for each head of the semantic VAD; none where the model has no such heads.
+        """
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        pause_probabilities: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "pause_probabilities", b"pause_probabilities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class Utterance(_message.Message):
+    """What was said in one turn, which a pause, a flush, a stall or the end of the
+    session has closed. Every word of the session is in one utterance.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    START_OFFSET_FIELD_NUMBER: _builtins.int
+    END_OFFSET_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The words joined by spaces."""
+    @_builtins.property
+    def start_offset(self) -> _duration_pb2.Duration:
+        """Where the first word starts."""
+
+    @_builtins.property
+    def end_offset(self) -> _duration_pb2.Duration:
+        """Where the last word ends."""
+
+    @_builtins.property
+    def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___Word]:
+        """The words; at least one."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        start_offset: _duration_pb2.Duration | None = ...,
+        end_offset: _duration_pb2.Duration | None = ...,
+        words: _abc.Iterable[Global___Word] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_offset", b"end_offset", "start_offset", b"start_offset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_offset", b"end_offset", "start_offset", b"start_offset", "text", b"text", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Utterance: _TypeAlias = Utterance  # noqa: Y015
+
+@_typing.final
 class Ping(_message.Message):
     """A sign of life."""
 
@@ -545,6 +660,8 @@ class StreamingTranscribeResponse(_message.Message):
     PING_FIELD_NUMBER: _builtins.int
     FLUSHED_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    UTTERANCE_FIELD_NUMBER: _builtins.int
     PROCESSED_OFFSET_FIELD_NUMBER: _builtins.int
     LAG_FIELD_NUMBER: _builtins.int
     STEP_TIME_FIELD_NUMBER: _builtins.int
@@ -577,6 +694,14 @@ class StreamingTranscribeResponse(_message.Message):
         """Last event."""
 
     @_builtins.property
+    def step(self) -> Global___Step:
+        """A step of the model."""
+
+    @_builtins.property
+    def utterance(self) -> Global___Utterance:
+        """A turn."""
+
+    @_builtins.property
     def processed_offset(self) -> _duration_pb2.Duration:
         """Audio that the model has heard when it made this event."""
 
@@ -601,15 +726,17 @@ class StreamingTranscribeResponse(_message.Message):
         ping: Global___Ping | None = ...,
         flushed: Global___Flushed | None = ...,
         final: Global___Final | None = ...,
+        step: Global___Step | None = ...,
+        utterance: Global___Utterance | None = ...,
         processed_offset: _duration_pb2.Duration | None = ...,
         lag: _duration_pb2.Duration | None = ...,
         step_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "final", b"final", "flushed", b"flushed", "lag", b"lag", "ping", b"ping", "processed_offset", b"processed_offset", "ready", b"ready", "step_time", b"step_time", "token", b"token", "vad_end", b"vad_end", "word", b"word"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "final", b"final", "flushed", b"flushed", "lag", b"lag", "ping", b"ping", "processed_offset", b"processed_offset", "ready", b"ready", "step", b"step", "step_time", b"step_time", "token", b"token", "utterance", b"utterance", "vad_end", b"vad_end", "word", b"word"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "final", b"final", "flushed", b"flushed", "lag", b"lag", "ping", b"ping", "processed_offset", b"processed_offset", "ready", b"ready", "step_time", b"step_time", "token", b"token", "vad_end", b"vad_end", "word", b"word"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "final", b"final", "flushed", b"flushed", "lag", b"lag", "ping", b"ping", "processed_offset", b"processed_offset", "ready", b"ready", "step", b"step", "step_time", b"step_time", "token", b"token", "utterance", b"utterance", "vad_end", b"vad_end", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "token", "word", "vad_end", "ping", "flushed", "final"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "token", "word", "vad_end", "ping", "flushed", "final", "step", "utterance"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -720,7 +847,9 @@ class GetServerInfoResponse(_message.Message):
     frame_samples: _builtins.int
     """Samples of one model step."""
     has_semantic_vad: _builtins.bool
-    """Whether `vad_end` events exist."""
+    """Whether the model predicts pauses from the sound; else they are found in
+    its text, later by the pause itself and the delay.
+    """
     slots_total: _builtins.int
     """Sessions that can run at once."""
     slots_free: _builtins.int

@@ -24,6 +24,7 @@ from stt_service.engine.step.device import choose_device, choose_numbers
 from stt_service.engine.step.forward import Network, Reach, step
 from stt_service.engine.step.graphs import GraphRunner
 from stt_service.engine.step.memory import check_memory, count_free_bytes
+from stt_service.engine.step.no_init import NoInit
 from stt_service.engine.step.state import State
 from stt_service.engine.step.weights import read_lm, read_mimi
 
@@ -74,7 +75,8 @@ class MoshiModel:
         for path in (checkpoint.moshi_weights, checkpoint.mimi_weights):
             check_weights(path)
         mimi = checkpoint.get_mimi(device=chosen)
-        lm = checkpoint.get_moshi(device=chosen, dtype=numbers.loaded)
+        with NoInit():
+            lm = checkpoint.get_moshi(device=chosen, dtype=numbers.loaded)
         self._info = read_info(checkpoint, mimi, lm)
         self.network = Network(
             read_mimi(mimi, numbers.mimi),

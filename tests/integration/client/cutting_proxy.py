@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that cuts its connections when told, as a bad network does."""
+"""A TCP proxy on loopback that cuts its connections, or stalls, as a bad network does."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ class CuttingProxy:
         self.is_refusing = False
         """Whether new connections are cut at once."""
         self.cuts = 0
+        self.sent_bytes = 0
+        """What was forwarded to the upstream, on all connections."""
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     async def __aenter__(self) -> CuttingProxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -28,6 +32,7 @@ class CuttingProxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        self.resume()
         self._abort_all()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -37,6 +42,14 @@ class CuttingProxy:
         self._abort_all()
         self.cuts += was_open
         return was_open
+
+    def stall(self) -> None:
+        """Forward nothing in either direction; connections stay open and are still taken."""
+        self._flowing.clear()
+
+    def resume(self) -> None:
+        """Forward again, first what was sent meanwhile."""
+        self._flowing.set()
 
     def _abort_all(self) -> None:
         for writer in list(self._writers):
@@ -57,14 +70,20 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             up_reader, up_writer = await asyncio.open_connection(*self._upstream)
             self._writers.add(up_writer)
-            await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
+            await asyncio.gather(
+                self._pump(reader, up_writer, upstream=True), self._pump(up_reader, writer)
+            )
             self._writers.discard(up_writer)
         self._writers.discard(writer)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: bool = False
+    ) -> None:
         try:
             while data := await reader.read(16_384):
+                await self._flowing.wait()
                 writer.write(data)
+                self.sent_bytes += len(data) if upstream else 0
                 await writer.drain()
         except OSError:
             pass

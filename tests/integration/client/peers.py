@@ -1,4 +1,4 @@
-"""What may answer at an address: a TLS front, a proxy, and servers that are none of ours."""
+"""What may answer at an address: a TLS front, a proxy, and servers that are not ours."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 async def listen(handler: Handler, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Serve on a free loopback port while the block runs; yields the port."""
     tasks: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, EOFError):
@@ -28,6 +29,7 @@ async def listen(handler: Handler, context: ssl.SSLContext | None = None) -> Asy
                 writer.close()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         task = asyncio.create_task(serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -40,12 +42,19 @@ async def listen(handler: Handler, context: ssl.SSLContext | None = None) -> Asy
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # One with TLS would wait for the other side's answer to its close.
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
-async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: str) -> None:
-    """Carry bytes both ways until one side closes."""
+async def pipe(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: str, head: bytes = b""
+) -> None:
+    """Carry bytes both ways until one side closes, after `head`, which was read already."""
     host, port = upstream.rsplit(":", 1)
     up_reader, up_writer = await asyncio.open_connection(host, int(port))
+    up_writer.write(head)
 
     async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -96,7 +105,7 @@ async def tls_front(upstream: str, context: ssl.SSLContext) -> AsyncIterator[int
 
 
 class ConnectProxy:
-    """An HTTP proxy that knows CONNECT alone. `hosts` says where each HOST:PORT really is."""
+    """An HTTP proxy that only knows CONNECT. `hosts` says where each HOST:PORT really is."""
 
     def __init__(
         self,
@@ -154,7 +163,7 @@ async def greet_like_ssh(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 
 async def refuse_http2(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A TLS server of HTTP/1.1 alone, as nginx is one: it refuses a client that offers h2 alone."""
+    """A TLS server with HTTP/1.1 only, as nginx can be: it refuses a client that only offers h2."""
     await reader.read(1024)
     # A record of 2 bytes: a fatal alert, no_application_protocol.
     writer.write(bytes([21, 3, 3, 0, 2, 2, 120]))

@@ -85,4 +85,4 @@ def test_wrong_usage_is_told() -> None:
     process = subprocess.run([*COMMAND, "--sessions", "0"], capture_output=True, text=True)
 
     assert process.returncode == 2
-    assert "'0' is not a whole number above 0" in process.stderr
+    assert "'0' is not a whole number from 1" in process.stderr

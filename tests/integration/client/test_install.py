@@ -47,7 +47,7 @@ def test_a_client_pulls_no_model_and_no_server(alone: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_quick(alone: Path, command: str) -> None:
     run = [alone / "bin" / command, "--help"]
-    # The first run compiles; a person's second one does not.
+    # The first run compiles byte code; the second does not.
     subprocess.run(run, check=True, capture_output=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     shown = subprocess.run(run, check=True, capture_output=True, text=True)

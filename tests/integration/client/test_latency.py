@@ -13,8 +13,11 @@ from typing import Any
 import jsonschema
 import pytest
 
+from client.command.exit_codes import UNAVAILABLE
+from client.command.target import COMMAND_PATIENCE
 from client.latency import gpu_comparison
 from client.latency.report import SCHEMA_PATH
+from client.latency.run import WARM_UP_PATIENCE
 from client.scoring import count_word_errors
 from stt_service.deploy.gpus import PRICES_PER_HOUR_USD
 from tests.integration.deploy.command import IMAGE_BUILDER_VERSION
@@ -191,6 +194,16 @@ def test_a_gpu_that_cannot_be_deployed_is_a_row_of_its_own(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "deploying kyutai-stt-t4 failed" in " ".join(done.stdout.split())
     assert "uvx modal app stop kyutai-stt-t4" in done.stdout
+
+
+def test_a_host_that_does_not_exist_is_told_as_soon_as_by_the_other_commands() -> None:
+    assert WARM_UP_PATIENCE.unreachable_s == COMMAND_PATIENCE.unreachable_s < 5
+    done = measure("--url", "ws://no-such-host.invalid")
+
+    assert done.returncode == UNAVAILABLE
+    *waiting, reason = done.stderr.splitlines()
+    assert reason.startswith("stt-latency: There is no host 'no-such-host.invalid'")
+    assert waiting == [reason.replace(": ", ": waiting: ", 1)]
 
 
 def test_wrong_usage_is_told() -> None:

@@ -19,9 +19,9 @@ import pytest
 
 from client.audio import ArraySource
 from client.blocking import BlockingSttClient
-from client.events import Final, Ready
 from client.options import FloatArray
 from client.rpc.errors import CallCancelled
+from client.rpc.events import Final, Ready
 from client.stream import SttClient, WebSocketSttClient
 from tests.support import Recording, Service
 

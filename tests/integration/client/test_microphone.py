@@ -133,7 +133,7 @@ def test_devices_are_listed_and_a_wrong_one_is_named(sound: SoundSystem) -> None
     assert "kitchen" in listed.stdout
     assert "garden" in listed.stdout
     assert "(default)" in listed.stdout
-    # ALSA's own chatter about devices that it did not find is not for people.
+    # ALSA's messages about devices that it did not find are hidden.
     assert listed.stderr == ""
 
     wrong = subprocess.run(

@@ -177,7 +177,7 @@ async def test_a_variable_that_is_wrong_is_named_in_one_sentence(
     arguments = [recording] if command == "stt-transcribe" else ["--wav", recording]
     told = await run(tmp_path, command, *arguments, **variables)
     assert told[0] == code
-    # A reason to wait is told while it lasts; the last line says how it ended.
+    # The reason for waiting is shown meanwhile; the last line says how it ended.
     assert told[2].splitlines()[-1].startswith(f"{command}: ")
     assert words in told[2]
     assert "Traceback" not in told[2]

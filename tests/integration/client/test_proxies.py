@@ -24,7 +24,7 @@ from tests.integration.client.peers import (
 )
 from tests.integration.gateway.harness import ScriptedService, run_gateway, run_scripted
 
-# No such name exists: whoever gets there went through the proxy.
+# This name does not exist: it can only be reached through the proxy.
 HOST = "speech.example"
 PROTOCOLS = ["grpc", "websocket"]
 PATIENCE = Patience(unreachable_s=0.2)

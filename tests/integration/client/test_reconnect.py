@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from client.audio import ArraySource
-from client.events import Event, Final, Flushed, Ready, Reconnected, Token, Word
 from client.options import SAMPLE_RATE_HERTZ, ReconnectPolicy
-from client.rpc.errors import ServerUnavailable
+from client.rpc.endpoint import Endpoint
+from client.rpc.errors import ServerDraining, ServerUnavailable
+from client.rpc.events import Event, Final, Flushed, Ready, Reconnected, Token, Word
 from client.session import TranscriptStream
 from client.stream import SttClient, WebSocketSttClient
 from tests.integration.client.cutting_proxy import CuttingProxy
-from tests.integration.gateway.harness import free_port
+from tests.integration.gateway.harness import free_port, run_gateway
 from tests.integration.gateway.stack import run_server
 from tests.support import Recording, Service
 
@@ -184,7 +185,21 @@ async def read_all(events: AsyncIterator[Event]) -> list[Event]:
     return [event async for event in events]
 
 
-async def test_a_server_that_drains_in_the_middle_loses_no_audio() -> None:
+@contextlib.asynccontextmanager
+async def client_of(
+    protocol: str, port: int, **settings: object
+) -> AsyncIterator[SttClient | WebSocketSttClient]:
+    """A client of the service at this port, which may restart; perhaps through a gateway."""
+    async with contextlib.AsyncExitStack() as stack:
+        address = f"127.0.0.1:{port}"
+        if protocol == "websocket":
+            gateway = run_gateway(Endpoint("127.0.0.1", port))
+            address = (await stack.enter_async_context(gateway)).http
+        yield await stack.enter_async_context(make_client(protocol, address, **settings))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_server_that_drains_in_the_middle_loses_no_audio(protocol: str) -> None:
     """It sends `final` for what it has heard, which is not the end of what there is."""
     port, drained = free_port(), asyncio.Event()
     half = np.zeros(2 * SAMPLE_RATE_HERTZ, np.float32)
@@ -194,7 +209,7 @@ async def test_a_server_that_drains_in_the_middle_loses_no_audio() -> None:
         await drained.wait()
         yield half
 
-    async with SttClient(f"127.0.0.1:{port}") as client:
+    async with client_of(protocol, port) as client:
         async with run_server(port=port):
             events = aiter(client.stream(source()))
             assert isinstance(await anext(events), Ready)
@@ -204,5 +219,36 @@ async def test_a_server_that_drains_in_the_middle_loses_no_audio() -> None:
             told = await rest
 
     assert any(isinstance(event, Reconnected) for event in told)
+    [final] = [event for event in told if isinstance(event, Final)]
+    assert final is told[-1]
+    assert final.audio_duration_s == 4.0
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_without_reconnection_a_drain_gives_what_was_heard(
+    protocol: str,
+) -> None:
+    """What the server has heard is the last that comes, before the reason."""
+    port = free_port()
+    told: list[Event] = []
+    heard = np.zeros(2 * SAMPLE_RATE_HERTZ, np.float32)
+
+    async def source() -> AsyncIterator[np.ndarray]:
+        yield heard
+        await asyncio.Event().wait()
+
+    policy = ReconnectPolicy(enabled=False)
+    async with client_of(protocol, port, reconnect=policy) as client:
+        async with run_server(port=port):
+            events = aiter(client.stream(source()))
+            assert isinstance(await anext(events), Ready)
+
+            async def read() -> None:
+                async for event in events:
+                    told.append(event)
+
+            rest = asyncio.create_task(read())
+        with pytest.raises(ServerDraining):
+            await rest
     assert isinstance(told[-1], Final)
-    assert told[-1].audio_duration_s == 4.0
+    assert sum(isinstance(event, Final) for event in told) == 1

@@ -14,9 +14,9 @@ import soundfile
 
 from client.audio import ArraySource, AudioError, FileSource
 from client.blocking import BlockingSttClient
-from client.events import Event, Final, Flushed, Pause, Ready, Token, Word
 from client.options import SAMPLE_RATE_HERTZ, Encoding, FloatArray, SessionOptions
 from client.rpc.errors import Idle, InvalidRequest, ServerFull, ServerUnreachable, Unauthenticated
+from client.rpc.events import Event, Final, Flushed, Pause, Ready, Token, Word
 from client.stream import Patience, SttClient, WebSocketSttClient
 from tests.support import MODEL_RATE_HERTZ, Recording, Service, run_service
 from tests.unit.client.rpc.http2_edge import HttpEdge
@@ -186,7 +186,7 @@ async def test_wrong_audio_is_an_error_that_names_it(service: Service, protocol:
     async with make_client(service, protocol) as client:
         with pytest.raises(AudioError, match="int16"):
             await client.transcribe(ArraySource(too_loud))
-        # Sources of other people's are checked by the service.
+        # Sources of the caller's own are checked by the service.
         with pytest.raises(InvalidRequest, match="int16"):
             await client.transcribe(own_source())
 

@@ -1,4 +1,4 @@
-"""Whatever else answers at an address: one true sentence, in seconds, over both protocols."""
+"""Something else answers at an address: one true sentence, in seconds, over both protocols."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def make_client(
 
 
 async def fail(client: SttClient | WebSocketSttClient) -> SttError:
-    """What a stream ends with; it is no cold start, so nobody waits two minutes for it."""
+    """What a stream ends with; it is not a cold start, so the client does not wait two minutes."""
     began = time.monotonic()
     async with client:
         with pytest.raises(SttError) as caught:
@@ -165,7 +165,7 @@ async def test_a_server_that_wants_a_client_certificate(tmp_path: Path) -> None:
                 leaf.cert_chain_pems[0].bytes() if leaf else None,
             )
             error = await fail(SttClient(Endpoint("localhost", port, tls), patience=PATIENCE))
-            # The one that is let in finds a server without our service.
+            # The accepted one finds a server without our service.
             assert isinstance(error, NoSuchService) == (issuer is ca)
             assert ("may want a client certificate" in str(error)) == (issuer is not ca)
     finally:
@@ -245,7 +245,7 @@ async def test_a_page_that_is_longer_than_any_refusal() -> None:
 
 
 async def test_a_redirection_is_not_followed_with_the_token() -> None:
-    """The token would go to whatever place the answer names."""
+    """The token would go to any host that the answer names."""
     heads: list[bytes] = []
 
     async def record(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:

@@ -35,7 +35,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def serve(cache: Path, model: str) -> AbstractContextManager[Service]:
     environment = {"HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1", "MODEL_NAME": model}
-    return run_service("--no-gateway", env=environment)
+    return run_service("--no-gateway", "--batch-size", "1", env=environment)
 
 
 async def ask(service: Service) -> stt_pb2.GetServerInfoResponse:
@@ -54,13 +54,13 @@ async def hear(service: Service, recording: Recording) -> list[str]:
 
 @pytest.mark.parametrize("model", [DOCUMENTED, WITH_HEADS])
 async def test_the_default_model_of_a_deployment_sends_vad_end(
-    model: str, cache: Path, recordings: tuple[Recording, ...], capfd: pytest.CaptureFixture[str]
+    model: str, cache: Path, beginnings: tuple[Recording, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert DEFAULTS["MODEL_NAME"] == DOCUMENTED
     with serve(cache, model) as service:
         assert service.fields["model"] == model
         info = await ask(service)
-        events = await hear(service, recordings[0])
+        events = await hear(service, beginnings[0])
 
     assert "vad_end" in events
     assert info.has_semantic_vad
@@ -85,12 +85,12 @@ async def test_a_model_without_pauses_says_so_in_one_line(
     level: str,
     says: str,
     cache: Path,
-    recordings: tuple[Recording, ...],
+    beginnings: tuple[Recording, ...],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with serve(cache, model) as service:
         info = await ask(service)
-        events = await hear(service, recordings[0])
+        events = await hear(service, beginnings[0])
 
     assert not info.has_semantic_vad
     assert "vad_end" not in events

@@ -114,19 +114,26 @@ def test_the_documented_model_is_stored_when_the_checkpoint_is_that_it_is_served
 ) -> None:
     name, served = "kyutai/stt-1b-en_fr", "kyutai/stt-1b-en_fr-candle"
     store_model(tmp_path, name, heads=False)
-    ask = f"from stt_service.deploy import weights; print(weights.are_stored({name!r}))"
+    ask = (
+        "from stt_service.deploy import weights\n"
+        f"while True: print(weights.are_stored({name!r}), flush=True); input()"
+    )
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    answers: list[str] = []
-    for heads in (False, True):
-        if heads:
+    asking = subprocess.Popen(
+        [sys.executable, "-c", ask],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with asking:
+        assert asking.stdin is not None and asking.stdout is not None
+        try:
+            before = asking.stdout.readline()
             store_model(tmp_path, served, heads=True)
-        answer = subprocess.run(
-            [sys.executable, "-c", ask],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=True,
-        )
-        answers.append(answer.stdout.strip())
-    assert answers == ["False", "True"]
+            asking.stdin.write("again\n")
+            asking.stdin.flush()
+            after = asking.stdout.readline()
+        finally:
+            asking.kill()
+    assert (before, after) == ("False\n", "True\n")

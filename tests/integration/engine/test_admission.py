@@ -120,10 +120,14 @@ async def test_whoever_comes_and_goes_while_slots_change_hands_no_lease_is_lost(
         session.close()
 
 
-async def test_while_the_model_is_behind_a_new_session_is_refused_or_waits(
-    engine: Engine, model: GatedModel, recordings
-) -> None:
+async def test_while_the_model_is_behind_a_new_session_is_refused_or_waits(recordings) -> None:
     """One slot is taken, one is free; the one who is in hears everything in the end."""
+    model = GatedModel(SLOTS)
+    async with run_engine(load=model.load, max_behind_s=0.5) as engine:
+        await fall_behind_and_catch_up(engine, model, recordings)
+
+
+async def fall_behind_and_catch_up(engine: Engine, model: GatedModel, recordings) -> None:
     model.gates["step"].clear()
     inside = asyncio.create_task(transcribe(engine, recordings[0].pcm_f32le()))
     await become(lambda: engine.behind_s > 0.5, lambda: f"it is behind by {engine.behind_s}")
@@ -148,11 +152,12 @@ async def test_a_sender_at_full_speed_does_not_make_the_engine_late(
     steps = model.steps
     await become(lambda: model.steps > steps + 10, lambda: "it does not step", patience_s=20)
     assert engine.queue_depth > 12
-    (await engine.open_session(SessionOptions())).close()
+    # A step may be late on a busy machine, but not by as much as waits in the queue.
+    assert engine.behind_s < 0.08 * engine.queue_depth
     await asyncio.gather(*tasks)
 
 
-async def test_a_drain_sends_those_who_wait_away(model: GatedModel) -> None:
+async def test_a_drain_sends_those_who_wait_away() -> None:
     fresh = GatedModel(slots=1)
     async with run_engine(load=fresh.load) as engine:
         inside = await engine.open_session(SessionOptions())

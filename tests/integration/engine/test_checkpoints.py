@@ -18,6 +18,7 @@ from stt_service.engine.errors import InvalidOptions, UnsuitableCheckpoint
 from stt_service.engine.events import Final
 from stt_service.engine.model import StepPlan
 from stt_service.engine.options import SessionOptions
+from stt_service.engine.pauses import VadOptions
 from stt_service.engine.step.checkpoint import find_checkpoint, read_pieces
 from stt_service.engine.step.device import choose_device, choose_dtype
 from stt_service.engine.step.moshi_model import MoshiModel
@@ -57,7 +58,7 @@ async def test_a_model_like_the_2_6b_one_long_delay_prefix_no_vad(tmp_path) -> N
     engine = Engine(lambda: MoshiModel(str(directory), 1, "cpu", threads=1), steps.append)
     await engine.start()
     assert not engine.info.has_semantic_vad
-    session = await engine.open_session(SessionOptions(pause_s=1.25))
+    session = await engine.open_session(SessionOptions(vad=VadOptions(pause_s=1.25)))
     await session.push_audio(np.zeros(5 * 1920, dtype="<f4").tobytes())
     session.finish()
     async with asyncio.timeout(30):
@@ -74,7 +75,7 @@ async def test_a_pause_that_the_model_does_not_predict_is_refused() -> None:
     engine = Engine(lambda: MoshiModel(str(DIGITS_CHECKPOINT), 1, "cpu", threads=1))
     await engine.start()
     with pytest.raises(InvalidOptions, match=r"0\.5, 1, 2, 3 s"):
-        await engine.open_session(SessionOptions(pause_s=1.25))
+        await engine.open_session(SessionOptions(vad=VadOptions(pause_s=1.25)))
     await engine.stop()
 
 

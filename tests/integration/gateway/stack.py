@@ -1,5 +1,7 @@
-"""Server and gateway in the test's own event loop, where every task and descriptor can be counted:
-the real engine, gRPC server and gateway, and a model that hears and says nothing."""
+"""Server and gateway in the test's event loop, so that tasks and descriptors can be counted.
+
+Engine, gRPC server and gateway are real; the model is a fake that never says anything.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ import grpc
 
 from client.rpc.endpoint import Endpoint
 from stt.v1 import stt_pb2, stt_pb2_grpc
-from stt_service.config import EngineConfig, ServerConfig
+from stt_service.config import EngineConfig, EngineLimits, ServerConfig
 from stt_service.engine.model import StepOutput, StepPlan
+from stt_service.engine.rows import CHECK_STEPS
 from stt_service.server import Server
 from tests.integration.gateway.harness import RunningGateway, run_gateway
 from tests.unit.engine.models import PADDING, make_info, make_output
@@ -26,12 +29,13 @@ SLOTS = 8
 
 
 class SilentModel:
-    """Steps at once, and hears nothing; raises at a step too many."""
+    """Steps at once and says nothing; raises after a number of steps."""
 
     def __init__(self, slots: int = SLOTS, dies_after_steps: float = math.inf) -> None:
         self.info = make_info()
         self.slots = slots
-        self._steps_left = dies_after_steps
+        # The engine looks at what a model computes before it serves it.
+        self._steps_left = CHECK_STEPS + dies_after_steps
 
     def warm_up(self) -> None:
         pass
@@ -47,10 +51,12 @@ class SilentModel:
 async def run_server(
     slots: int = SLOTS, port: int = 0, warm: bool = True, dies_after_steps: float = math.inf
 ) -> AsyncIterator[Server]:
-    """The gRPC server while the block runs; it loads its model first, or never."""
+    """The gRPC server while the block runs; `warm` says whether it loads its model."""
     config = ServerConfig(f"127.0.0.1:{port}", drain_grace_s=0.0)
     model = SilentModel(slots, dies_after_steps)
-    server = Server(EngineConfig(slots=slots), config, lambda: model)
+    # Where many tests share a core, a model that is behind is no reason to refuse.
+    engine = EngineConfig(slots=slots, limits=EngineLimits(max_behind_s=60))
+    server = Server(engine, config, lambda: model)
     await server.start()
     try:
         if warm:
@@ -62,7 +68,7 @@ async def run_server(
 
 @dataclass
 class Stack:
-    """Both, running."""
+    """A running server and gateway."""
 
     server: Server
     gateway: RunningGateway

@@ -1,19 +1,26 @@
 """Prometheus metrics of the server: they parse, and every one of them moves."""
 
 import asyncio
+import contextlib
+import socket
 import urllib.request
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from prometheus_client.parser import text_string_to_metric_families
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
+from stt_service import metrics_server
+from stt_service.metrics import Metrics
+from stt_service.process.listening import listen
 from tests.integration.server.calls import (
     Request,
     request_audio,
     request_config,
     stream,
 )
+from tests.interleaving import become
 from tests.support import run_service
 
 
@@ -50,6 +57,10 @@ async def test_every_metric_moves(recordings) -> None:
             assert during["stt_sessions_open"] == 1
             assert during["stt_slots_free"] == 0
             assert during["stt_queue_depth"] > 0
+            waiting = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe()
+            await waiting.write(request_config(wait_for_slot=Duration(seconds=60)))
+            await become_waiting(service.fields["metrics"])
+            waiting.cancel()
             staying.cancel()
             with pytest.raises(grpc.aio.AioRpcError):
                 await speak_badly(channel)
@@ -67,8 +78,38 @@ async def test_every_metric_moves(recordings) -> None:
     assert after["stt_step_seconds_count"] > len(paused) / 7680
     assert after["stt_first_token_seconds_count"] >= 1
     assert after["stt_lag_seconds_count"] > 5
+    assert after["stt_broken_rows_total"] == 0
+    assert after["stt_behind_seconds"] >= 0
     assert after["stt_slots_total"] == 1
     assert after["stt_sessions_open"] == 0
+
+
+def test_callers_who_say_nothing_do_not_keep_the_scraper_out(monkeypatch) -> None:
+    monkeypatch.setattr(metrics_server, "SCRAPE_TIMEOUT_S", 0.5)
+    server = metrics_server.MetricsServer(Metrics().registry, listen("127.0.0.1", 0))
+    host, _, port = server.address.rpartition(":")
+    try:
+        with contextlib.ExitStack() as stack:
+            silent = [
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+                for _ in range(2 * metrics_server.MAX_SCRAPES)
+            ]
+            for connection in silent:
+                with contextlib.suppress(ConnectionError):
+                    # Closed by the server, at once or after the time-out.
+                    assert connection.recv(1) == b""
+            assert "stt_slots_total" in scrape(server.address)
+    finally:
+        server.stop()
+
+
+async def become_waiting(address: str) -> None:
+    """Until somebody waits for a slot."""
+
+    async def someone_waits() -> bool:
+        return (await asyncio.to_thread(scrape, address))["stt_sessions_waiting"] == 1
+
+    await become(someone_waits, lambda: "nobody waits")
 
 
 async def speak_badly(channel: grpc.aio.Channel) -> None:

@@ -104,6 +104,60 @@ async def test_a_server_that_was_stopped_hears_all_that_was_sent(
     assert texts(responses).strip() == beginnings[0].text
 
 
+class StallingNetwork:
+    """Forwards TCP to `upstream` ("host:port"), and nothing at all while it is told to stall."""
+
+    def __init__(self, upstream: str) -> None:
+        host, port = upstream.rsplit(":", 1)
+        self._upstream = (host, int(port))
+        self.flows = asyncio.Event()
+        self.flows.set()
+
+    async def __aenter__(self) -> "StallingNetwork":
+        self._tasks: list[asyncio.Task[None]] = []
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection(*self._upstream)
+        for ends in ((reader, up_writer), (up_reader, writer)):
+            self._tasks.append(asyncio.create_task(self._forward(*ends)))
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError), contextlib.closing(writer):
+            while data := await reader.read(65_536):
+                await self.flows.wait()
+                writer.write(data)
+                await writer.drain()
+
+
+@pytest.mark.slow
+async def test_a_call_with_a_longer_idle_timeout_outlives_a_network_that_stands_still(
+    service, channel, beginnings
+) -> None:
+    await wait_for_room(channel)
+    async with (
+        StallingNetwork(service.grpc) as network,
+        grpc.aio.insecure_channel(network.address) as stalling,
+    ):
+        live = LiveCall(stalling, beginnings[0], idle_s=60)
+        reading = asyncio.create_task(live.read())
+        await become(lambda: live.sent >= 10, lambda: "nothing is sent", patience_s=30)
+        network.flows.clear()
+        await asyncio.sleep(15)
+        network.flows.set()
+        responses = await asyncio.wait_for(reading, 60)
+    assert responses[-1].HasField("final")
+    assert texts(responses).strip() == beginnings[0].text
+
+
 async def test_who_is_silent_is_idle_although_the_server_was_stopped(service, channel) -> None:
     await wait_for_room(channel)
     call = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe()

@@ -195,7 +195,7 @@ async def test_a_call_without_a_config_ends(channel) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await asyncio.wait_for(call.read(), 30)
     assert caught.value.code() is Code.INVALID_ARGUMENT
-    assert "no config came within 10 s" in caught.value.details()
+    assert "no message came within 10 s" in caught.value.details()
 
 
 @pytest.mark.slow

@@ -1,14 +1,16 @@
-"""Sound for the fake microphone, and gateways with nothing behind them."""
+"""Browsers, sound for the fake microphone, and gateways with nothing behind them."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 import soundfile
 
 from client.rpc.endpoint import Endpoint
 from tests.integration.gateway.harness import RunningGateway, free_port, run_gateway
+from tests.integration.web.browser import browsers
 from tests.support import MODEL_RATE_HERTZ, Recording
 
 TRAIL_S = 3.0
@@ -29,7 +31,14 @@ def voice(spoken: Recording, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session", autouse=True)
+async def closing_browsers() -> AsyncIterator[None]:
+    """The browsers that `open_page` starts end with the test process."""
+    yield
+    await browsers.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def lonely_gateway() -> AsyncIterator[RunningGateway]:
     """A gateway whose service does not answer, as if it were still starting."""
     endpoint = Endpoint.parse(f"127.0.0.1:{free_port()}")

@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 
 from client.rpc.endpoint import Endpoint
 from tests.integration.gateway.harness import free_port, run_gateway
-from tests.integration.web.browser import needs_chromium, open_page
+from tests.integration.web.browser import in_the_loop_of_the_browsers, needs_chromium, open_page
 from tests.support import MODEL_RATE_HERTZ
 
-pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [needs_chromium, in_the_loop_of_the_browsers]
 
 DEVICE_RATES_HERTZ = [
     8_000,
@@ -33,7 +32,7 @@ EDGE_SAMPLES = MODEL_RATE_HERTZ // 20
 MAX_STOPPED_DB = -75.0
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def page() -> AsyncIterator[Page]:
     """One page for all: the modules keep nothing between two calls."""
     upstream = Endpoint.parse(f"127.0.0.1:{free_port()}")

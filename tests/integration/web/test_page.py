@@ -15,6 +15,7 @@ from client.rpc.channel import Credentials, Endpoint
 from gateway.server import WEB_FOLDER
 from tests.integration.gateway.harness import RunningGateway, free_port, run_gateway
 from tests.integration.web.browser import (
+    in_the_loop_of_the_browsers,
     needs_chromium,
     open_page,
     press,
@@ -23,7 +24,7 @@ from tests.integration.web.browser import (
 )
 from tests.support import Recording, Service
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, in_the_loop_of_the_browsers]
 
 MAX_BYTES = 100_000
 PHONE = {"width": 360, "height": 640}

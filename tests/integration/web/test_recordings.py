@@ -16,6 +16,7 @@ from tests.integration.gateway.harness import RunningGateway
 from tests.integration.web.browser import (
     drop_file,
     drop_paths,
+    in_the_loop_of_the_browsers,
     needs_chromium,
     open_page,
     press,
@@ -25,7 +26,7 @@ from tests.integration.web.browser import (
 )
 from tests.support import MODEL_RATE_HERTZ, Recording, Service
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, in_the_loop_of_the_browsers]
 
 MAX_ERRORS = 1
 LOSSY_RATE_HERTZ = 44_100

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
+import pytest_asyncio
 import soundfile
 from google.protobuf.duration_pb2 import Duration
 from playwright.async_api import Page, WebSocket
@@ -26,6 +27,7 @@ from tests.integration.gateway.harness import (
     run_scripted,
 )
 from tests.integration.web.browser import (
+    in_the_loop_of_the_browsers,
     needs_chromium,
     open_page,
     press,
@@ -35,7 +37,7 @@ from tests.integration.web.browser import (
 )
 from tests.support import MODEL_RATE_HERTZ
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, in_the_loop_of_the_browsers]
 
 MAX_MESSAGE_BYTES = 2**20
 """Modal's edge takes messages up to 2 MiB; our clients keep to half of that."""
@@ -158,7 +160,7 @@ async def test_what_was_kept_through_a_cold_start_is_sent_in_small_messages(
     assert len(service.calls[0].audio) == noise.size * SAMPLE_BYTES
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def watched() -> AsyncIterator[tuple[ScriptedService, str]]:
     """A service that says who is connected, and the page's address."""
     service = ScriptedService()

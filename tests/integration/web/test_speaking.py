@@ -8,6 +8,7 @@ from playwright.async_api import Page
 
 from client.scoring import count_word_errors
 from tests.integration.web.browser import (
+    in_the_loop_of_the_browsers,
     needs_chromium,
     open_page,
     press,
@@ -17,7 +18,7 @@ from tests.integration.web.browser import (
 )
 from tests.support import Recording, Service
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, in_the_loop_of_the_browsers]
 
 MAX_ERRORS = 1
 """The embedded model is small; the page may not lose a word, the model may mishear one."""

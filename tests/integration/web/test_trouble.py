@@ -15,6 +15,7 @@ from client.rpc.endpoint import Endpoint
 from client.scoring import count_word_errors
 from tests.integration.gateway.harness import RunningGateway, free_port, run_gateway
 from tests.integration.web.browser import (
+    in_the_loop_of_the_browsers,
     needs_chromium,
     open_page,
     press,
@@ -24,7 +25,7 @@ from tests.integration.web.browser import (
 )
 from tests.support import Recording, Service, run_service
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, in_the_loop_of_the_browsers]
 
 SLOTS = 8
 MAX_ERRORS = 1

@@ -82,7 +82,7 @@ async def test_lossy_files_keep_the_tone(
 
 
 class FakeTime:
-    """A clock that moves only when someone sleeps."""
+    """A clock that moves only with sleeps."""
 
     def __init__(self) -> None:
         self.now = 100.0

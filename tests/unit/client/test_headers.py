@@ -1,4 +1,4 @@
-"""What headers promise, against files of known length."""
+"""Lengths in headers, against files of known length."""
 
 import struct
 

@@ -56,7 +56,7 @@ def test_a_price_needs_a_load_without_errors() -> None:
 def test_the_flush_is_in_the_quietest_gap_of_the_middle_third() -> None:
     rng = np.random.default_rng(7)
     pcm = rng.uniform(-0.5, 0.5, 24_000 * 9).astype(np.float32)
-    # Silences at the ends do not count; of those in the middle the deepest does.
+    # Silences at the ends do not count; of those in the middle, the quietest does.
     pcm[:24_000] = 0.0
     pcm[24_000 * 4 : int(24_000 * 4.5)] *= 0.1
     pcm[24_000 * 5 : int(24_000 * 5.5)] = 0.0

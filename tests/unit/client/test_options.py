@@ -1,4 +1,4 @@
-"""Options that cannot be meant are refused where they are made."""
+"""Invalid options are refused when they are made."""
 
 import pytest
 

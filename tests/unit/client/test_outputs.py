@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.transcribe.arguments import parse
-from client.transcribe.outputs import OutputError, plan_outputs, write_output
+from client.transcribe.outputs import OutputError, make_folder, plan_outputs, write_output
 
 STEMS = st.text(st.characters(categories=["L", "N"], include_characters="-.2 "), min_size=1)
 
@@ -31,7 +31,7 @@ def test_no_transcript_takes_anothers_name(
     folded = [unicodedata.normalize("NFC", path.name).casefold() for path in planned]
     assert len(set(folded)) == len(inputs)
     assert all(path.parent == folder and path.suffix == ".srt" for path in planned)
-    # Who is the first of his name has it.
+    # The first recording of a name gets it.
     seen: set[str] = set()
     for path, recording in zip(planned, inputs, strict=True):
         key = unicodedata.normalize("NFC", recording.stem).casefold()
@@ -103,7 +103,7 @@ def test_a_transcript_replaces_the_old_one_and_keeps_its_mode(tmp_path: Path) ->
     output.chmod(0o640)
     with output.open() as reader:
         write_output(output, "größer\n")
-        # Whoever reads the old one has it to its end.
+        # A reader of the old file has it to its end.
         assert reader.read() == "old"
 
     assert output.read_text("utf-8") == "größer\n"
@@ -204,3 +204,29 @@ def test_a_name_that_contradicts_the_format_is_wrong_usage(
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
 def test_standard_output_can_be_named(name: str) -> None:
     assert parse(["talk.wav", "--output", name]).output is None
+
+
+def test_a_slash_at_the_end_means_a_folder_that_is_to_be_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "a" / "out.srt"
+    arguments = parse(["one.wav", "two.wav", "--output", f"{folder}/"])
+    assert arguments.is_folder
+    assert arguments.format == "text"
+    make_folder(arguments.output)
+    make_folder(arguments.output)
+    planned = plan_outputs(["one.wav", "two.wav"], arguments.output, "text")
+    assert planned == [folder / "one.txt", folder / "two.txt"]
+
+    with pytest.raises(SystemExit):
+        parse(["one.wav", "two.wav", "--output", str(tmp_path / "new")])
+    assert f"write {tmp_path}/new/ for a folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse(["--output", f"{tmp_path}/new/"])
+    assert "must be a file for a microphone" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"file/out cannot be made \(Not a directory\)"):
+        make_folder(tmp_path / "file" / "out")

@@ -30,13 +30,13 @@ from tests.odd_recordings import (
 )
 
 KINDS = [*ENCODINGS, "ogg_vorbis"]
-# What these hold is not said in their headers, so that nobody can tell that some is missing.
+# These have no length in their headers, so a missing part cannot be noticed.
 WITHOUT_LENGTH = {"mp3_without_length", "aac", "mpegts", "w64", "caf"}
 
 
 @contextlib.contextmanager
 def pipe_with(data: bytes, piece: int = 1_000) -> Iterator[int]:
-    """The reading end of a pipe that somebody writes these bytes into, piece by piece."""
+    """The reading end of a pipe into which these bytes are written, piece by piece."""
     reading, writing = os.pipe()
 
     def write() -> None:
@@ -55,7 +55,7 @@ def pipe_with(data: bytes, piece: int = 1_000) -> Iterator[int]:
 
 
 async def hear(source: FileSource) -> tuple[np.ndarray, str]:
-    """What it gives, and what it says at its end."""
+    """The audio, and the error at its end."""
     blocks = [np.zeros(0, np.float32)]
     try:
         async for block in source:
@@ -104,7 +104,7 @@ async def test_what_is_cut_off_is_heard_and_told(tmp_path: Path, kind: str, shar
     whole = encode(kind, speech(6.0))
     for heard, complaint in await hear_both_ways(tmp_path, whole[: int(len(whole) * share)]):
         assert "cut off" in complaint
-        # A telephone writes its index last; without it nothing can be decoded.
+        # A phone writes the index last; without it nothing can be decoded.
         if kind not in ("m4a", "m4a_alac"):
             assert "recording" in complaint or "descriptor" in complaint
             assert 0.2 < len(heard) / SAMPLE_RATE_HERTZ < 6.0 * share + 0.3
@@ -251,7 +251,7 @@ async def test_a_named_pipe_that_nobody_opens_can_be_stopped(tmp_path: Path) -> 
     source.stop()
 
     assert not await waiting
-    # Let the thread go, which still waits for a writer.
+    # Release the thread, which still waits for a writer.
     os.close(os.open(path, os.O_WRONLY))
 
 

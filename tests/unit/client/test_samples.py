@@ -70,7 +70,7 @@ def test_the_way_from_one_rule_to_the_other_does_not_click() -> None:
     other = np.concatenate([tone[:48_000], -tone[48_000:]])
     mixed = mix(np.stack([tone, other], axis=1))
 
-    # No step is larger than the tone's own ever are.
+    # No step is larger than those of the tone itself.
     assert np.abs(np.diff(mixed)).max() < 1.1 * np.abs(np.diff(tone)).max() + 0.002
     assert power(mixed[-4_800:]) > 0.9 * power(tone)
 

@@ -10,7 +10,7 @@ import webvtt
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from client.events import Final, Word
+from client.rpc.events import Final, Word
 from client.transcribe.documents import Document
 from client.transcribe.subtitles import (
     MAX_CUE_S,
@@ -134,7 +134,7 @@ def test_a_cue_stands_long_enough_where_there_is_room(
         room_s = next_start_s - cue.start_s
         assert cue.end_s - cue.start_s >= min(MIN_CUE_S, room_s) - 1e-9
         assert cue.end_s <= max(next_start_s, spoken_until_s) + 1e-9
-    # Nothing ends before its last word does, or starts anywhere else than with its first.
+    # A cue starts with its first word and does not end before its last.
     untouched = make_cues(words, pauses_s, 0.0)
     assert [cue.start_s for cue in cues] == [cue.start_s for cue in untouched]
     assert all(cue.end_s >= bare.end_s for cue, bare in zip(cues, untouched, strict=True))

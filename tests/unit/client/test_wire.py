@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from client import grpc_connection, websocket_connection, websocket_messages
-from client.events import Final, Flushed, Pause, Ping, Ready, Timing, Token, Word
 from client.options import Encoding, SessionOptions, VadSettings
 from client.rpc.endpoint import Credentials
 from client.rpc.errors import (
@@ -24,11 +23,13 @@ from client.rpc.errors import (
     ServerUnavailable,
     SttError,
 )
+from client.rpc.events import Final, Flushed, Pause, Ping, Ready, Timing, Token, Word
+from client.rpc.messages import decode_event
 from client.rpc.reasons import Reason
 from client.websocket_handshake import WebSocketAddress
-from client.websocket_messages import Complaint, read_message
+from client.websocket_messages import Complaint, decode_message
 from gateway.protocol import encode_error, encode_event
-from gateway.query import parse_query
+from gateway.query import decode_query
 from stt.v1 import stt_pb2
 
 
@@ -89,12 +90,12 @@ def test_both_protocols_carry_the_same_events(
     message: stt_pb2.StreamingTranscribeResponse, event: object
 ) -> None:
     """Through the gateway's own codec, as the client asks it."""
-    asked = parse_query(urlencode(websocket_messages.query_from(SessionOptions())))
+    asked = decode_query(urlencode(websocket_messages.encode_query(SessionOptions())))
     text = encode_event(message, asked)
     assert text is not None
 
-    over_grpc = grpc_connection.event_from(message)
-    over_websocket = websocket_messages.event_from(text)
+    over_grpc = decode_event(message)
+    over_websocket = websocket_messages.decode_event(text)
     assert over_grpc == event
     assert over_websocket == event
     for timing in (over_grpc.timing, over_websocket.timing):
@@ -104,8 +105,8 @@ def test_both_protocols_carry_the_same_events(
 
 
 def test_events_of_a_newer_server_are_passed_over() -> None:
-    assert grpc_connection.event_from(stt_pb2.StreamingTranscribeResponse()) is None
-    assert websocket_messages.event_from({"type": "sparkle"}) is None
+    assert decode_event(stt_pb2.StreamingTranscribeResponse()) is None
+    assert websocket_messages.decode_event({"type": "sparkle"}) is None
 
 
 def test_both_protocols_ask_for_the_same() -> None:
@@ -115,8 +116,8 @@ def test_both_protocols_ask_for_the_same() -> None:
         idle_timeout_s=30.0,
         stall_timeout_s=2.5,
     )
-    over_grpc = grpc_connection.config_from(options)
-    over_websocket = parse_query(urlencode(websocket_messages.query_from(options))).config
+    over_grpc = grpc_connection.encode_config(options)
+    over_websocket = decode_query(urlencode(websocket_messages.encode_query(options))).config
 
     assert sorted(over_grpc.events) == sorted(over_websocket.events)
     assert over_grpc.encoding == over_websocket.encoding
@@ -164,7 +165,7 @@ def test_a_reason_decides_whatever_else_was_said(
     reason: Reason, code: int | None, close_text: str, text: str
 ) -> None:
     message = json.dumps(encode_error(text, reason))
-    complaint = read_message(message)
+    complaint = decode_message(message)
     assert complaint == Complaint(text, reason)
     assert isinstance(complaint, Complaint)
     error = websocket_connection.error_from_close(code, close_text, complaint)
@@ -174,7 +175,7 @@ def test_a_reason_decides_whatever_else_was_said(
 
 
 def test_a_reason_of_a_newer_gateway_is_told_and_the_close_code_decides() -> None:
-    complaint = read_message('{"type":"error","message":"Mars is in the way.","reason":"MARS"}')
+    complaint = decode_message('{"type":"error","message":"Mars is in the way.","reason":"MARS"}')
     assert isinstance(complaint, Complaint)
     error = websocket_connection.error_from_close(1013, "", complaint)
 
@@ -185,18 +186,18 @@ def test_a_reason_of_a_newer_gateway_is_told_and_the_close_code_decides() -> Non
 @pytest.mark.parametrize("value", [None, 5, [], {}, True, "5", "NaN"])
 @pytest.mark.parametrize(
     "message",
-    [encode_event(case, parse_query("events=ready,word,flushed,final")) for case, _ in CASES],
+    [encode_event(case, decode_query("events=ready,word,flushed,final")) for case, _ in CASES],
 )
 def test_a_field_that_is_missing_or_no_such_thing_is_the_servers_fault(
     message: dict[str, object], value: object
 ) -> None:
     """Every field of every message, left out and replaced; whatever is read stays of its type."""
-    assert isinstance(read_message(json.dumps(message)), object)
+    assert isinstance(decode_message(json.dumps(message)), object)
     for name in message:
         without = {key: kept for key, kept in message.items() if key != name}
         for changed in (without, {**message, name: value}):
             try:
-                event = read_message(json.dumps(changed))
+                event = decode_message(json.dumps(changed))
             except ServerFailed as error:
                 assert "not understood" in str(error)
             else:
@@ -214,7 +215,7 @@ def test_a_field_that_is_missing_or_no_such_thing_is_the_servers_fault(
 @example(message=b"\xff\xfe\xff")
 def test_garbage_is_the_servers_fault(message: str | bytes) -> None:
     with pytest.raises(ServerFailed, match="not understood"):
-        read_message(message)
+        decode_message(message)
 
 
 @pytest.mark.parametrize(

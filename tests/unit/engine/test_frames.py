@@ -8,8 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stt_service.engine.errors import InvalidAudio, InvalidOptions
-from stt_service.engine.frames import PIECE_BYTES, Frame, Framer
+from stt_service.engine.frames import Frame, Framer
+from stt_service.engine.pcm import PIECE_BYTES
+from tests.ogg_files import LIVE, encode_opus, write_ogg
 from tests.unit.engine.models import FRAME_SAMPLES, SAMPLE_RATE_HERTZ
+
+OGG = write_ogg(encode_opus(np.zeros(4800), SAMPLE_RATE_HERTZ), LIVE)
+OGG_PARTS = [b"OggS", OGG, *[b"OggS" + page for page in OGG.split(b"OggS")[1:]]]
 
 
 def make_framer(encoding: str = "pcm_f32le", rate_hertz: int = SAMPLE_RATE_HERTZ) -> Framer:
@@ -72,11 +77,12 @@ def test_int16_is_scaled_to_one() -> None:
     np.testing.assert_array_equal(join(push_all(make_framer("pcm_s16le"), data)), [-1, 0, 0.5])
 
 
-def test_mulaw_is_libsndfiles(tmp_path) -> None:
+@pytest.mark.parametrize(("encoding", "subtype"), [("mulaw", "ULAW"), ("alaw", "ALAW")])
+def test_g711_is_libsndfiles(tmp_path, encoding: str, subtype: str) -> None:
     samples = make_samples(4000)
-    soundfile.write(tmp_path / "x.raw", samples, 24000, format="RAW", subtype="ULAW")
+    soundfile.write(tmp_path / "x.raw", samples, 24000, format="RAW", subtype=subtype)
     data = (tmp_path / "x.raw").read_bytes()
-    decoded = join(push_all(make_framer("mulaw"), data))
+    decoded = join(push_all(make_framer(encoding), data))
     assert np.abs(decoded - samples).max() < 0.02
 
 
@@ -100,6 +106,39 @@ def test_ogg_opus_is_decoded_while_it_comes() -> None:
     decoded = join(push_all(make_framer("ogg_opus", 48000), *packets))
     assert len(decoded) == pytest.approx(24000, abs=3 * 1920)
     assert np.abs(decoded).max() == pytest.approx(0.5, abs=0.1)
+
+
+@given(
+    st.sampled_from(["pcm_f32le", "pcm_s16le", "mulaw", "alaw", "ogg_opus"]),
+    st.sampled_from([8_000, 16_000, 24_000, 44_100, 192_000]),
+    st.lists(
+        st.one_of(
+            st.binary(max_size=3000),
+            st.lists(st.floats(width=32), max_size=50).map(
+                lambda values: np.array(values, dtype="<f4").tobytes()
+            ),
+            st.sampled_from(OGG_PARTS),
+        ),
+        max_size=6,
+    ),
+)
+def test_whatever_is_sent_becomes_frames_or_a_named_error(encoding, rate_hertz, messages) -> None:
+    framer = make_framer(encoding, rate_hertz)
+    try:
+        frames = push_all(framer, *messages)
+    except InvalidAudio as error:
+        assert str(error)
+    else:
+        assert all(frame.pcm.shape == (FRAME_SAMPLES,) for frame in frames)
+        assert all(frame.pcm.dtype == np.float32 for frame in frames)
+        assert all(np.isfinite(frame.pcm).all() for frame in frames)
+
+
+def test_whole_frames_are_not_copied() -> None:
+    message = make_samples(2 * FRAME_SAMPLES).tobytes()
+    frames = push_all(make_framer(), message)
+    assert [frame.pcm.base is not None for frame in frames] == [True, True]
+    assert np.shares_memory(frames[1].pcm, np.frombuffer(message, dtype=np.float32))
 
 
 def test_what_is_no_ogg_is_refused() -> None:

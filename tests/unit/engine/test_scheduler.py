@@ -292,7 +292,7 @@ def test_final_carries_everything_and_frees_the_slot() -> None:
 @pytest.mark.parametrize(("mark", "pauses"), [(Stall(), 1), (Flush("x"), 0), (Finish(), 0)])
 def test_only_a_stalls_silence_is_a_real_pause(mark, pauses) -> None:
     bench = Bench()
-    bench.scheduler.push(bench.open("a", pause_s=2.0), [make_frame()] * 15 + [mark])
+    bench.scheduler.push(bench.open("a"), [make_frame()] * 15 + [mark])
     for _ in range(15):
         bench.step(HEL)
     while bench.step(PADDING, pause=0.9):
@@ -323,7 +323,7 @@ def test_nothing_comes_after_final() -> None:
 def test_a_word_that_comes_in_a_flushs_tail_still_makes_a_turn() -> None:
     bench = Bench()
     frames = [make_frame()] * 15
-    bench.scheduler.push(bench.open("a", pause_s=2.0), [*frames, Flush("x"), *frames])
+    bench.scheduler.push(bench.open("a"), [*frames, Flush("x"), *frames])
     for _ in range(15):
         bench.step(PADDING)
     for _ in range(TAIL_STEPS):

@@ -91,6 +91,19 @@ def test_audio_that_comes_all_the_time_is_no_silence(loop: TurnedLoop) -> None:
     assert bench.told == []
 
 
+def test_audio_in_bursts_stalls_when_the_burst_would_have_been_played(loop: TurnedLoop) -> None:
+    bench = Bench(loop)
+    for _ in range(10):
+        bench.watch.note_audio(burst_s=1.0)
+        loop.turn(1.1)
+    assert bench.told == []
+    loop.turn(0.5)
+    assert bench.names == ["stall"]
+    bench.watch.note_audio()
+    loop.turn(STALL_S + 0.1)
+    assert bench.names == ["stall", "stall"]
+
+
 def test_who_waits_for_room_is_not_silent(loop: TurnedLoop) -> None:
     bench = Bench(loop)
     bench.watch.note_audio()

@@ -23,7 +23,7 @@ STREAM_METHOD = "/stt.v1.SpeechToTextService/StreamingTranscribe"
 
 
 def http_refusal(status: int) -> Answer:
-    """Answer with an HTML page, as an edge does that knows nothing of gRPC."""
+    """Answer with an HTML page, as an edge without gRPC does."""
 
     def answer(connection: h2.connection.H2Connection, stream_id: int) -> None:
         headers = [(":status", str(status)), ("content-type", "text/html")]

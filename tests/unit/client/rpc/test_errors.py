@@ -1,4 +1,4 @@
-"""What a status means: by its reason, and without one by gRPC core's own words."""
+"""Which error a status is: by its reason, and without one by gRPC core's message."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ CLASS_OF = {
     "INVALID_AUDIO": InvalidAudio,
     "MESSAGE_TOO_LARGE": MessageTooLarge,
     "NO_FREE_SLOT": ServerFull,
-    "OVERLOADED": ServerFull,
     "WARMING_UP": ServerUnavailable,
     "DRAINING": ServerDraining,
     "IDLE_TIMEOUT": Idle,
     "SLOW_CONSUMER": SlowConsumer,
     "ENGINE_DIED": ServerFailed,
     "INTERNAL": ServerFailed,
+    "OVERLOADED": ServerFull,
 }
 NAMES = [name.removeprefix("ERROR_REASON_") for name in stt_pb2.ErrorReason.keys()[1:]]
 

@@ -1,4 +1,4 @@
-"""When to try again, on a clock of its own."""
+"""When to try again, with a fake clock."""
 
 from __future__ import annotations
 
@@ -39,8 +39,7 @@ PATIENCE = st.builds(Patience, SECONDS, SECONDS, SECONDS)
 
 
 class Time:
-    """A clock that only moves when somebody sleeps or an attempt takes its time, and a die that
-    falls as `fraction` says."""
+    """A clock that moves only with sleeps and attempts, and a random number of `fraction`."""
 
     def __init__(self, fraction: float = 1.0) -> None:
         self.now_s = 1000.0

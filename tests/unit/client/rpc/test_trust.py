@@ -1,4 +1,4 @@
-"""Whose certificates are believed, from real files."""
+"""Which authorities are trusted, with real files."""
 
 import shutil
 import ssl
@@ -55,7 +55,7 @@ def test_openssls_variable_goes_before_grpcs_own(tmp_path: Path) -> None:
 
 
 def test_a_named_folder_is_believed_as_openssl_reads_it(tmp_path: Path) -> None:
-    """By hashed names alone: a certificate that nobody has hashed is not looked at."""
+    """Only by hashed names: a certificate without one is ignored."""
     certificate = authority(tmp_path / "company.pem")
     hash_folder(tmp_path)
     unhashed = authority(tmp_path / "stray.pem")

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from client.options import FRAME_SAMPLES, SAMPLE_RATE_HERTZ
-from client.tape import whole_frames
+from client.rpc.tape import whole_frames
 from tests.replay import Spoken, break_connections, odd_steps, play, rounded, speech
 from tests.unit.gateway.web.conftest import Play
 from tests.vectors import Vector, each_vector
@@ -63,7 +63,7 @@ def test_page_and_client_agree_on_frame_borders(
     seconds.append(frame * FRAME_SAMPLES / SAMPLE_RATE_HERTZ)
     borders = play_js(frames=seconds)
 
-    assert borders == [whole_frames(moment) for moment in seconds]
+    assert borders == [whole_frames(moment, FRAME_SAMPLES) for moment in seconds]
     assert borders[-1] == frame * FRAME_SAMPLES
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import numpy as np
 from digits_training.evaluation.trials import Trial
 from digits_training.sound.clips import FloatArray
 from digits_training.vocabulary import FRAME_SAMPLES
-from stt_service.engine.engine import Engine, StepReport
+from stt_service.config import EngineLimits
+from stt_service.engine.engine import Engine
 from stt_service.engine.events import Pause, Word
 from stt_service.engine.model import BatchedModel
+from stt_service.engine.model_thread import StepReport
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session import Session
 
@@ -38,7 +41,10 @@ async def listen_to_all(
     With one slot each result also carries the heads' probabilities, step by step.
     """
     recorder = HeadRecorder()
-    engine = Engine(lambda: _load(checkpoint, slots), recorder.note if slots == 1 else None)
+    note = recorder.note if slots == 1 else None
+    # Nobody waits for these words, so the model may be as slow as it is.
+    patience = EngineLimits(step_timeout_s=inf, max_behind_s=inf)
+    engine = Engine(lambda: _load(checkpoint, slots), note, patience)
     await engine.start()
     places = asyncio.Semaphore(slots)
 
