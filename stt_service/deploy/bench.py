@@ -2,8 +2,7 @@
 
 Here: `python -m stt_service.deploy.bench --device cpu --batch-sizes 1,8,32`. On a GPU of Modal's:
 `uvx modal run stt_service/modal_app.py::bench`. The steps are those that the server makes, through
-the same class. NO_TORCH_COMPILE=1 and NO_CUDA_GRAPH=1 in the environment switch off what moshi
-does to be fast on a GPU.
+the same class. `uv run poe bench step` compares them with stock moshi's.
 """
 
 import argparse
