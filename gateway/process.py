@@ -120,7 +120,8 @@ def make_server(config: GatewayConfig) -> GatewayServer:
     app = create_app(config)
     settings = uvicorn.Config(
         app,
-        loop="asyncio",
+        # Whoever calls `serve` has chosen the loop.
+        loop="none",
         # For uvicorn to recognise WebSocket requests; HttpProtocol makes the objects itself.
         ws=cast("Any", WebSocketProtocol),
         lifespan="on",
