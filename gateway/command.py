@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import socket
 from collections.abc import Sequence
@@ -43,7 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported here so that `--help` does not wait for gRPC.
     from stt_service.process.listening import CannotListen, listen, parse_listening_address
     from stt_service.process.logs import configure_logging
-    from stt_service.process.loop import run
 
     configure_logging(options.log_format)
     host, port = parse_listening_address(options.http)
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CannotListen as error:
         say(PROGRAM, f"--http: {error}")
         return EXIT_FAILED
-    return run(_serve(config, host, listening, with_parent=options.exit_with_parent))
+    return asyncio.run(_serve(config, host, listening, with_parent=options.exit_with_parent))
 
 
 async def _serve(

@@ -120,8 +120,7 @@ def make_server(config: GatewayConfig) -> GatewayServer:
     app = create_app(config)
     settings = uvicorn.Config(
         app,
-        # Whoever calls `serve` has chosen the loop.
-        loop="none",
+        loop="asyncio",
         # For uvicorn to recognise WebSocket requests; HttpProtocol makes the objects itself.
         ws=cast("Any", WebSocketProtocol),
         lifespan="on",
