@@ -21,7 +21,7 @@ from stt_service.engine.errors import (
     SlowConsumer,
     WarmingUp,
 )
-from stt_service.engine.events import Final, Flushed, Pause, Step, Token, Utterance, Word
+from stt_service.engine.events import Event, Final, Flushed, Pause, Step, Token, Utterance, Word
 from stt_service.engine.options import DEFAULT_IDLE_TIMEOUT_S, SessionOptions
 from stt_service.engine.pauses import DEFAULT_PAUSE_S, DEFAULT_THRESHOLD, VadOptions
 from stt_service.engine.session import Update
@@ -120,10 +120,20 @@ def decode_recording_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
     return decode_options(timeless)
 
 
+# Every session of the engine has them; steps and utterances it makes for those who want them.
+_OPTIONAL_EVENTS: dict[type[Event], stt_pb2.OptionalEvent.ValueType] = {
+    Word: stt_pb2.OPTIONAL_EVENT_WORD,
+    Pause: stt_pb2.OPTIONAL_EVENT_VAD_END,
+}
+
+
 def encode_response(
     update: Update, wanted: Container[stt_pb2.OptionalEvent.ValueType]
 ) -> stt_pb2.StreamingTranscribeResponse | None:
     """The message for an update, or None if the caller does not want it."""
+    optional = _OPTIONAL_EVENTS.get(type(update.event))
+    if optional is not None and optional not in wanted:
+        return None
     response = stt_pb2.StreamingTranscribeResponse(
         processed_offset=to_duration(update.processed_s),
         lag=to_duration(update.lag_s),
@@ -135,12 +145,8 @@ def encode_response(
             response.token.text = text
             response.token.start_offset.CopyFrom(to_duration(start_s))
         case Word():
-            if stt_pb2.OPTIONAL_EVENT_WORD not in wanted:
-                return None
             response.word.CopyFrom(encode_word(update.event))
         case Pause(offset_s):
-            if stt_pb2.OPTIONAL_EVENT_VAD_END not in wanted:
-                return None
             response.vad_end.offset.CopyFrom(to_duration(offset_s))
         case Step(index, pause_probabilities):
             response.step.index = index
