@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
+from stt_service.process.access import NOBODY_ASKED, Access
 from stt_service.process.address import join_host_port, split_host_port
 from stt_service.process.child import ChildEnded, run_child, wait_for_line
+from stt_service.process.environment import KEY_VARIABLE, SECRET_VARIABLE
 from stt_service.process.logs import LogFormat, get_logger
 
 READY = "ready http="
@@ -28,11 +31,12 @@ class GatewayFailed(Exception):
 
 @dataclass(frozen=True)
 class GatewayOptions:
-    """Where it listens, HOST:PORT, and the address of the gRPC server."""
+    """Where it listens, HOST:PORT, the address of the gRPC server, and whom both let in."""
 
     http_address: str
     upstream: str
     log_format: LogFormat
+    access: Access = NOBODY_ASKED
 
 
 class Gateway:
@@ -47,6 +51,7 @@ class Gateway:
         self._options = options
         self._bind_address = options.http_address
         self._pause_s = FIRST_PAUSE_S
+        self._process: Process | None = None
         self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """HOST:PORT to connect to, from the first start on."""
 
@@ -74,14 +79,25 @@ class Gateway:
         async with run_child(
             self._compose_command(),
             stdin=asyncio.subprocess.PIPE,
-            env=without_proxies(os.environ),
+            env=make_environment(os.environ),
             # A Ctrl-C at the terminal is for the server, which drains before it ends the gateway.
             start_new_session=True,
         ) as process:
             self._note_address(await _wait_until_ready(process))
-            return await process.wait()
+            self._process = process
+            try:
+                return await process.wait()
+            finally:
+                self._process = None
+
+    def reload_keys(self) -> None:
+        """Have it read the file of keys again. One that starts just now reads it anyway."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGHUP)
 
     def _compose_command(self) -> list[str]:
+        access = self._options.access
         return [
             *(sys.executable, "-m", "gateway"),
             *("--upstream", self._options.upstream),
@@ -89,6 +105,10 @@ class Gateway:
             *("--log-format", self._options.log_format),
             # It ends when its standard input does, so a killed server leaves no orphan.
             "--exit-with-parent",
+            # The name of the file, which others may see; a key of the environment stays there.
+            *(("--keys", str(access.keys_path)) if access.keys_path else ()),
+            *(("--open-info",) if access.open_info else ()),
+            *(("--insecure",) if access.insecure else ()),
         ]
 
     def _note_address(self, address: str) -> None:
@@ -102,8 +122,8 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def run_gateway(options: GatewayOptions) -> AsyncGenerator[str]:
-    """Keep a gateway running while the block runs; where to connect to it.
+async def run_gateway(options: GatewayOptions) -> AsyncGenerator[Gateway]:
+    """Keep a gateway, which has its address, running while the block runs.
 
     Raises GatewayFailed if it does not start.
     """
@@ -113,17 +133,20 @@ async def run_gateway(options: GatewayOptions) -> AsyncGenerator[str]:
         await asyncio.wait({running, gateway.address}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
-        yield gateway.address.result()
+        yield gateway
     finally:
         running.cancel()
         # Where the caller is cancelled meanwhile, the child is killed.
         await asyncio.gather(running, return_exceptions=True)
 
 
-def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would send a call to this very machine through a proxy."""
+def make_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what would send a call to this very machine through a proxy, and
+    without the token of a service elsewhere."""
     return {
-        name: value for name, value in environment.items() if not name.lower().endswith("_proxy")
+        name: value
+        for name, value in environment.items()
+        if not name.lower().endswith("_proxy") and name not in (KEY_VARIABLE, SECRET_VARIABLE)
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service import __version__
+from stt_service.engine.allowance import current_allowance
 from stt_service.engine.engine import Engine
 from stt_service.engine.errors import (
     EngineError,
@@ -178,7 +179,8 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         except NotServing as error:
             self._metrics.refusals.labels(reason=type(error).__name__).inc()
             raise
-        session_log = log.bind(session_id=session.id)
+        caller = {"key": name} if (name := current_allowance().name) else {}
+        session_log = log.bind(session_id=session.id, **caller)
         outcome = "cancelled"
         with self._metrics.count_session():
             try:

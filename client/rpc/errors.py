@@ -79,8 +79,8 @@ class _TryLater(SttError):
 
 
 class ServerFull(_TryLater):
-    """Every slot is taken, or the model is behind the sessions that are open. `retry_after_s` is
-    the server's advice in seconds, or None."""
+    """Every slot is taken, or all that this key may have, or the model is behind the sessions that
+    are open. `retry_after_s` is the server's advice in seconds, or None."""
 
 
 class ServerUnavailable(_TryLater):
@@ -113,6 +113,8 @@ CLASSES: dict[str, type[SttError]] = {
     Reason.MESSAGE_TOO_LARGE: MessageTooLarge,
     Reason.NO_FREE_SLOT: ServerFull,
     Reason.OVERLOADED: ServerFull,
+    Reason.TOO_MANY_SESSIONS: ServerFull,
+    Reason.UNAUTHENTICATED: Unauthenticated,
     Reason.WARMING_UP: ServerUnavailable,
     Reason.DRAINING: ServerDraining,
     Reason.IDLE_TIMEOUT: Idle,

@@ -104,6 +104,17 @@ def address_to_connect_to(addresses: Sequence[str]) -> str:
     return join_host_port(host, port)
 
 
+def lets_others_in(host: str) -> bool:
+    """Whether other machines can connect to what listens at `host`.
+
+    False for a name that cannot be looked up: nothing can listen there.
+    """
+    try:
+        return not all(map(is_loopback, _find_addresses(host)))
+    except (OSError, UnicodeError):
+        return False
+
+
 def is_local_only(listening: Sequence[socket.socket]) -> bool:
     """Whether only this machine can connect to these sockets."""
     return all(is_loopback(each.getsockname()[0]) for each in listening)

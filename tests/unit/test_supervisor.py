@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from stt_service.config import EngineConfig, ServerConfig
-from stt_service.gateway_child import without_proxies
+from stt_service.gateway_child import make_environment
 from stt_service.supervisor import (
     ServeFailed,
     ServeOptions,
