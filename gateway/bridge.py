@@ -3,9 +3,10 @@
     receive_messages → inbox → pump_audio    WebSocket → call
     pump_events                              call → WebSocket
 
-Nothing is unbounded. While the service takes no audio the inbox fills, then the WebSocket is read
-no further; while the client takes no messages the call is read no further. No audio is written
-before the service's `ready`, so none is lost however often the call has to be tried.
+Everything is bounded. While the service takes no audio, the inbox fills and then the WebSocket is
+no longer read; while the client takes no messages, the call is no longer read. No audio is written
+before the service's `ready`, so none is lost however many attempts the call needs; and a call that
+breaks in the middle is replayed (`gateway.replay`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from structlog.stdlib import BoundLogger
 
-from client.rpc.errors import SttError, error_from_rpc
+from client.rpc.errors import ServerFull, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.retry import Retry
 from client.rpc.writing import write_request
 from gateway.closing import (
     CLIENT_GONE,
@@ -28,26 +31,34 @@ from gateway.closing import (
     close_for_bad_request,
     close_for_error,
     close_for_too_big,
+    close_for_violation,
 )
 from gateway.config import GatewayConfig
-from gateway.inbox import Inbox
+from gateway.inbox import Budgets, Inbox
 from gateway.metrics import GatewayMetrics
 from gateway.protocol import (
     Command,
     End,
     Json,
+    decode_command,
     encode_error,
     encode_event,
+    encode_message,
     encode_ping,
-    parse_command,
-    to_text,
 )
 from gateway.query import ProtocolError, StreamOptions, asks_for_events
+from gateway.replay import Replay, Response
 from gateway.upstream import Admission, Call, Upstream
-from stt.v1 import stt_pb2
 from stt_service.process.tasks import first_of
 
 SAY_GOODBYE_S = 5.0
+SMALL_BYTES = 1024
+"""10.7 ms of float32 audio at 24 kHz."""
+SMALL_WRITE_S = 0.01
+"""How far apart writes of less than `SMALL_BYTES` are, so that tiny messages share one request."""
+
+STREAM_EXTENSION = "stt.stream"
+"""Of the ASGI scope, if the server is ours: see `gateway.serving.websocket`."""
 
 
 class Bridge:
@@ -60,36 +71,42 @@ class Bridge:
         config: GatewayConfig,
         metrics: GatewayMetrics,
         log: BoundLogger,
+        budgets: Budgets,
     ) -> None:
         self._websocket = websocket
         self._upstream = upstream
         self._config = config
         self._metrics = metrics
         self.log = log
-        # Known even of a query that is refused.
+        # Known even if the query is refused.
         self._wants_reasons = asks_for_events(websocket.url.query)
-        self._inbox = Inbox(config.buffer_bytes)
+        self._budgets = budgets
+        self._inbox = Inbox(config.buffer_bytes, budgets.waiting)
         self._stopped: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         self._started_s = time.monotonic()
         self._first_audio_s: float | None = None
         self._first_token_sent = False
-        self._admitted = asyncio.Event()
+        self._waits = asyncio.Event()
+        self._waits.set()
         self.audio_bytes = 0
         self.retries = 0
 
     @property
     def admitted(self) -> bool:
-        """Whether the service has let the session in."""
-        return self._admitted.is_set()
+        """Whether the service has let the session in, and its call has not broken."""
+        return not self._waits.is_set()
 
     async def run(self, options: StreamOptions) -> Closing:
-        """Serve the session until one side ends it, and say how it ended. Closes nothing."""
-        return await first_of(
-            self.converse(options),
-            self.receive_messages(),
-            self.send_pings(),
-            self._wait_for_stop(),
-        )
+        """Serve the session until one side ends it; returns how. Does not close the WebSocket."""
+        try:
+            return await first_of(
+                self.converse(options),
+                self.receive_messages(),
+                self.send_pings(),
+                self._wait_for_stop(),
+            )
+        finally:
+            self._inbox.clear()
 
     def stop(self, closing: Closing) -> None:
         """End the session from outside."""
@@ -97,7 +114,7 @@ class Bridge:
             self._stopped.set_result(closing)
 
     async def say_goodbye(self, closing: Closing) -> None:
-        """Send the `error`, if there is one, and close; a client that takes neither is left."""
+        """Send the `error`, if there is one, and close. Gives up on a client that reads neither."""
         if closing.code is None:
             return
         # Starlette raises RuntimeError where the other side has closed already.
@@ -118,70 +135,110 @@ class Bridge:
                 return close_for_bad_request(str(error))
             if isinstance(item, Closing):
                 return item
-            # A microphone may be one message late; what follows `end` is not part of the stream.
+            # A microphone may send one more message after `end`; it is ignored.
             if not ended:
                 await self._inbox.put(item)
             ended = ended or isinstance(item, End)
 
     async def converse(self, options: StreamOptions) -> Closing:
-        """Open the call, then pump both ways until the service ends it."""
+        """Open a call and pump both ways until the session ends; replay a call that breaks."""
+        replay = Replay(options.config, self._inbox, self._config.buffer_bytes)
+        retry = Retry(lambda _: self._config.patience_s)
+        broken: SttError | None = None
+        try:
+            while True:
+                replay.begin(str(broken) if broken is not None else None)
+                error = await self._try_call(options, replay)
+                if error is None:
+                    return FINISHED
+                if self.admitted and replay.is_worth_another_call(error):
+                    broken = error
+                    retry.reset()
+                    self._note_break(str(error))
+                elif isinstance(error, ServerFull) and broken is not None and not self.admitted:
+                    # The others came back before this one; some of them will end.
+                    await retry.pause(broken)
+                else:
+                    # A service that stays away is no news: say why it left.
+                    is_away = isinstance(error, ServerUnavailable) and not self.admitted
+                    raise broken if broken is not None and is_away else error
+        except WebSocketDisconnect:
+            return CLIENT_GONE
+        except SttError as error:
+            return await self._fail(error, options, replay)
+
+    async def _try_call(self, options: StreamOptions, replay: Replay) -> SttError | None:
+        """Carry one call to its end; returns why it failed, or None if the session is complete."""
         try:
             async with self._upstream.admit(
                 options.config, self._config.patience_s, self._note_retry
             ) as admission:
                 self._note_admission(admission)
-                return await first_of(
-                    self.pump_events(admission, options), self.pump_audio(admission.call)
+                await first_of(
+                    self.pump_events(admission, options, replay),
+                    self.pump_audio(admission.call, replay),
                 )
+                return None
+        except grpc.aio.AioRpcError as rpc_error:
+            return error_from_rpc(rpc_error)
+        except SttError as error:
+            return error
+
+    async def _fail(self, error: SttError, options: StreamOptions, replay: Replay) -> Closing:
+        try:
+            await self._pass_on(replay.finish(), options)
         except WebSocketDisconnect:
             return CLIENT_GONE
-        except grpc.aio.AioRpcError as rpc_error:
-            return close_for_error(error_from_rpc(rpc_error))
-        except SttError as error:
-            return close_for_error(error)
+        return close_for_error(error)
 
-    async def send_pings(self) -> Closing | None:
-        """Send signs of life until the service admits the session."""
+    async def send_pings(self) -> Closing:
+        """Send pings while the service has not admitted the session, or its call broke."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._config.ping_interval_s):
-                    await self._admitted.wait()
-            if self.admitted:
-                return None
+            await self._waits.wait()
+            await asyncio.sleep(self._config.ping_interval_s)
             try:
-                await self._send(encode_ping())
+                if self._waits.is_set():
+                    await self._send(encode_ping())
             except WebSocketDisconnect:
                 return CLIENT_GONE
 
-    async def pump_audio(self, call: Call) -> None:
-        """Write what the client sent, in order, as fast as the service takes it."""
-        while True:
-            item = await self._inbox.take()
-            match item:
-                case bytes():
-                    request = stt_pb2.StreamingTranscribeRequest(audio=item)
-                case stt_pb2.Flush():
-                    request = stt_pb2.StreamingTranscribeRequest(flush=item)
-                case End():
-                    # A call that has ended by itself need not be half-closed.
-                    with contextlib.suppress(grpc.aio.BaseError):
-                        await call.done_writing()
-                    return
-            # Why the call has ended is for pump_events to say.
+    async def pump_audio(self, call: Call, replay: Replay) -> None:
+        """Write what the client sent, in order, as fast as the service accepts it."""
+        while (request := await replay.next_request()) is not None:
+            # pump_events reports why the call has ended.
             if not await write_request(call, request):
                 return
+            if request.HasField("audio") and len(request.audio) < SMALL_BYTES:
+                await asyncio.sleep(SMALL_WRITE_S)
+        # A call that has ended by itself need not be half-closed.
+        with contextlib.suppress(grpc.aio.BaseError):
+            await call.done_writing()
 
-    async def pump_events(self, admission: Admission, options: StreamOptions) -> Closing:
-        """Send the service's events, as fast as the client takes them, until it ends the call."""
-        await self._send_event(admission.ready, options)
+    async def pump_events(
+        self, admission: Admission, options: StreamOptions, replay: Replay
+    ) -> Closing:
+        """Send the service's events, as fast as the client reads them, until the call ends."""
+        await self._pass_on(replay.accept(admission.ready), options)
         async for response in admission.responses:
-            await self._send_event(response, options)
+            await self._pass_on(replay.accept(response), options)
+        await self._pass_on(replay.finish(), options)
         return FINISHED
+
+    def _note_break(self, reason: str) -> None:
+        self._waits.set()
+        self._inbox.move_to(self._budgets.waiting)
+        self._started_s = time.monotonic()
+        self._metrics.replays.inc()
+        self.log.warning("session broken off, to be replayed", reason=reason)
 
     def _note_admission(self, admission: Admission) -> None:
         waited_s = time.monotonic() - self._started_s
         self._metrics.admission_seconds.observe(waited_s)
-        self._admitted.set()
+        self._waits.clear()
+        self._inbox.move_to(self._budgets.admitted)
+        extensions: Any = self._websocket.scope.get("extensions") or {}
+        if STREAM_EXTENSION in extensions:
+            extensions[STREAM_EXTENSION]["admit"]()
         self.log = self.log.bind(session_id=admission.ready.ready.session_id)
         self.log.info("session admitted", waited_s=round(waited_s, 3), retries=self.retries)
 
@@ -191,31 +248,33 @@ class Bridge:
     def _read_message(self, message: Any) -> bytes | Command | Closing:
         if message["type"] == "websocket.disconnect":
             return CLIENT_GONE
+        if (violation := message.get("violation")) is not None:
+            code, fault = violation
+            return close_for_violation(code, fault, self._config.max_message_bytes)
         audio: bytes | None = message.get("bytes")
         text: str = message.get("text") or ""
         size = len(text) if audio is None else len(audio)
         if size > self._config.max_message_bytes:
-            return close_for_too_big(size, self._config.max_message_bytes)
+            return close_for_too_big(self._config.max_message_bytes)
         if audio is None:
-            return parse_command(text)
+            return decode_command(text)
         if audio and self._first_audio_s is None:
             self._first_audio_s = time.monotonic()
         self.audio_bytes += size
         self._metrics.audio_bytes.inc(size)
         return audio
 
-    async def _send_event(
-        self, response: stt_pb2.StreamingTranscribeResponse, options: StreamOptions
-    ) -> None:
-        message = encode_event(response, options)
-        if message is not None:
-            await self._send(message)
+    async def _pass_on(self, responses: Iterable[Response], options: StreamOptions) -> None:
+        for response in responses:
+            message = encode_event(response, options)
+            if message is not None:
+                await self._send(message)
 
     async def _send(self, message: Json) -> None:
         try:
-            await self._websocket.send_text(to_text(message))
+            await self._websocket.send_text(encode_message(message))
         except RuntimeError as error:
-            # So Starlette and uvicorn say that the connection broke off before its close was read.
+            # Starlette and uvicorn raise this when the connection broke before its close was read.
             raise WebSocketDisconnect from error
         kind: str = message["type"]
         self._metrics.messages.labels(kind).inc()

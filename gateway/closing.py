@@ -1,4 +1,4 @@
-"""How a WebSocket session ends: the close codes, and the one table that leads to them."""
+"""How a WebSocket session ends: close codes, and the table that maps errors to them."""
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -23,6 +23,7 @@ class CloseCode(IntEnum):
     """The close codes that the gateway sends (RFC 6455 section 7.4.1 and its IANA registry)."""
 
     NORMAL = 1000
+    PROTOCOL_ERROR = 1002
     BAD_DATA = 1007
     POLICY = 1008
     TOO_BIG = 1009
@@ -32,7 +33,7 @@ class CloseCode(IntEnum):
 
 
 class Outcome(StrEnum):
-    """What became of a session, as metrics and logs name it."""
+    """How a session ended, as named in metrics and logs."""
 
     FINISHED = "finished"
     IDLE = "idle"
@@ -49,10 +50,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Closing:
-    """The end of a session: an `error` message where there is something to say, then the close.
+    """The end of a session: an optional `error` message, then the close.
 
-    `code` and `text` are the close frame's; `code` is None where the client is gone and nothing can
-    be sent to it. `error` is the message, and `reason` its name for clients that ask for one.
+    `code` and `text` go into the close frame; `code` is None if the client has disconnected.
+    `error` is the text of the message, and `reason` the name for clients that ask for it.
     """
 
     outcome: Outcome
@@ -73,8 +74,8 @@ GATEWAY_RESTARTS = Closing(
 )
 
 
-# The first class that an error is an instance of decides. The last column is the reason that the
-# client is told where the service gave none.
+# The first row whose class matches the error is used. The last column is the reason that the client
+# gets if the service gave none.
 _CLOSES: tuple[tuple[type[SttError], Outcome, CloseCode, str, Reason], ...] = (
     (
         MessageTooLarge,
@@ -121,22 +122,45 @@ _CLOSES: tuple[tuple[type[SttError], Outcome, CloseCode, str, Reason], ...] = (
 
 
 def close_for_bad_request(error: str) -> Closing:
-    """The query string or a text message is not understood."""
+    """The query string or a text message is invalid."""
     return close_for_error(InvalidRequest(error))
 
 
-def close_for_too_big(received_bytes: int, limit_bytes: int) -> Closing:
+def close_for_too_big(limit_bytes: int) -> Closing:
     """One WebSocket message is larger than the limit."""
     return close_for_error(
         MessageTooLarge(
-            f"A message of {received_bytes:,} bytes is larger than the limit of {limit_bytes:,}. "
+            f"A message is larger than the limit of {limit_bytes:,} bytes. "
             "Send the audio in smaller messages; pieces of 80 ms are usual."
         )
     )
 
 
+def close_for_violation(code: int, text: str, limit_bytes: int) -> Closing:
+    """What the client sent breaks the WebSocket protocol (RFC 6455), or is too much at once."""
+    match code:
+        case CloseCode.TOO_BIG:
+            return close_for_too_big(limit_bytes)
+        case CloseCode.BAD_DATA:
+            return Closing(
+                Outcome.BAD_REQUEST,
+                CloseCode.BAD_DATA,
+                "not UTF-8",
+                "A text message is not UTF-8.",
+                Reason.INVALID_REQUEST,
+            )
+        case _:
+            return Closing(
+                Outcome.BAD_REQUEST,
+                CloseCode.PROTOCOL_ERROR,
+                "protocol error",
+                f"What was sent breaks the WebSocket protocol: {text}.",
+                Reason.INVALID_REQUEST,
+            )
+
+
 def close_for_gateway_fault() -> Closing:
-    """The gateway itself has a fault; its log says which."""
+    """The gateway itself failed; its log says why."""
     return Closing(
         Outcome.FAILED,
         CloseCode.INTERNAL,
@@ -147,15 +171,15 @@ def close_for_gateway_fault() -> Closing:
 
 
 def close_for_error(error: SttError) -> Closing:
-    """What the client is told when a session fails."""
+    """The close for an error: what the client gets when a session fails."""
     _, outcome, code, text, reason = next(row for row in _CLOSES if isinstance(error, row[0]))
     message: str | None = str(error)
     match error:
         case Idle():
-            # Everything heard was transcribed and delivered: nothing went wrong.
+            # All audio was transcribed and delivered, so this is not an error.
             message = None
         case Unauthenticated() | NoSuchService():
-            # The client's own key was checked before it came here: this one is the gateway's.
+            # The client's own key was checked at the edge; this error is about the gateway's.
             message = f"The gateway cannot use the service behind it. {error}"
         case _:
             pass

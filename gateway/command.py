@@ -1,4 +1,4 @@
-"""stt-gateway: the WebSocket in front of a gRPC service, alone in its process."""
+"""stt-gateway: the WebSocket gateway in front of a gRPC service, in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 from gateway.config import MIB, GatewayConfig, check_origin, config_from_arguments
 from stt_service.process.address import DEFAULT_HTTP_ADDRESS
@@ -14,8 +15,10 @@ from stt_service.process.arguments import (
     EXIT_USAGE,
     Parser,
     add_log_format,
+    listening_address,
     number_up_to,
     seconds,
+    whole_number,
 )
 from stt_service.process.program import leave, say
 
@@ -23,6 +26,8 @@ PROGRAM = "stt-gateway"
 EXIT_OK = 0
 EXIT_FAILED = 1
 MAX_MESSAGE_MIB = 1024
+MAX_CONNECTIONS = 100_000
+MAX_BUFFERED_MIB = 1_000_000
 
 DESCRIPTION = "Serve the WebSocket /v1/stream in front of a speech-to-text gRPC service."
 EPILOG = """\
@@ -36,16 +41,12 @@ Exit status: 0 after SIGTERM or SIGINT, 1 if the address cannot be listened on, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM; the exit status."""
     options = build_parser().parse_args(arguments)
-    # Imported here: `--help` need not wait for gRPC.
+    # Imported here so that `--help` does not wait for gRPC.
     from stt_service.process.listening import CannotListen, listen, parse_listening_address
     from stt_service.process.logs import configure_logging
 
     configure_logging(options.log_format)
-    try:
-        host, port = parse_listening_address(options.http)
-    except ValueError as error:
-        say(PROGRAM, f"--http: {error}")
-        return EXIT_USAGE
+    host, port = parse_listening_address(options.http)
     try:
         config = config_from_arguments(options)
     except ValueError as error:
@@ -70,7 +71,7 @@ async def _serve(
         served = await serve(
             config.listening_at(host, listening), listening, with_parent=with_parent
         )
-    # Here, where signals are still heard.
+    # Signals are still handled here.
     leave(PROGRAM, EXIT_OK if served else EXIT_FAILED)
 
 
@@ -85,15 +86,30 @@ def build_parser() -> Parser:
     )
     parser.add_argument(
         "--upstream-ca",
+        type=Path,
         metavar="FILE",
         help="PEM file of certificates to trust for it, instead of the system's",
     )
     parser.add_argument(
+        "--upstream-cert",
+        type=Path,
+        metavar="FILE",
+        help="PEM file of the certificate to show to the upstream, if it wants one (mTLS)",
+    )
+    parser.add_argument(
+        "--upstream-key", type=Path, metavar="FILE", help="PEM file of its private key"
+    )
+    parser.add_argument(
         "--http",
+        type=listening_address,
         default=DEFAULT_HTTP_ADDRESS,
         metavar="HOST:PORT",
         help="where to listen; port 0 takes a free one (default %(default)s)",
     )
+    parser.add_argument(
+        "--tls-cert", type=Path, metavar="FILE", help="serve https and wss with this certificate"
+    )
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key")
     parser.add_argument(
         "--patience",
         type=seconds,
@@ -123,6 +139,7 @@ def build_parser() -> Parser:
         metavar="SECONDS",
         help="how long open sessions may go on after SIGTERM (default %(default)g)",
     )
+    _add_limits(parser)
     add_log_format(parser)
     parser.add_argument(
         "--exit-with-parent",
@@ -130,6 +147,30 @@ def build_parser() -> Parser:
         help="stop when standard input ends, as it does when the parent process is gone",
     )
     return parser
+
+
+def _add_limits(parser: Parser) -> None:
+    parser.add_argument(
+        "--max-connections",
+        type=whole_number(MAX_CONNECTIONS),
+        default=GatewayConfig.max_connections,
+        metavar="N",
+        help="TCP connections at once, as far as descriptors allow (default %(default)s)",
+    )
+    parser.add_argument(
+        "--max-waiting",
+        type=whole_number(MAX_CONNECTIONS),
+        default=GatewayConfig.max_waiting,
+        metavar="N",
+        help="sessions that may wait for the service at once (default %(default)s)",
+    )
+    parser.add_argument(
+        "--max-buffered-mib",
+        type=number_up_to(MAX_BUFFERED_MIB),
+        default=GatewayConfig.max_buffered_bytes / MIB,
+        metavar="N",
+        help="audio held for all sessions together, in MiB (default %(default)g)",
+    )
 
 
 def _origin(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Settings of the gateway, checked once. The only reader of its environment."""
+"""The gateway's settings, validated once. No other module of the gateway reads the environment."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 import logging
 import os
 import socket
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from client.rpc.endpoint import Credentials, Endpoint
+from gateway.tls import ServerFiles, UpstreamFiles
 from stt_service.process.address import is_loopback, join_host_port
 from stt_service.process.environment import KEY_VARIABLE, SECRET_VARIABLE
 from stt_service.process.listening import is_local_only
@@ -20,57 +20,77 @@ from stt_service.process.listening import is_local_only
 MIB = 1024 * 1024
 PING_INTERVAL_S = 3.0
 BUFFER_BYTES = 12 * MIB
-"""Two minutes of float32 audio at 24 kHz: a voice is never held up by a cold start."""
+"""Two minutes of float32 audio at 24 kHz, so that a cold start does not hold up live audio."""
+
+NO_FILES = UpstreamFiles()
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class GatewayConfig:
-    """All that the gateway is told. Raises ValueError where a value cannot work."""
+    """Settings of one gateway. Raises ValueError for a value out of range."""
 
     upstream: Endpoint
     """The gRPC service behind the gateway."""
+    upstream_files: UpstreamFiles = NO_FILES
+    """Files for the connection to it, read again when they change."""
     patience_s: float = 120.0
-    """How long a client is kept while the service starts or cannot be found."""
+    """How long a client waits while the service starts or cannot be reached."""
     ping_interval_s: float = PING_INTERVAL_S
-    """How often such a client hears a sign of life."""
+    """How often a waiting client gets a `ping`."""
     max_message_bytes: int = 64 * MIB
     """Largest WebSocket message."""
     buffer_bytes: int = BUFFER_BYTES
-    """Audio of one session that is held before its WebSocket is read no further."""
+    """Audio buffered for one session; while it is full the WebSocket is not read."""
     allow_origins: frozenset[str] = frozenset()
     """Origins of other sites whose pages may connect, like `https://example.com`."""
     local_only: bool = False
     """Whether only this machine can connect; its own pages then have this machine's address."""
     grace_s: float = 30.0
     """How long open sessions may go on after SIGTERM."""
+    max_connections: int = 1000
+    """TCP connections at once, WebSockets and others; of `stt-gateway`, not of the application."""
+    max_waiting: int = 256
+    """Sessions that may wait for a slot at once; more are refused with HTTP 503."""
+    max_buffered_bytes: int = 256 * MIB
+    """Audio held for all sessions together, half of it for those that wait for a slot."""
+    tls: ServerFiles | None = None
+    """Certificate and key of the listening sockets; of `stt-gateway`, not of the application."""
 
     def __post_init__(self) -> None:
         for name in ("patience_s", "grace_s"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 s or more.")
-        for name in ("ping_interval_s", "max_message_bytes", "buffer_bytes"):
+        for name in (
+            "ping_interval_s",
+            "max_message_bytes",
+            "buffer_bytes",
+            "max_connections",
+            "max_waiting",
+            "max_buffered_bytes",
+        ):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0.")
         for origin in self.allow_origins:
             check_origin(origin)
 
     def listening_at(self, host: str, listening: Sequence[socket.socket]) -> GatewayConfig:
-        """The same for a gateway at these sockets, which is what `host` means.
+        """The configuration for a gateway that listens on these sockets, which `host` resolved to.
 
-        Where only this machine can connect, its own pages have this machine's names, and the one
-        that it was told to listen at.
+        If only this machine can connect, only pages from this machine's own names are allowed, and
+        from the name that the gateway was told to listen on.
         """
         if not is_local_only(listening):
             return self
-        own = f"http://{join_host_port(host, listening[0].getsockname()[1])}"
+        scheme = "http" if self.tls is None else "https"
+        own = f"{scheme}://{join_host_port(host, listening[0].getsockname()[1])}"
         names = frozenset[str]() if is_loopback(host) else frozenset({own})
         return replace(self, local_only=True, allow_origins=self.allow_origins | names)
 
 
 def check_origin(origin: str) -> None:
-    """Raises ValueError for what no browser would send as the origin of a page."""
+    """Raise ValueError unless a browser could send this as the origin of a page."""
     complaint = f"The origin {origin!r} must be scheme and host, like https://example.com."
     try:
         parts = urlsplit(origin)
@@ -88,42 +108,60 @@ def check_origin(origin: str) -> None:
 def config_from_arguments(
     arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ
 ) -> GatewayConfig:
-    """The configuration that a command line and the environment ask for. Raises ValueError."""
+    """The configuration from the command line and the environment. Raises ValueError."""
+    files = UpstreamFiles(arguments.upstream_ca, arguments.upstream_cert, arguments.upstream_key)
     return GatewayConfig(
-        upstream=parse_upstream(arguments.upstream, arguments.upstream_ca, environment),
+        upstream=parse_upstream(arguments.upstream, files, environment),
+        upstream_files=files,
         patience_s=arguments.patience,
         max_message_bytes=max(1, round(arguments.max_message_mib * MIB)),
         allow_origins=frozenset(arguments.allow_origin),
         grace_s=arguments.grace,
+        max_connections=arguments.max_connections,
+        max_waiting=arguments.max_waiting,
+        max_buffered_bytes=max(1, round(arguments.max_buffered_mib * MIB)),
+        tls=_read_tls(arguments.tls_cert, arguments.tls_key),
     )
+
+
+def _read_tls(certificate: Path | None, private_key: Path | None) -> ServerFiles | None:
+    if certificate is None and private_key is None:
+        return None
+    if certificate is None or private_key is None:
+        raise ValueError("--tls-cert and --tls-key go together.")
+    files = ServerFiles(certificate, private_key)
+    files.load()
+    return files
 
 
 def parse_upstream(
     address: str,
-    ca_file: str | None = None,
+    files: UpstreamFiles = NO_FILES,
     environment: Mapping[str, str] = os.environ,
 ) -> Endpoint:
     """The service's address with the credentials of the environment. Raises ValueError.
 
-    Credentials leave this machine only over TLS.
+    Credentials are sent to other machines only over TLS.
     """
-    # Here: `--help` need not wait for gRPC.
+    # Imported here so that `--help` does not wait for gRPC.
     from client.rpc.channel import find_route
 
-    roots = _read_authority(ca_file) if ca_file is not None else None
     credentials = Credentials.from_environment(environment)
     try:
         if not address.isprintable():
             raise ValueError("it holds a character that no address has.")
-        endpoint = Endpoint.parse(address, credentials, roots)
+        endpoint = Endpoint.parse(address, credentials)
     except ValueError as error:
         raise ValueError(f"--upstream {address}: {error}") from error
     if endpoint.port == 0:
         raise ValueError(f"--upstream {address} has the port 0, which nobody answers at.")
-    if roots is not None and endpoint.tls is None:
-        raise ValueError(
-            f"--upstream-ca is for TLS, and {address!r} is plain; write https:// before it."
-        )
+    if files.paths:
+        if endpoint.tls is None:
+            raise ValueError(
+                "--upstream-ca, --upstream-cert and --upstream-key are for TLS, and "
+                f"{address!r} is plain; write https:// before it."
+            )
+        endpoint = files.load(endpoint)
     find_route(endpoint)
     if credentials is not None and endpoint.tls is None and not endpoint.is_loopback:
         _log.warning(
@@ -132,17 +170,5 @@ def parse_upstream(
             SECRET_VARIABLE,
             endpoint,
         )
-        return Endpoint.parse(address, None, roots)
+        return Endpoint.parse(address, None)
     return endpoint
-
-
-def _read_authority(ca_file: str) -> bytes:
-    """The certificates to trust. gRPC would find out only when it connects, again and again."""
-    try:
-        roots = Path(ca_file).read_bytes()
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
-    except ssl.SSLError as error:
-        raise ValueError(f"--upstream-ca {ca_file} holds no certificate in PEM format.") from error
-    except OSError as error:
-        raise ValueError(f"--upstream-ca {ca_file} cannot be read: {error.strerror}.") from error
-    return roots

@@ -1,59 +1,147 @@
-"""What a client sent and the service has not taken yet: in order, bounded in bytes."""
+"""The queue of what a client sent and the service has not accepted yet, bounded in bytes."""
+
+from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 
 from gateway.protocol import Command
 
 CHUNK_BYTES = 64 * 1024
-"""Largest piece handed on at once, so that one large message does not travel as one."""
+"""Largest chunk passed on at once, so that a large message is split up."""
 
 COMMAND_BYTES = 1024
-"""What a command counts against the limit: more than it takes."""
+"""What a command counts against the limit; an upper bound of its size."""
+
+GUARANTEED_BYTES = 64 * 1024
+"""What a session may hold however much the others hold: 0.7 s of float32 audio at 24 kHz."""
+
+
+class Budget:
+    """Bytes that several inboxes may hold together, beyond what each is guaranteed."""
+
+    def __init__(self, limit_bytes: float) -> None:
+        self._limit_bytes = limit_bytes
+        self.held_bytes = 0
+        self._waiting: set[asyncio.Event] = set()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be held."""
+        return self.held_bytes < self._limit_bytes
+
+    def add(self, count: int) -> None:
+        """Count bytes in, or out with a negative count."""
+        self.held_bytes += count
+        if count < 0 and self._waiting and self.has_room:
+            for event in self._waiting:
+                event.set()
+
+    async def wait(self, changed: asyncio.Event) -> None:
+        """Wait for `changed`, which is also set when there is room again."""
+        self._waiting.add(changed)
+        try:
+            await changed.wait()
+        finally:
+            self._waiting.discard(changed)
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """What all sessions of a gateway may hold together."""
+
+    waiting: Budget
+    admitted: Budget
+
+    @classmethod
+    def of(cls, limit_bytes: int) -> Budgets:
+        """Half for the sessions that wait for a slot, half for those that have one."""
+        half = limit_bytes / 2
+        return cls(waiting=Budget(half), admitted=Budget(half))
 
 
 class Inbox:
     """A queue of audio and commands between one writer and one reader.
 
-    Adjacent audio is joined, so the memory is the audio's, however small its messages. The limit
-    is tested before a message is put in: at most the limit and one message are held.
+    Adjacent audio is joined, so that many small messages take no more memory than one large one.
+    The limits are checked before a message is added: at most a limit and one message are held.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, budget: Budget | None = None) -> None:
         self._limit_bytes = limit_bytes
+        self._budget = budget or Budget(float("inf"))
         self._items: deque[bytearray | Command] = deque()
         self._held_bytes = 0
-        self._changed = asyncio.Condition()
+        self._kept_bytes = 0
+        self._added = asyncio.Event()
+        self._taken = asyncio.Event()
 
     @property
     def held_bytes(self) -> int:
-        """What is held now, commands included at `COMMAND_BYTES` each."""
+        """Bytes queued now; a command counts as `COMMAND_BYTES`."""
         return self._held_bytes
 
+    @property
+    def has_shared_room(self) -> bool:
+        """Whether the budget of all sessions allows more."""
+        return self._budget.has_room
+
+    def move_to(self, budget: Budget) -> None:
+        """From now on count what is held against another budget."""
+        count = self._held_bytes + self._kept_bytes
+        self._budget.add(-count)
+        self._budget = budget
+        budget.add(count)
+        self._taken.set()
+
+    def note_kept(self, count: int) -> None:
+        """Count bytes that were taken and are kept elsewhere against the budget; so many now."""
+        self._budget.add(count - self._kept_bytes)
+        self._kept_bytes = count
+
+    def clear(self) -> None:
+        """Drop everything: the session has ended."""
+        self._items.clear()
+        self._count(-self._held_bytes)
+        self.note_kept(0)
+
     async def put(self, item: bytes | Command) -> None:
-        """Append audio or a command, when there is room."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._held_bytes < self._limit_bytes)
-            if not isinstance(item, bytes):
-                self._items.append(item)
-                self._held_bytes += COMMAND_BYTES
-            elif item:
-                self._append_audio(item)
-            self._changed.notify_all()
+        """Append audio or a command; waits for room."""
+        while not self._has_room:
+            self._taken.clear()
+            await self._budget.wait(self._taken)
+        if not isinstance(item, bytes):
+            self._items.append(item)
+            self._count(COMMAND_BYTES)
+        elif item:
+            self._append_audio(item)
+        self._added.set()
 
     async def take(self) -> bytes | Command:
         """The next command, or the next audio: 1 to `CHUNK_BYTES` bytes."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: bool(self._items))
-            first = self._items[0]
-            if isinstance(first, bytearray):
-                taken: bytes | Command = self._take_audio(first)
-            else:
-                taken = first
-                self._items.popleft()
-                self._held_bytes -= COMMAND_BYTES
-            self._changed.notify_all()
-            return taken
+        while not self._items:
+            self._added.clear()
+            await self._added.wait()
+        first = self._items[0]
+        if isinstance(first, bytearray):
+            taken: bytes | Command = self._take_audio(first)
+        else:
+            taken = first
+            self._items.popleft()
+            self._count(-COMMAND_BYTES)
+        self._taken.set()
+        return taken
+
+    @property
+    def _has_room(self) -> bool:
+        if self._held_bytes < min(GUARANTEED_BYTES, self._limit_bytes):
+            return True
+        return self._held_bytes < self._limit_bytes and self._budget.has_room
+
+    def _count(self, count: int) -> None:
+        self._held_bytes += count
+        self._budget.add(count)
 
     def _append_audio(self, audio: bytes) -> None:
         last = self._items[-1] if self._items else None
@@ -61,13 +149,13 @@ class Inbox:
             last += audio
         else:
             self._items.append(bytearray(audio))
-        self._held_bytes += len(audio)
+        self._count(len(audio))
 
     def _take_audio(self, first: bytearray) -> bytes:
         chunk = bytes(first[:CHUNK_BYTES])
-        # CPython drops bytes from the front without moving the rest.
+        # CPython deletes from the front of a bytearray without moving the rest.
         del first[:CHUNK_BYTES]
         if not first:
             self._items.popleft()
-        self._held_bytes -= len(chunk)
+        self._count(-len(chunk))
         return chunk

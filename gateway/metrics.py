@@ -1,4 +1,4 @@
-"""What an operator watches, as Prometheus series in a registry of its own."""
+"""The gateway's Prometheus metrics, in a registry of their own."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -7,7 +7,7 @@ _FIRST_TOKEN_BUCKETS_S = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 30, 60,
 
 
 class GatewayMetrics:
-    """The gateway's series; one instance per application, so two in one process do not mix."""
+    """One instance per application, so that two in one process do not share counters."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -15,6 +15,16 @@ class GatewayMetrics:
         self.sessions_open = Gauge(
             "stt_gateway_sessions_open",
             "WebSocket sessions open now, those that wait for the service included.",
+            registry=self.registry,
+        )
+        self.connections_open = Gauge(
+            "stt_gateway_connections_open",
+            "TCP connections open now, WebSockets and others; 0 behind another ASGI server.",
+            registry=self.registry,
+        )
+        self.buffered_bytes = Gauge(
+            "stt_gateway_buffered_bytes",
+            "Bytes of audio held for the service, of all sessions.",
             registry=self.registry,
         )
         self.sessions = Counter(
@@ -50,6 +60,11 @@ class GatewayMetrics:
             "stt_gateway_admission_seconds",
             "From the WebSocket handshake to the service's `ready`, cold starts included.",
             buckets=_WAIT_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.replays = Counter(
+            "stt_gateway_replays_total",
+            "Sessions whose call of the service broke and was replayed.",
             registry=self.registry,
         )
         self.upstream_retries = Counter(

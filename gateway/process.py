@@ -1,4 +1,8 @@
-"""The gateway as a process: listening, the `ready` line, signals, an orderly end."""
+"""The gateway as a process: listening, the `ready` line, signals, shutdown.
+
+uvicorn runs the application and speaks HTTP; accepting connections and the WebSocket are our own
+(`gateway.serving`), because they have to be fair and bounded.
+"""
 
 from __future__ import annotations
 
@@ -8,47 +12,76 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Generator
+from dataclasses import replace
+from typing import Any, cast
 
 import uvicorn
 
 from gateway.config import GatewayConfig
 from gateway.server import Gateway, create_app
+from gateway.serving.acceptor import Acceptor
+from gateway.serving.connections import Connection, ConnectionTable, fit_to_descriptors
+from gateway.serving.http import MAX_HEAD_BYTES, HttpProtocol
+from gateway.serving.pacing import SharedPace
+from gateway.serving.rare_log import RareLog
+from gateway.serving.websocket import WebSocketProtocol
+from gateway.tls import Reloaded
 from stt_service.process.listening import address_to_connect_to, addresses_of
+from stt_service.process.logs import get_logger
 from stt_service.process.program import announce
-
-HARD_LIMIT_FACTOR = 4
-"""A message up to this many times the limit is read, so that our own `error` can answer it."""
 
 WEBSOCKET_PING_S = 20.0
 LEAVE_S = 5
-_NO_HANDSHAKE = "ASGI callable returned without completing handshake"
+
+_log = get_logger(__name__)
 
 
 class GatewayServer(uvicorn.Server):
-    """Uvicorn that says when it listens and drains its sessions before it stops."""
+    """A uvicorn server that announces when it listens, and drains its sessions before it stops."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, log: RareLog) -> None:
         super().__init__(config)
         self._gateway = gateway
+        self.rare_log = log
+        self._pace = SharedPace()
+        settings = gateway.config
+        table = self._table = ConnectionTable(settings.max_connections)
+        gateway.metrics.connections_open.set_function(lambda: len(table))
+        self._tls: Reloaded[ssl.SSLContext] | None = None
+        if settings.tls is not None:
+            self._tls = Reloaded(settings.tls.paths, settings.tls.load)
+        self._acceptor = Acceptor(table, self._make_protocol, self._find_context, log)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then print the one line that scripts wait for."""
-        await super().startup(sockets)
-        if self.started and sockets:
-            announce(f"ready http={address_to_connect_to(addresses_of(sockets))}")
+        """Listen, then print the line that scripts wait for."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit or not sockets:
+            self.should_exit = True
+            return
+        # uvicorn's own listeners, of which there are none.
+        self.servers = []
+        self._acceptor.start(sockets)
+        self.started = True
+        announce(f"ready http={address_to_connect_to(addresses_of(sockets))}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept nobody new, let open sessions finish within the grace, then stop."""
-        for server in self.servers:
-            server.close()
+        """Stop accepting, let open sessions finish within the grace period, then stop."""
+        self._acceptor.close()
         await self._gateway.sessions.drain(self._gateway.config.grace_s)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self._table.gone.wait()
+        await self._acceptor.end_all()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Stop in order on SIGTERM and SIGINT, at once on the second; end with status 0."""
+        """Shut down gracefully on SIGTERM and SIGINT, at once on the second one."""
         loop = asyncio.get_running_loop()
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         for number in before:
@@ -61,72 +94,91 @@ class GatewayServer(uvicorn.Server):
                 signal.signal(number, handler)
 
     def stop(self) -> None:
-        """Begin to stop; called again, without grace."""
+        """Start to shut down; a second call ends the grace period."""
         if self.should_exit:
             self._gateway.sessions.hurry()
         self.should_exit = True
 
+    def _find_context(self) -> ssl.SSLContext | None:
+        return self._tls.get() if self._tls is not None else None
+
+    def _make_protocol(self, connection: Connection) -> HttpProtocol:
+        return HttpProtocol(
+            self.config,
+            self.server_state,
+            self.lifespan.state,
+            connection=connection,
+            pace=self._pace,
+            log=self.rare_log,
+        )
+
 
 def make_server(config: GatewayConfig) -> GatewayServer:
     """The gateway's server, not started."""
-    # Its start, stop and requests say nothing that our own events do not.
+    log = RareLog(_log)
+    # Our own events already report start, stop and requests.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").addFilter(_leave_client_faults_to_us)
     app = create_app(config)
     settings = uvicorn.Config(
         app,
         loop="asyncio",
-        ws="websockets-sansio",
+        # For uvicorn to recognise WebSocket requests; HttpProtocol makes the objects itself.
+        ws=cast("Any", WebSocketProtocol),
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        ws_max_size=HARD_LIMIT_FACTOR * config.max_message_bytes,
-        # Audio does not compress, and live audio must not wait for it.
-        ws_per_message_deflate=False,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        ws_max_size=config.max_message_bytes,
         # The pings keep middleboxes awake. A pong is no sign of life: it waits behind audio that
         # is held up on purpose. Silence ends a session by the service's idle timeout.
         ws_ping_interval=WEBSOCKET_PING_S,
-        ws_ping_timeout=None,
         timeout_graceful_shutdown=LEAVE_S,
     )
-    return GatewayServer(settings, app.state.gateway)
+    return GatewayServer(settings, app.state.gateway, log)
 
 
 async def serve(
     config: GatewayConfig, listening: list[socket.socket], *, with_parent: bool
 ) -> bool:
-    """Serve until a signal or, `with_parent`, until standard input reaches its end.
+    """Serve until a signal or, with `with_parent`, until standard input reaches its end.
 
-    Whether it served at all; if not, the log says why.
+    Returns whether it started to serve; if not, the log says why.
     """
-    server = make_server(config)
+    limit = fit_to_descriptors(config.max_connections)
+    server = make_server(replace(config, max_connections=limit))
+    # uvicorn's HTTP logs what strangers send, a line for each.
+    logging.getLogger("uvicorn.error").addFilter(_StrangersFaults(server.rare_log))
     if with_parent:
         _watch_parent(server)
     await server.serve(listening)
     return server.started
 
 
-def _leave_client_faults_to_us(record: logging.LogRecord) -> bool:
-    """Whether a record of uvicorn's is one to log: not what a client did, and our events tell.
+class _StrangersFaults(logging.Filter):
+    """Counts uvicorn's warnings about what a client sent, in place of logging each."""
 
-    It has errors of its own, one with a traceback, for text that is not UTF-8 and for a handshake
-    that was answered with a refusal or left before an answer.
-    """
-    is_bad_text = record.exc_info is not None and isinstance(record.exc_info[1], UnicodeDecodeError)
-    return not is_bad_text and not record.getMessage().startswith(_NO_HANDSHAKE)
+    def __init__(self, log: RareLog) -> None:
+        super().__init__()
+        self._log = log
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        self._log.warn("bad HTTP request", error=record.getMessage())
+        return False
 
 
 def _watch_parent(server: GatewayServer) -> None:
     loop = asyncio.get_running_loop()
 
     def leave() -> None:
-        # The parent has gone, and what it served with it: there is nothing to wait for.
+        # The parent and the service it ran are gone, so no session can finish.
         server.stop()
         server.stop()
 
     def wait_for_end() -> None:
-        # os.read and not sys.stdin: a daemon thread must not hold a lock of the interpreter's end.
+        # os.read, because a daemon thread that holds sys.stdin's lock would block interpreter exit.
         with contextlib.suppress(OSError):
             while os.read(0, 4096):
                 pass

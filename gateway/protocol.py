@@ -1,8 +1,8 @@
 """The messages of `/v1/stream` as a pure codec: no socket, no clock, no state.
 
-Text message → `Flush` or `End`; service event → JSON text or None. What a client has not asked for
-in the query string it never sees: without one that is `token`, `vad_end`, `ping` and `error`, and
-a token has a type and a text and nothing else.
+Text message → `Flush` or `End`; service event → JSON text or None. A client gets only
+what it asked for in the query string. Without one that is `token`, `vad_end`, `ping` and `error`,
+and a token has only a type and a text.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MAX_COMMAND = 4_096
 
 @dataclass(frozen=True)
 class End:
-    """The client has said all it had to say: finish its words, then close."""
+    """The client sends no more audio: transcribe the rest, then close."""
 
 
 Command = stt_pb2.Flush | End
 
 
-def parse_command(text: str) -> Command:
-    """Read a text message of the client. Raises `ProtocolError`."""
+def decode_command(text: str) -> Command:
+    """Decode a text message of the client. Raises `ProtocolError`."""
     usage = 'Text messages are {"type":"flush","flush_id":"…"} and {"type":"end"}; audio is binary.'
     if len(text) > MAX_COMMAND:
         raise ProtocolError(f"A text message is longer than {MAX_COMMAND} characters. {usage}")
@@ -44,7 +44,7 @@ def parse_command(text: str) -> Command:
     message = cast("Json", parsed)
     match message.get("type"):
         case "flush":
-            return stt_pb2.Flush(flush_id=_parse_flush_id(message.get("flush_id", "")))
+            return stt_pb2.Flush(flush_id=_decode_flush_id(message.get("flush_id", "")))
         case "end":
             return End()
         case other:
@@ -66,18 +66,18 @@ def encode_event(
 
 
 def encode_ping() -> Json:
-    """A sign of life while there is nothing else to say."""
+    """A keep-alive message."""
     return {"type": "ping"}
 
 
 def encode_error(message: str, reason: str | None = None) -> Json:
-    """Why the session ends, with the name of the reason for a client that asks for one."""
+    """Why the session ends; with `reason` for a client that asks for it."""
     named = {} if reason is None else {"reason": reason}
     return {"type": "error", "message": message, **named}
 
 
 def encode_server_info(info: stt_pb2.GetServerInfoResponse) -> Json:
-    """What is served, for the page and for people."""
+    """The model and its slots, as `/v1/info` shows them."""
     return {
         "model_name": info.model_name,
         "description": info.description,
@@ -91,8 +91,8 @@ def encode_server_info(info: stt_pb2.GetServerInfoResponse) -> Json:
     }
 
 
-def to_text(message: Json) -> str:
-    """A message as the one line of JSON that goes over the wire."""
+def encode_message(message: Json) -> str:
+    """A message as one line of JSON text."""
     return json.dumps(message, ensure_ascii=False, separators=(", ", ": "))
 
 
@@ -148,7 +148,7 @@ def _seconds(duration: Duration) -> float:
     return round(duration.seconds + duration.nanos * 1e-9, 6)
 
 
-def _parse_flush_id(value: object) -> str:
+def _decode_flush_id(value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_FLUSH_ID:
         raise ProtocolError(f"flush_id must be a string of at most {MAX_FLUSH_ID} characters.")
     try:

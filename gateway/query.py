@@ -41,7 +41,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 class ProtocolError(ValueError):
-    """The client's query string or text message is not understood; the text says what is."""
+    """The client's query string or text message is invalid; the text says what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -55,32 +55,32 @@ class StreamOptions:
     """Whether events carry `processed`, `lag` and `step_time`, and tokens their `start`."""
 
 
-def parse_query(query: str) -> StreamOptions:
-    """Read a query string, without its question mark. Raises `ProtocolError`."""
+def decode_query(query: str) -> StreamOptions:
+    """Decode a query string, without its question mark. Raises `ProtocolError`."""
     given = _collect_parameters(query)
-    events = _parse_events(given.pop("events", []))
+    events = _decode_events(given.pop("events", []))
     single = {name: values[0] for name, values in given.items()}
     config = stt_pb2.StreamingConfig(
-        encoding=_parse_encoding(single.get("encoding")),
-        sample_rate_hertz=_parse_sample_rate(single.get("sample_rate")),
-        events=_service_events(events),
+        encoding=_decode_encoding(single.get("encoding")),
+        sample_rate_hertz=_decode_sample_rate(single.get("sample_rate")),
+        events=_service_events(),
     )
     vad = stt_pb2.VadSettings()
     if (threshold := single.get("vad_threshold")) is not None:
-        vad.threshold = _parse_number("vad_threshold", threshold, 1.0, "below 1")
+        vad.threshold = _decode_number("vad_threshold", threshold, 1.0, "below 1")
     if (pause := single.get("pause_seconds")) is not None:
-        vad.pause_seconds = _parse_number("pause_seconds", pause, MAX_PAUSE_S)
+        vad.pause_seconds = _decode_number("pause_seconds", pause, MAX_PAUSE_S)
     if vad.ByteSize():
         config.vad.CopyFrom(vad)
     if (idle := single.get("idle_timeout")) is not None:
-        config.idle_timeout.CopyFrom(_parse_timeout("idle_timeout", idle))
+        config.idle_timeout.CopyFrom(_decode_timeout("idle_timeout", idle))
     if (stall := single.get("stall_timeout")) is not None:
-        config.stall_timeout.CopyFrom(_parse_timeout("stall_timeout", stall))
-    return StreamOptions(config, events, _parse_flag("timing", single.get("timing")))
+        config.stall_timeout.CopyFrom(_decode_timeout("stall_timeout", stall))
+    return StreamOptions(config, events, _decode_flag("timing", single.get("timing")))
 
 
 def asks_for_events(query: str) -> bool:
-    """Whether a query has the parameter `events`, be the rest of it understood or not.
+    """Whether a query has the parameter `events`, even if the rest of it is invalid.
 
     Such a client also gets the `reason` of an `error`.
     """
@@ -104,7 +104,7 @@ def _collect_parameters(query: str) -> dict[str, list[str]]:
     return given
 
 
-def _parse_events(lists: Iterable[str]) -> frozenset[str]:
+def _decode_events(lists: Iterable[str]) -> frozenset[str]:
     wanted = {name.strip() for names in lists for name in names.split(",")} - {""}
     for name in sorted(wanted - OPTIONAL_EVENTS - DOCUMENTED_EVENTS):
         known = ", ".join(sorted(OPTIONAL_EVENTS))
@@ -112,14 +112,16 @@ def _parse_events(lists: Iterable[str]) -> frozenset[str]:
     return frozenset(wanted & OPTIONAL_EVENTS)
 
 
-def _service_events(events: frozenset[str]) -> list[stt_pb2.OptionalEvent.ValueType]:
-    wanted = [stt_pb2.OPTIONAL_EVENT_VAD_END, stt_pb2.OPTIONAL_EVENT_PING]
-    if "word" in events:
-        wanted.append(stt_pb2.OPTIONAL_EVENT_WORD)
-    return wanted
+def _service_events() -> list[stt_pb2.OptionalEvent.ValueType]:
+    # Words too, even for a client that does not get them: they say what need not be replayed.
+    return [
+        stt_pb2.OPTIONAL_EVENT_VAD_END,
+        stt_pb2.OPTIONAL_EVENT_PING,
+        stt_pb2.OPTIONAL_EVENT_WORD,
+    ]
 
 
-def _parse_encoding(value: str | None) -> stt_pb2.Encoding.ValueType:
+def _decode_encoding(value: str | None) -> stt_pb2.Encoding.ValueType:
     if value is None:
         return stt_pb2.ENCODING_PCM_F32LE
     if value not in ENCODINGS:
@@ -128,7 +130,7 @@ def _parse_encoding(value: str | None) -> stt_pb2.Encoding.ValueType:
     return ENCODINGS[value]
 
 
-def _parse_sample_rate(value: str | None) -> int:
+def _decode_sample_rate(value: str | None) -> int:
     if value is None:
         return 0
     lowest, highest = SAMPLE_RATES_HERTZ
@@ -140,8 +142,8 @@ def _parse_sample_rate(value: str | None) -> int:
     return int(value)
 
 
-def _parse_number(name: str, value: str, limit: float, upper: str | None = None) -> float:
-    """A number above 0 and at most `limit`; below it where `upper` says so in words."""
+def _decode_number(name: str, value: str, limit: float, upper: str | None = None) -> float:
+    """A number above 0 and at most `limit`, or below it if `upper` says so in words."""
     number = float(value) if _NUMBER.fullmatch(value) else 0.0
     if not 0.0 < number <= limit or (upper is not None and number == limit):
         bounds = f"above 0 and {upper or f'at most {limit:g}'}"
@@ -149,14 +151,14 @@ def _parse_number(name: str, value: str, limit: float, upper: str | None = None)
     return number
 
 
-def _parse_timeout(name: str, value: str) -> Duration:
-    nanoseconds = round(_parse_number(name, value, MAX_TIMEOUT_S) * 1e9)
+def _decode_timeout(name: str, value: str) -> Duration:
+    nanoseconds = round(_decode_number(name, value, MAX_TIMEOUT_S) * 1e9)
     duration = Duration()
     duration.FromNanoseconds(nanoseconds)
     return duration
 
 
-def _parse_flag(name: str, value: str | None) -> bool:
+def _decode_flag(name: str, value: str | None) -> bool:
     match value:
         case None | "0" | "false":
             return False
@@ -169,6 +171,6 @@ def _parse_flag(name: str, value: str | None) -> bool:
 
 
 def quote(value: object) -> str:
-    """A client's value as it may stand in a message to it: escaped, and not long."""
+    """A client's value for use in a message to it: escaped and shortened."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,4 +1,4 @@
-"""What keeps other sites' pages out, and the headers of every HTTP response."""
+"""The origin check for WebSockets, and the security headers of every HTTP response."""
 
 from collections.abc import Set
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # A new version of the page is seen at once; unchanged files cost a 304.
+    # Browsers revalidate, so a new version of the page is used at once; unchanged files cost a 304.
     "Cache-Control": "no-cache",
 }
 
@@ -60,11 +60,11 @@ class SecurityHeaders:
 
 
 def is_origin_allowed(headers: Headers, allow_origins: Set[str], *, local_only: bool) -> bool:
-    """Whether the page that opens this WebSocket may: it is ours, or listed, or no page at all.
+    """Whether this origin may open a WebSocket: our own page, a listed one, or no page at all.
 
-    Browsers always send `Origin`, and a page cannot change it; other programs send none. A page of
-    ours comes from the host that the request is for. With `local_only` that host must be this
-    machine by its own name: another site could let a name of its own lead here (DNS rebinding).
+    Browsers always send `Origin`, and a page cannot change it; other programs send none. Our own
+    page has the host of the request as its origin. With `local_only` that host must be a loopback
+    name: another site's name could resolve to this machine (DNS rebinding).
     """
     origin = headers.get("origin")
     if origin is None:

@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application: the WebSocket, its health, its metrics and its page."""
+"""The gateway as an ASGI application: WebSocket, health, metrics and the page."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.protocol import encode_server_info
 from gateway.security import SecurityHeaders
 from gateway.sessions import Sessions
+from gateway.tls import Reloaded
 from gateway.upstream import Upstream
 from stt_service.process.logs import get_logger
 
@@ -35,7 +36,7 @@ _log = get_logger(__name__)
 
 
 class Gateway:
-    """What the routes of one application share; opened and closed with the application."""
+    """State that the routes of one application share; opened and closed with the application."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self.config = config
@@ -43,8 +44,10 @@ class Gateway:
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
-        """Hold the connections to the service while the application runs."""
-        self.upstream = Upstream(self.config.upstream)
+        """Keep the connections to the service open while the application runs."""
+        endpoint, files = self.config.upstream, self.config.upstream_files
+        renewed = Reloaded(files.paths, lambda: files.load(endpoint)) if files.paths else None
+        self.upstream = Upstream(endpoint, renewed.get if renewed is not None else None)
         self.sessions = Sessions(self.config, self.upstream, self.metrics)
         _log.info("gateway started", upstream=str(self.config.upstream))
         try:
@@ -58,22 +61,22 @@ class Gateway:
         await self.sessions.serve(websocket)
 
     async def refuse_other_path(self, websocket: WebSocket) -> None:
-        """A WebSocket handshake anywhere else: say where it belongs."""
+        """Answer a WebSocket handshake at any other path."""
         self.metrics.refused.labels("path").inc()
         text = f"There is no WebSocket at this path; it is at {STREAM_PATH}.\n"
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(PlainTextResponse(text, NOT_FOUND))
         else:
-            # Without that extension an ASGI server answers a close before the accept with 403.
+            # Without that extension, an ASGI server answers a close before the accept with 403.
             await websocket.close()
 
     async def say_not_found(self, _request: Request, _error: Exception) -> Response:
-        """Any other path: say what there is."""
+        """Answer a request for an unknown path."""
         text = f"There is nothing at this path; the page is at /, the WebSocket at {STREAM_PATH}.\n"
         return PlainTextResponse(text, NOT_FOUND)
 
     async def ask_for_upgrade(self, _request: Request) -> Response:
-        """`/v1/stream` without a WebSocket handshake: say what is expected."""
+        """Answer a request for `/v1/stream` without a WebSocket handshake."""
         text = "This is a WebSocket. Connect with ws:// or wss:// and send audio.\n"
         return PlainTextResponse(text, UPGRADE_REQUIRED, headers={"Upgrade": "websocket"})
 
@@ -92,7 +95,7 @@ class Gateway:
         return JSONResponse({"status": "ready"})
 
     async def info(self, _request: Request) -> Response:
-        """`/v1/info`: which model is served, and its slots."""
+        """`/v1/info`: the model that is served, and its slots."""
         try:
             info = await self.upstream.get_server_info(ASK_UPSTREAM_S)
         except SttError as error:
@@ -120,7 +123,7 @@ def create_app(config: GatewayConfig) -> Starlette:
         Route("/metrics", gateway.metrics_text),
     ]
     if (WEB_FOLDER / "index.html").is_file():
-        # A Route and not a Mount: a WebSocket to another path must not reach the files.
+        # A Route, not a Mount: a WebSocket to another path must not reach StaticFiles.
         routes.append(Route("/{path:path}", StaticFiles(directory=WEB_FOLDER, html=True)))
     app = Starlette(
         routes=routes,

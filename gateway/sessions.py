@@ -1,4 +1,4 @@
-"""Every WebSocket session of one gateway: refused at the door, carried to its end, or drained."""
+"""All WebSocket sessions of one gateway: admission, serving, draining."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from gateway.closing import (
     close_for_gateway_fault,
 )
 from gateway.config import GatewayConfig
+from gateway.inbox import Budgets
 from gateway.metrics import GatewayMetrics
-from gateway.query import ProtocolError, parse_query
+from gateway.query import ProtocolError, decode_query
 from gateway.security import is_origin_allowed
 from gateway.upstream import Upstream
 from stt_service.process.logs import get_logger
@@ -35,12 +36,14 @@ _log = get_logger(__name__)
 
 
 class Sessions:
-    """Serves WebSockets and knows which are open. Make it inside the event loop that uses it."""
+    """Serves WebSockets and keeps track of open ones. Create it in the event loop that uses it."""
 
     def __init__(self, config: GatewayConfig, upstream: Upstream, metrics: GatewayMetrics) -> None:
         self._config = config
         self._upstream = upstream
         self._metrics = metrics
+        self._budgets = Budgets.of(config.max_buffered_bytes)
+        metrics.buffered_bytes.set_function(self._count_buffered)
         self._open: set[Bridge] = set()
         self._all_gone = asyncio.Event()
         self._all_gone.set()
@@ -48,7 +51,7 @@ class Sessions:
         self.draining = False
 
     async def serve(self, websocket: WebSocket) -> None:
-        """Carry one WebSocket from its handshake to its close."""
+        """Serve one WebSocket from its handshake to its close."""
         log = _log.bind(connection=secrets.token_hex(4))
         if self.draining:
             await self._refuse(websocket, log, UNAVAILABLE, "draining", "The gateway is restarting")
@@ -62,11 +65,18 @@ class Sessions:
             )
             await self._refuse(websocket, log, FORBIDDEN, "origin", text)
             return
+        if sum(not bridge.admitted for bridge in self._open) >= self._config.max_waiting:
+            text = "Too many sessions wait for the service. Try again later"
+            await self._refuse(websocket, log, UNAVAILABLE, "waiting", text)
+            return
         await self._serve(websocket, log)
 
+    def _count_buffered(self) -> float:
+        return self._budgets.waiting.held_bytes + self._budgets.admitted.held_bytes
+
     async def _serve(self, websocket: WebSocket, log: BoundLogger) -> None:
-        bridge = Bridge(websocket, self._upstream, self._config, self._metrics, log)
-        # Known before the accept: a drain that begins meanwhile waits for this one too.
+        bridge = Bridge(websocket, self._upstream, self._config, self._metrics, log, self._budgets)
+        # Added before the accept, so that a drain that starts meanwhile waits for this one too.
         self._open.add(bridge)
         self._all_gone.clear()
         self._metrics.sessions_open.inc()
@@ -92,9 +102,9 @@ class Sessions:
                 self._all_gone.set()
 
     async def drain(self, grace_s: float) -> None:
-        """Admit nobody new, let everyone in finish, and after the grace ask the rest to leave.
+        """Refuse new sessions, let admitted ones finish, and end the rest after the grace period.
 
-        Sessions that still wait for the service are not in: they are asked to leave at once.
+        Sessions that still wait for the service are ended at once.
         """
         self.draining = True
         self._stop(bridge for bridge in self._open if not bridge.admitted)
@@ -105,7 +115,7 @@ class Sessions:
         await self._all_gone.wait()
 
     def hurry(self) -> None:
-        """End the grace now."""
+        """End the grace period now."""
         self._hurried.set()
 
     def _stop(self, bridges: Iterable[Bridge]) -> None:
@@ -116,10 +126,10 @@ class Sessions:
         try:
             await websocket.accept()
         except (OSError, RuntimeError, WebSocketDisconnect):
-            # The client was gone before it could be let in.
+            # The client disconnected before the handshake was complete.
             return CLIENT_GONE
         try:
-            options = parse_query(websocket.url.query)
+            options = decode_query(websocket.url.query)
             bridge.log.info(
                 "session opened", client=_client_of(websocket), query=websocket.url.query
             )
@@ -140,7 +150,7 @@ class Sessions:
         if "websocket.http.response" in websocket.scope.get("extensions", {}):
             await websocket.send_denial_response(PlainTextResponse(f"{text}.\n", status))
         else:
-            # Without that extension an ASGI server answers a close before the accept with 403.
+            # Without that extension, an ASGI server answers a close before the accept with 403.
             await websocket.close()
 
 

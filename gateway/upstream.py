@@ -1,4 +1,4 @@
-"""The service behind the gateway: a call for each session, and patience with a cold start."""
+"""The service behind the gateway: one call per session, retried through a cold start."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from client.rpc.channel import (
     open_channel,
     wait_until_serving,
 )
+from client.rpc.channels import ChannelPool
 from client.rpc.errors import (
     ServerFailed,
     ServerFull,
@@ -28,7 +29,6 @@ from client.rpc.errors import (
 from client.rpc.reasons import Reason
 from client.rpc.retry import Patience, Retry
 from client.rpc.writing import write_request
-from gateway.channels import ChannelPool
 from stt.v1 import stt_pb2, stt_pb2_grpc
 
 Call = grpc.aio.StreamStreamCall[
@@ -36,12 +36,16 @@ Call = grpc.aio.StreamStreamCall[
 ]
 OnRetry = Callable[[SttError], None]
 
+FindEndpoint = Callable[[], Endpoint]
+
 MIN_ADMISSION_S = 10.0
+RETIRE_S = 5.0
+"""For unary calls on a connection that is replaced: longer than any of them waits."""
 
 
 @dataclass(frozen=True)
 class Admission:
-    """A call that the service has admitted. `Upstream.admit` owns it and ends it."""
+    """A call that the service has admitted. `Upstream.admit` cancels it."""
 
     call: Call
     ready: stt_pb2.StreamingTranscribeResponse
@@ -51,24 +55,42 @@ class Admission:
 
 
 class Upstream:
-    """The service at one endpoint. Make it inside the event loop that uses it; close it."""
+    """The service at one endpoint. Create it in the event loop that uses it, and close it."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, renewed: FindEndpoint | None = None) -> None:
         self.endpoint = endpoint
-        # Questions have a connection of their own: an answer never waits behind audio.
-        self._questions = open_channel(endpoint)
-        self._channels = ChannelPool(lambda: open_channel(endpoint))
+        self._renewed = renewed
+        self._connect(endpoint)
+        self._retiring: set[asyncio.Future[None]] = set()
 
     async def close(self) -> None:
         """Close all channels; calls that are still open are cancelled."""
-        await asyncio.gather(self._questions.close(), self._channels.close())
+        await asyncio.gather(self._questions.close(), self._channels.close(), *self._retiring)
+
+    def _connect(self, endpoint: Endpoint) -> None:
+        # Unary calls have their own connection, so that they never wait behind audio.
+        self._questions = open_channel(endpoint)
+        self._channels = ChannelPool(lambda: open_channel(endpoint))
+
+    def _renew(self) -> None:
+        """Open new connections if the TLS files have changed; running sessions keep theirs."""
+        if self._renewed is None or (endpoint := self._renewed()) == self.endpoint:
+            return
+        self.endpoint = endpoint
+        self._channels.retire()
+        retiring = asyncio.ensure_future(self._questions.close(RETIRE_S))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+        self._connect(endpoint)
 
     async def check(self, timeout_s: float) -> None:
         """Return if the service serves now; raise the `SttError` that says why not."""
+        self._renew()
         await check_serving(self._questions, self.endpoint, timeout_s)
 
     async def get_server_info(self, timeout_s: float) -> stt_pb2.GetServerInfoResponse:
         """What is served. Raises `SttError`."""
+        self._renew()
         stub = stt_pb2_grpc.SpeechToTextServiceStub(self._questions)
         request = stt_pb2.GetServerInfoRequest()
         try:
@@ -77,7 +99,7 @@ class Upstream:
             )
         except grpc.aio.AioRpcError as error:
             if not status_is_from_the_service(error):
-                # Why nobody answers, the check finds out, and gRPC's own words do not tell.
+                # The check finds out why the service does not answer; gRPC's message does not say.
                 await self.check(timeout_s)
             raise error_from_rpc(error) from error
 
@@ -85,15 +107,17 @@ class Upstream:
     async def admit(
         self, config: stt_pb2.StreamingConfig, patience_s: float, on_retry: OnRetry
     ) -> AsyncGenerator[Admission]:
-        """Open a session, through a cold start if need be; it lasts as long as the block.
+        """Open a session, waiting through a cold start; it is closed when the block ends.
 
-        A service that starts, cannot be reached or is full at its edge, which may be starting one
-        more, is asked again until patience ends; `on_retry` is told why. A service that itself
-        says that every slot is taken is not. Raises `SttError`.
+        Tries again until `patience_s` has passed while the service is starting or unreachable, or
+        while its edge is full, since the edge may be starting another container; `on_retry` gets
+        the reason. Does not try again if the service itself says that every slot is taken.
+        Raises `SttError`.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s
         retry = Retry(lambda _: patience_s, lambda waiting: on_retry(waiting.reason))
+        self._renew()
         with self._channels.share() as channel:
             while True:
                 await self._wait_until_serving(channel, deadline - loop.time(), on_retry)
@@ -107,7 +131,7 @@ class Upstream:
 
     @contextlib.contextmanager
     def _open_call(self, channel: grpc.aio.Channel) -> Generator[Call]:
-        """A call that ends with the block: however a session ends, its slot is free at once."""
+        """A call that is cancelled when the block ends, so that its slot is free at once."""
         stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
         call = stub.StreamingTranscribe(metadata=self.endpoint.metadata)
         try:
@@ -133,7 +157,7 @@ class Upstream:
         config: stt_pb2.StreamingConfig,
         timeout_s: float,
     ) -> Admission | ServerUnavailable | ServerFull:
-        """The service's answer; one that may be another one soon is returned, not raised."""
+        """The service's answer. Errors worth another try are returned, not raised."""
         try:
             async with asyncio.timeout(timeout_s):
                 await write_request(call, stt_pb2.StreamingTranscribeRequest(config=config))
@@ -154,8 +178,8 @@ class Upstream:
 
 
 def _may_pass(error: SttError) -> TypeGuard[ServerUnavailable | ServerFull]:
-    """Whether to ask again helps. An HTTP edge that is full may be starting one more container;
-    a service that says that every slot is taken is not."""
+    """Whether it helps to try again. A full HTTP edge may be starting another container; a service
+    that says that every slot is taken is not."""
     match error:
         case ServerFull():
             return error.reason not in (Reason.NO_FREE_SLOT, Reason.OVERLOADED)

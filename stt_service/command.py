@@ -23,12 +23,12 @@ from stt_service.process.arguments import (
     EXIT_USAGE,
     Parser,
     add_log_format,
+    listening_address,
     number_up_to,
     seconds,
     whole_number,
 )
 from stt_service.process.environment import InvalidSetting
-from stt_service.process.listening import parse_listening_address
 from stt_service.process.program import leave, say
 
 if TYPE_CHECKING:
@@ -138,14 +138,14 @@ def _add_limits(parser: Parser) -> None:
 def _add_network_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--grpc",
-        type=_address,
+        type=listening_address,
         default=ServerConfig.grpc_address,
         metavar="HOST:PORT",
         help="address of the gRPC server; port 0 picks a free one (default: %(default)s)",
     )
     parser.add_argument(
         "--http",
-        type=_address,
+        type=listening_address,
         default=DEFAULT_HTTP_ADDRESS,
         metavar="HOST:PORT",
         help="address of the WebSocket gateway (default: %(default)s)",
@@ -153,7 +153,7 @@ def _add_network_arguments(parser: Parser) -> None:
     parser.add_argument("--no-gateway", action="store_true", help="serve gRPC only")
     parser.add_argument(
         "--metrics",
-        type=_address,
+        type=listening_address,
         metavar="HOST:PORT",
         help="serve Prometheus metrics there (default: nowhere)",
     )
@@ -247,14 +247,6 @@ def read_tls(arguments: argparse.Namespace) -> TlsConfig | None:
     tls = TlsConfig(arguments.tls_cert, arguments.tls_key, arguments.tls_client_ca)
     check_files(tls)
     return tls
-
-
-def _address(text: str) -> str:
-    try:
-        parse_listening_address(text)
-    except InvalidSetting as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
 
 
 def _device(text: str) -> str:

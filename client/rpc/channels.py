@@ -39,6 +39,7 @@ class ChannelPool:
         self._max_streams = max_streams
         self._shared = [_Shared(open_channel())]
         self._closings: set[asyncio.Task[None]] = set()
+        self._is_retired = False
 
     @property
     def streams(self) -> list[int]:
@@ -59,9 +60,14 @@ class ChannelPool:
             yield shared.channel
         finally:
             shared.streams -= 1
-            if shared.streams == 0 and shared is not self._shared[0]:
-                self._shared.remove(shared)
-                self._close_soon(shared.channel)
+            if self._is_retired or shared is not self._shared[0]:
+                self._close_if_empty(shared)
+
+    def retire(self) -> None:
+        """Take no more streams: close each channel when its last stream has ended."""
+        self._is_retired = True
+        for shared in list(self._shared):
+            self._close_if_empty(shared)
 
     async def close(self) -> None:
         """Close every channel; calls that are still open are cancelled."""
@@ -73,6 +79,11 @@ class ChannelPool:
                 return shared
         self._shared.append(_Shared(self._open_channel()))
         return self._shared[-1]
+
+    def _close_if_empty(self, shared: _Shared) -> None:
+        if shared.streams == 0 and shared in self._shared:
+            self._shared.remove(shared)
+            self._close_soon(shared.channel)
 
     def _close_soon(self, channel: grpc.aio.Channel) -> None:
         # A stream that ends by being cancelled cannot wait for it.

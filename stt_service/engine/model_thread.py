@@ -1,6 +1,7 @@
 """The one thread that owns the model, the slots and their queues."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -162,4 +163,6 @@ class ModelThread:
             self._tell(self._listener.receive, outcomes, time.time())
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
-        self._loop.call_soon_threadsafe(callback, *arguments)
+        # A thread that is left behind while it loads may outlive the loop, where nobody listens.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *arguments)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable
 from typing import NoReturn
 
-from stt_service.process.environment import parse_count
+from stt_service.process.environment import InvalidSetting, parse_count
+from stt_service.process.listening import parse_listening_address
 from stt_service.process.program import say
 
 EXIT_USAGE = 2
@@ -45,6 +46,15 @@ def add_log_format(parser: argparse.ArgumentParser) -> None:
         default="text",
         help="log lines for people or for machines (default: %(default)s)",
     )
+
+
+def listening_address(text: str) -> str:
+    """An argument HOST:PORT, checked and unchanged."""
+    try:
+        parse_listening_address(text)
+    except InvalidSetting as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def whole_number(most: int) -> Callable[[str], int]:

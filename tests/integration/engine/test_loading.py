@@ -8,6 +8,7 @@ import torch
 
 from stt_service.config import DIGITS_CHECKPOINT
 from stt_service.engine.engine import STOP_TIMEOUT_S, Engine
+from stt_service.engine.errors import EngineDied
 from stt_service.engine.model import BatchedModel
 from stt_service.engine.moshi_model import find_checkpoint
 from stt_service.engine.no_init import NoInit
@@ -29,8 +30,9 @@ async def test_nobody_who_stops_waits_for_a_model_that_still_loads() -> None:
             await engine.stop()
     finally:
         is_stopped.set()
-    with pytest.raises(Exception, match="stopped"):
+    with pytest.raises(EngineDied) as caught:
         await starting
+    assert "stopped" in caught.value.reason
 
 
 def test_without_first_values_every_weight_is_still_the_checkpoints() -> None:

@@ -30,14 +30,14 @@ MAX_STREAMS = 1000
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return taken.getsockname()[1]
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """How the scripted service ends a call; without a reason, as somebody on the way would."""
+    """How the scripted service ends a call; without a reason, as a proxy would."""
 
     code: grpc.StatusCode
     text: str
@@ -72,7 +72,7 @@ class Call:
 
 
 class ScriptedService(stt_pb2_grpc.SpeechToTextServiceServicer):
-    """Speaks stt.v1 without a model: one token for every audio message, and what it is told to.
+    """Speaks stt.v1 without a model: one token for each audio message, and scripted failures.
 
     `refuse` ends a call before `ready`; `fail_after_bytes` ends it with `failure` once so much
     audio has come; a call opened while `holding` reads nothing more until `release`.
@@ -175,7 +175,7 @@ class RunningGateway:
 async def run_gateway(upstream: Endpoint, **settings: Any) -> AsyncIterator[RunningGateway]:
     """A gateway in front of the upstream while the block runs."""
     server = make_server(GatewayConfig(upstream, **settings))
-    # Whoever connects before the server has started waits in the socket's backlog.
+    # Connections made before the server has started wait in the backlog.
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         task = asyncio.create_task(server.serve([listening]))

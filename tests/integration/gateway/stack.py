@@ -1,5 +1,7 @@
-"""Server and gateway in the test's own event loop, where every task and descriptor can be counted:
-the real engine, gRPC server and gateway, and a model that hears and says nothing."""
+"""Server and gateway in the test's event loop, so that tasks and descriptors can be counted.
+
+Engine, gRPC server and gateway are real; the model is a fake that never says anything.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ SLOTS = 8
 
 
 class SilentModel:
-    """Steps at once, and hears nothing; raises at a step too many."""
+    """Steps at once and says nothing; raises after a number of steps."""
 
     def __init__(self, slots: int = SLOTS, dies_after_steps: float = math.inf) -> None:
         self.info = make_info()
@@ -49,7 +51,7 @@ class SilentModel:
 async def run_server(
     slots: int = SLOTS, port: int = 0, warm: bool = True, dies_after_steps: float = math.inf
 ) -> AsyncIterator[Server]:
-    """The gRPC server while the block runs; it loads its model first, or never."""
+    """The gRPC server while the block runs; `warm` says whether it loads its model."""
     config = ServerConfig(f"127.0.0.1:{port}", drain_grace_s=0.0)
     model = SilentModel(slots, dies_after_steps)
     # Where many tests share a core, a model that is behind is no reason to refuse.
@@ -66,7 +68,7 @@ async def run_server(
 
 @dataclass
 class Stack:
-    """Both, running."""
+    """A running server and gateway."""
 
     server: Server
     gateway: RunningGateway

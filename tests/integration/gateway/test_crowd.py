@@ -1,8 +1,8 @@
-"""Many sessions through one gateway, behind an edge that takes 100 calls on a connection.
+"""Many sessions through one gateway, with an edge that allows 100 calls per connection.
 
 Envoy's best practices for edge proxies set max_concurrent_streams to 100
-(https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge). gRPC holds call
-101 back until another ends, and tells nobody.
+(https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge). gRPC silently holds
+call 101 back until another ends.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from client.rpc.channels import MAX_STREAMS_PER_CHANNEL
 from client.rpc.endpoint import Endpoint
-from gateway.channels import MAX_SESSIONS_PER_CHANNEL
 from tests.integration.edge.nginx import find_nginx, run_edge
 from tests.integration.gateway.harness import (
     ScriptedService,
@@ -31,14 +31,14 @@ END = '{"type":"end"}'
 
 @contextlib.asynccontextmanager
 async def own_limit(service: ScriptedService, _folder: Path) -> AsyncIterator[Endpoint]:
-    """The service's own HTTP/2 takes no more."""
+    """The service itself limits its HTTP/2 streams."""
     async with run_scripted(service, most_streams=MAX_STREAMS) as endpoint:
         yield endpoint
 
 
 @contextlib.asynccontextmanager
 async def nginx_in_front(service: ScriptedService, folder: Path) -> AsyncIterator[Endpoint]:
-    """An edge with TLS takes no more."""
+    """An edge with TLS limits the streams."""
     async with (
         run_scripted(service) as behind,
         run_edge(folder, str(behind), most_calls=1000, most_streams=MAX_STREAMS) as edge,
@@ -56,7 +56,7 @@ async def nginx_in_front(service: ScriptedService, folder: Path) -> AsyncIterato
         ),
     ],
 )
-async def test_everybody_is_admitted_and_questions_are_answered_meanwhile(serve, tmp_path: Path):
+async def test_all_sessions_are_admitted_and_unary_calls_answered_meanwhile(serve, tmp_path: Path):
     service = ScriptedService()
     async with serve(service, tmp_path) as endpoint, run_gateway(endpoint) as gateway:
         async with contextlib.AsyncExitStack() as crowd:
@@ -72,16 +72,16 @@ async def test_everybody_is_admitted_and_questions_are_answered_meanwhile(serve,
             async with asyncio.timeout(60):
                 await asyncio.gather(*(come_in() for _ in range(CROWD)))
             assert len(service.calls) == CROWD
-            assert count_connections(endpoint) >= CROWD / MAX_SESSIONS_PER_CHANNEL
+            assert count_connections(endpoint) >= CROWD / MAX_STREAMS_PER_CHANNEL
             assert (await gateway.get("/readyz")).status_code == 200
             assert (await gateway.get("/v1/info")).json()["model_name"] == "scripted"
-            # Everybody is heard to the end, also those who share the later connections.
+            # Sessions on the later connections are served to their end too.
             await inside[-1].send(END)
             assert (await read_to_close(inside[-1])).messages[-1]["transcript"] == " 4"
         await become(
             lambda: all(call.ended.is_set() for call in service.calls), lambda: "calls are left"
         )
-        # One is kept for the next session, one for questions.
+        # One is kept for the next session, one for unary calls.
         await become(lambda: count_connections(endpoint) <= 2, lambda: "connections are left")
 
 
@@ -97,7 +97,7 @@ def count_connections(endpoint: Endpoint) -> int:
     )
 
 
-async def test_a_crowd_that_waits_does_not_hold_up_the_answer_that_nobody_is_there():
+async def test_many_waiting_sessions_do_not_delay_readyz():
     async with contextlib.AsyncExitStack() as crowd:
         service = ScriptedService()
         async with run_scripted(service) as endpoint:

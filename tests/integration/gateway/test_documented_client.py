@@ -1,4 +1,4 @@
-"""The WebSocket as users were promised it, against the real server and the embedded model."""
+"""The documented WebSocket protocol, with the real server and the embedded model."""
 
 import asyncio
 import json
@@ -90,9 +90,7 @@ async def test_sixteen_bits_at_16_khz(service: Service, recordings: tuple[Record
     assert (await transcribe(url, [pcm16])).text.split() == recording.text.split()
 
 
-async def test_words_and_final_for_those_who_ask(
-    service: Service, recordings: tuple[Recording, ...]
-):
+async def test_words_and_final_if_asked_for(service: Service, recordings: tuple[Recording, ...]):
     recording = recordings[4]
     url = f"{service.websocket_url}?events=ready,word,final"
     ended = await transcribe(url, split(recording.pcm_f32le(), FRAME_BYTES))
@@ -111,7 +109,7 @@ async def test_words_and_final_for_those_who_ask(
 
 
 async def transcribe_over_grpc(service: Service, audio: bytes) -> str:
-    """The same over the other entrance, with nothing but the stubs."""
+    """Transcribe over gRPC, with nothing but the stubs."""
     requests = [stt_pb2.StreamingTranscribeRequest(config=stt_pb2.StreamingConfig())]
     requests += [
         stt_pb2.StreamingTranscribeRequest(audio=piece) for piece in split(audio, FRAME_BYTES)
@@ -124,7 +122,7 @@ async def transcribe_over_grpc(service: Service, audio: bytes) -> str:
     raise AssertionError("no final")
 
 
-async def test_eight_clients_on_two_protocols_get_their_own_words(
+async def test_eight_clients_over_two_protocols_get_their_own_words(
     service: Service, recordings: tuple[Recording, ...]
 ):
     async def over_websocket(recording: Recording) -> str:
@@ -154,7 +152,7 @@ async def test_a_flush_brings_the_words_at_once_and_the_session_goes_on(
         await websocket.send(second.pcm_f32le())
         await websocket.send(END)
         rest = (await read_to_close(websocket)).text.split()
-    # Another voice without a pause between is hard for the small model; the end is far from that.
+    # A change of speaker without a pause is hard for the small model; only the end is compared.
     assert rest[-2:] == second.text.split()[-2:]
 
 
@@ -178,7 +176,7 @@ async def test_silence_ends_a_session_as_idle_with_all_its_words(
 )
 async def test_bad_audio(service: Service, samples: list[float]):
     async with websockets.connect(service.websocket_url) as websocket:
-        # The client sends on, as a microphone would: the reason must survive that.
+        # The client goes on sending, as a microphone would; the reason must still arrive.
         await websocket.send(struct.pack(f"<{len(samples)}f", *samples) * 5000)
         ended = await read_to_close(websocket)
     assert ended.code == 1007
@@ -198,7 +196,7 @@ async def has_a_free_slot(service: Service) -> bool:
         return (await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free > 0
 
 
-async def test_one_too_many_is_told_so_and_a_slot_is_free_when_its_client_is_gone(
+async def test_one_session_too_many_is_refused_and_a_slot_is_free_again_when_its_client_leaves(
     service: Service, recordings: tuple[Recording, ...]
 ):
     recording = recordings[0]

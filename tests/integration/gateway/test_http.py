@@ -1,4 +1,4 @@
-"""Health, metrics, information and headers of the gateway."""
+"""Health, metrics, information and headers."""
 
 import asyncio
 
@@ -8,6 +8,7 @@ import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
 from client.rpc.endpoint import Endpoint
+from gateway.replay import MAX_ATTEMPTS
 from gateway.security import SECURITY_HEADERS
 from tests.integration.gateway.harness import (
     Refusal,
@@ -21,7 +22,7 @@ from tests.integration.gateway.harness import (
 END = '{"type":"end"}'
 
 
-async def test_alive_and_ready_are_two_things():
+async def test_alive_is_not_ready():
     port = free_port()
     async with run_gateway(Endpoint.parse(f"127.0.0.1:{port}")) as gateway:
         assert (await gateway.get("/healthz")).status_code == 200
@@ -37,7 +38,7 @@ async def test_alive_and_ready_are_two_things():
             assert ready.json() == {"status": "ready"}
 
 
-async def test_info_is_the_services():
+async def test_info_comes_from_the_service():
     async with run_scripted(ScriptedService()) as endpoint, run_gateway(endpoint) as gateway:
         info = await gateway.get("/v1/info")
     assert info.status_code == 200
@@ -60,7 +61,7 @@ async def test_every_response_has_the_security_headers(path: str):
     assert "server" not in headers
 
 
-async def test_a_browser_that_opens_the_streams_address_is_told():
+async def test_a_get_of_the_stream_path_asks_for_an_upgrade():
     async with run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway:
         response = await gateway.get("/v1/stream")
     assert response.status_code == 426
@@ -70,7 +71,7 @@ async def test_a_browser_that_opens_the_streams_address_is_told():
 @pytest.mark.parametrize(
     "path", ["/", "/v1", "/v1/streams", "/v2/stream", "/v1/stream/x", "//", "/healthz"]
 )
-async def test_a_websocket_at_another_path_is_told_where_it_belongs(path: str):
+async def test_a_websocket_at_another_path_gets_the_right_path(path: str):
     async with run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway:
         with pytest.raises(websockets.InvalidStatus) as refused:
             await websockets.connect(f"ws://{gateway.http}{path}", proxy=None)
@@ -80,14 +81,14 @@ async def test_a_websocket_at_another_path_is_told_where_it_belongs(path: str):
 
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/streams", "/v1/stream/x", "/nothing-here"])
-async def test_a_page_at_another_path_is_told_what_there_is(path: str):
+async def test_an_unknown_path_gets_a_list_of_paths(path: str):
     async with run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway:
         response = await gateway.get(path)
     assert response.status_code == 404
     assert "/v1/stream" in response.text
 
 
-async def test_a_slash_at_the_end_of_the_path_changes_nothing():
+async def test_a_trailing_slash_makes_no_difference():
     async with run_scripted(ScriptedService()) as endpoint, run_gateway(endpoint) as gateway:
         url = f"ws://{gateway.http}/v1/stream/?events=final"
         async with websockets.connect(url, proxy=None) as websocket:
@@ -99,7 +100,7 @@ async def test_a_slash_at_the_end_of_the_path_changes_nothing():
     assert asked.status_code == 426
 
 
-async def test_every_metric_is_driven():
+async def test_every_metric_is_updated():
     service = ScriptedService()
     async with run_scripted(service) as endpoint, run_gateway(endpoint) as gateway:
         before = await gateway.metrics()
@@ -112,6 +113,10 @@ async def test_every_metric_is_driven():
             await read_to_close(websocket)
         async with gateway.connect("?encoding=mp3") as websocket:
             await read_to_close(websocket)
+        service.failure = Refusal(grpc.StatusCode.UNAVAILABLE, "Stream removed")
+        async with gateway.connect("?encoding=mulaw") as websocket:
+            await websocket.send(bytes(1000))
+            await read_to_close(websocket)
         with pytest.raises(Exception, match="403"):
             await gateway.connect(origin="http://evil.example")
         with pytest.raises(websockets.InvalidStatus):
@@ -119,21 +124,27 @@ async def test_every_metric_is_driven():
         after = await gateway.metrics()
         text = (await gateway.get("/metrics")).text
 
+    assert during["stt_gateway_connections_open"] == 2
+    assert after["stt_gateway_connections_open"] == 1
     assert before["stt_gateway_sessions_open"] == 0
     assert during["stt_gateway_sessions_open"] == 1
     expected = {
         "stt_gateway_sessions_open": 0,
+        "stt_gateway_connections_open": 1,
+        "stt_gateway_buffered_bytes": 0,
         "stt_gateway_sessions_total{close_code=1000,outcome=finished}": 1,
         "stt_gateway_sessions_total{close_code=1008,outcome=bad_request}": 1,
         "stt_gateway_refused_total{reason=origin}": 1,
         "stt_gateway_refused_total{reason=path}": 1,
-        "stt_gateway_audio_bytes_total": 1000,
+        "stt_gateway_sessions_total{close_code=1013,outcome=unavailable}": 1,
+        "stt_gateway_audio_bytes_total": 2000,
         "stt_gateway_messages_total{type=ready}": 1,
         "stt_gateway_messages_total{type=token}": 1,
         "stt_gateway_messages_total{type=final}": 1,
-        "stt_gateway_messages_total{type=error}": 1,
+        "stt_gateway_messages_total{type=error}": 2,
         "stt_gateway_first_token_seconds_count": 1,
-        "stt_gateway_admission_seconds_count": 1,
+        "stt_gateway_admission_seconds_count": 1 + 1 + MAX_ATTEMPTS,
+        "stt_gateway_replays_total": MAX_ATTEMPTS,
         "stt_gateway_upstream_retries_total": 1,
     }
     assert {name: after[name] for name in expected} == expected

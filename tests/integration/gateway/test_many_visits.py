@@ -1,4 +1,4 @@
-"""Hundreds and thousands of quick visits to stt-serve as its users run it."""
+"""Hundreds and thousands of short connections to a real stt-serve process."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.support import Service, run_service
 
 QUICK = 200
 MANY = 2_000
-# What is promised; the quick test allows for a busy machine.
+# The documented bound; the quick test allows for a busy machine.
 FREE_WITHIN_S = {QUICK: QUIET_S, MANY: 1.0}
-# More than either process needs.
+# An upper bound for either process.
 WARM_DESCRIPTORS = 64
 
 
 @dataclass(frozen=True)
 class Served:
-    """stt-serve as its users run it, and all that it writes to standard error."""
+    """A running stt-serve and what it has written to standard error."""
 
     service: Service
     log: Path
@@ -94,9 +94,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.mark.parametrize(
     "count", [QUICK, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )
-async def test_a_real_service_is_as_before_after_many_visits(served: Served, count: int):
+async def test_many_visits_leave_nothing_behind(served: Served, count: int):
     doors = doors_of(served.service.http, served.service.grpc)
-    # What is made with the first visits stays: connections, threads, caches.
+    # The first visits create what stays: connections, threads, caches.
     await visit_often(doors, len(VISITS))
     await served.nothing_is_left([WARM_DESCRIPTORS] * 2)
     before = served.descriptors

@@ -1,6 +1,7 @@
-"""A client that talks while the real server is not there gets its whole transcript."""
+"""A client that sends audio while the real server is down gets its whole transcript."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,7 +26,7 @@ OUTAGE_S = 20
 
 @asynccontextmanager
 async def start_service(port: int) -> AsyncIterator[Service]:
-    """The real server on that port; the event loop goes on meanwhile."""
+    """The real server on that port, started without blocking the event loop."""
     context = run_service("--no-gateway", "--grpc", f"127.0.0.1:{port}")
     service = await asyncio.to_thread(context.__enter__)
     try:
@@ -35,7 +36,7 @@ async def start_service(port: int) -> AsyncIterator[Service]:
 
 
 async def speak(gateway: RunningGateway, recording: Recording) -> Ended:
-    """Send a recording at the pace of a voice, then an end; read all along."""
+    """Send a recording in real time, then `end`; read meanwhile."""
     audio = recording.pcm_f32le()
     async with gateway.connect("?events=final") as websocket:
         reading = asyncio.create_task(read_to_close(websocket))
@@ -54,8 +55,8 @@ async def test_a_gateway_that_starts_before_the_real_server(recordings: tuple[Re
             return (await gateway.metrics())["stt_gateway_upstream_retries_total"] > 0
 
         speaking = asyncio.create_task(speak(gateway, recordings[0]))
-        # It talks to nobody at first, then to a server that still loads its model.
-        await become(has_tried, lambda: "the gateway never tried", patience_s=60)
+        # At first there is no server, then one that is still loading its model.
+        await become(has_tried, lambda: "the gateway has not tried", patience_s=60)
         async with start_service(port):
             ended = await speaking
     assert ended.messages[-1]["transcript"].split() == recordings[0].text.split()
@@ -78,3 +79,31 @@ async def test_a_server_that_is_killed_and_comes_back(recordings: tuple[Recordin
     for one, recording in zip(ended, recordings[1:4], strict=True):
         assert one.text.split() == recording.text.split()
         assert one.code == 1000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_server_that_is_restarted_under_its_callers(
+    recordings: tuple[Recording, ...], number: signal.Signals
+):
+    """At once, or in order: documented clients in the middle of a word lose none."""
+    port = free_port()
+    async with run_gateway(Endpoint.parse(f"127.0.0.1:{port}")) as gateway:
+        async with start_service(port) as service:
+            speaking = [asyncio.create_task(speak(gateway, each)) for each in recordings[:4]]
+
+            async def has_heard() -> bool:
+                metrics = await gateway.metrics()
+                return metrics.get("stt_gateway_messages_total{type=token}", 0) >= 8
+
+            await become(has_heard, lambda: "nobody was heard", patience_s=60)
+            service.process.send_signal(number)
+            await asyncio.to_thread(service.process.wait)
+        async with start_service(port):
+            ended = await asyncio.gather(*speaking)
+        metrics = await gateway.metrics()
+    for one, recording in zip(ended, recordings[:4], strict=True):
+        assert one.text.split() == recording.text.split()
+        assert one.code == 1000
+    assert metrics["stt_gateway_replays_total"] >= 1

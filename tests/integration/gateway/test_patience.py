@@ -1,4 +1,4 @@
-"""A service that is not there yet, or no longer: what a client that talks meanwhile gets."""
+"""What a client that is sending gets while the service is not up yet, or gone."""
 
 import asyncio
 
@@ -63,7 +63,7 @@ async def test_patience_has_an_end():
     assert asyncio.get_running_loop().time() - started < 6
 
 
-async def test_what_is_said_meanwhile_is_bounded():
+async def test_audio_kept_meanwhile_is_bounded():
     async with (
         run_gateway(
             Endpoint.parse(f"127.0.0.1:{free_port()}"), patience_s=60, buffer_bytes=1024 * 1024

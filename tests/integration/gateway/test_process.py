@@ -1,4 +1,4 @@
-"""`stt-gateway` as a process: its `ready` line, its signals, its end."""
+"""`stt-gateway` as a process: its `ready` line, signals, exit status."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class GatewayProcess:
         return f"ws://{self.http}/v1/stream"
 
     async def wait(self) -> int:
-        """Its exit status, which comes soon."""
+        """Its exit status; fails if it does not end soon."""
         async with asyncio.timeout(10):
             return await self.process.wait()
 
-    async def wait_until_it_takes_nobody(self) -> None:
-        """It has heard a signal and closed its door."""
+    async def wait_until_it_refuses_connections(self) -> None:
+        """Wait until it has handled a signal and stopped listening."""
         host, _, port = self.http.rpartition(":")
         with contextlib.suppress(ConnectionRefusedError):
             while True:
@@ -79,7 +79,7 @@ async def start_gateway(upstream: Endpoint, *options: str) -> AsyncIterator[Gate
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        # Reads what is left, so that no pipe outlives the test.
+        # Reads the rest, so that no pipe stays open after the test.
         await process.communicate()
 
 
@@ -96,13 +96,13 @@ async def test_a_signal_ends_it_with_status_0(upstream: Endpoint, number: signal
         assert await gateway.wait() == 0
 
 
-async def test_open_sessions_finish_after_sigterm_and_nobody_new_comes_in(upstream: Endpoint):
+async def test_open_sessions_finish_after_sigterm_and_new_ones_are_refused(upstream: Endpoint):
     async with start_gateway(upstream) as gateway:
         async with websockets.connect(f"{gateway.url}?events=final") as websocket:
             await websocket.send(b"said before")
             await read_until(websocket, "token")
             gateway.process.terminate()
-            await gateway.wait_until_it_takes_nobody()
+            await gateway.wait_until_it_refuses_connections()
             with pytest.raises(OSError):
                 await websockets.connect(gateway.url)
             await websocket.send(b" and after")
@@ -114,7 +114,7 @@ async def test_open_sessions_finish_after_sigterm_and_nobody_new_comes_in(upstre
 
 
 @pytest.mark.parametrize(("options", "signals"), [(["--grace", "0.2"], 1), ([], 2)])
-async def test_the_grace_has_an_end_and_a_second_signal_is_one(
+async def test_the_grace_period_ends_by_time_or_by_a_second_signal(
     upstream: Endpoint, options: list[str], signals: int
 ):
     async with start_gateway(upstream, *options) as gateway:
@@ -123,14 +123,14 @@ async def test_the_grace_has_an_end_and_a_second_signal_is_one(
             await read_until(websocket, "token")
             for _ in range(signals):
                 gateway.process.terminate()
-                await gateway.wait_until_it_takes_nobody()
+                await gateway.wait_until_it_refuses_connections()
             ended = await read_to_close(websocket)
         assert ended.code == 1012
         assert "restarting" in ended.error
         assert await gateway.wait() == 0
 
 
-async def test_who_waits_for_a_cold_service_is_sent_away_at_once():
+async def test_a_session_that_waits_for_a_cold_service_ends_at_once():
     async with run_scripted(ScriptedService()) as gone:
         pass
     async with start_gateway(gone) as gateway:
@@ -142,7 +142,7 @@ async def test_who_waits_for_a_cold_service_is_sent_away_at_once():
         assert await gateway.wait() == 0
 
 
-async def test_it_ends_when_its_parent_is_gone_and_without_that_option_it_stays(
+async def test_exit_with_parent(
     upstream: Endpoint,
 ):
     async with (
@@ -158,7 +158,7 @@ async def test_it_ends_when_its_parent_is_gone_and_without_that_option_it_stays(
             gateway.process.stdin.close()
             assert (await read_to_close(websocket)).code == 1012
         assert await gateway.wait() == 0
-        # The other one lost its parent earlier.
+        # The other one lost its standard input earlier.
         async with httpx.AsyncClient(trust_env=False) as client:
             assert (await client.get(f"http://{other.http}/healthz")).status_code == 200
 
@@ -166,7 +166,7 @@ async def test_it_ends_when_its_parent_is_gone_and_without_that_option_it_stays(
 @pytest.mark.parametrize(
     "listening", ["127.0.0.1:0", "[::1]:0", "[::]:0", "0.0.0.0:0", "localhost:0", "127.1:0"]
 )
-async def test_the_ready_line_can_be_connected_to_as_it_stands(upstream: Endpoint, listening: str):
+async def test_the_ready_line_names_an_address_to_connect_to(upstream: Endpoint, listening: str):
     async with (
         start_gateway(upstream, "--http", listening) as gateway,
         websockets.connect(f"{gateway.url}?events=final", proxy=None) as websocket,
@@ -177,7 +177,7 @@ async def test_the_ready_line_can_be_connected_to_as_it_stands(upstream: Endpoin
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-async def test_it_serves_where_nobody_reads_what_it_says(upstream: Endpoint, stream: str):
+async def test_it_serves_with_a_broken_output(upstream: Endpoint, stream: str):
     port = free_port()
     reader, writer = os.pipe()
     os.close(reader)
@@ -206,7 +206,7 @@ async def test_it_serves_where_nobody_reads_what_it_says(upstream: Endpoint, str
         await process.wait()
 
 
-async def test_the_log_tells_a_sessions_story_without_its_words(upstream: Endpoint):
+async def test_the_log_of_a_session_has_no_audio_and_no_words(upstream: Endpoint):
     async with start_gateway(upstream) as gateway:
         async with websockets.connect(f"{gateway.url}?events=final") as websocket:
             await websocket.send(b"a secret")

@@ -1,4 +1,4 @@
-"""Why a session ends, by name: the same over both protocols, and only to those who ask."""
+"""The reason of each error: the same over both protocols, and only if asked for."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.integration.gateway.stack import run_server
 
 MIB = 1024 * 1024
 GATEWAY_LIMIT = 8 * MIB
-"""A message of four times as much is not even read."""
+"""Larger messages end the session."""
 SAMPLES_ABOVE_BOTH_LIMITS = 17 * MIB // 4
 NAMES = [name.removeprefix("ERROR_REASON_") for name in stt_pb2.ErrorReason.keys()[1:]]
 
@@ -52,7 +52,7 @@ class Both:
 
     @contextlib.asynccontextmanager
     async def open(self, protocol: str, options: SessionOptions) -> AsyncIterator[Connection]:
-        """One connection, as our own client makes it, without its patience."""
+        """One connection as our own client opens it, without retries."""
         if protocol == "grpc":
             async with open_channel(self._endpoint) as channel:
                 connection = await GrpcConnection.open(channel, self._endpoint, options)
@@ -92,7 +92,7 @@ async def end_of(connection: Connection, audio: Sequence[np.ndarray] = ()) -> St
 
 @dataclass(frozen=True)
 class Case:
-    """A real condition, and its name over each protocol."""
+    """A real failure, and its reason over each protocol."""
 
     name: str
     in_websocket: str = ""
@@ -105,7 +105,7 @@ CASES = [
     Case("INVALID_REQUEST", options=SessionOptions(vad=VadSettings(pause_s=9.0))),
     Case("INVALID_AUDIO", audio=(np.full(1920, 20_000, np.float32),)),
     Case("MESSAGE_TOO_LARGE", audio=(np.zeros(SAMPLES_ABOVE_BOTH_LIMITS, np.float32),)),
-    # The gateway asks for the service's health first, which does not say why it is not serving.
+    # The gateway first checks the service's health, which gives no reason.
     Case("WARMING_UP", "UPSTREAM_UNAVAILABLE", service={"warm": False}),
     Case("IDLE_TIMEOUT", options=SessionOptions(idle_timeout_s=0.2)),
     Case(
@@ -177,7 +177,7 @@ async def test_every_reason_of_the_service_passes_through_the_gateway(name: str)
 
 
 class TestOfTheGateway:
-    """What the gateway itself says."""
+    """An error of the gateway itself."""
 
     @pytest.fixture
     async def service(self) -> ScriptedService:

@@ -1,4 +1,4 @@
-"""Upstream against a real server and engine: whoever is cancelled leaves nothing there."""
+"""Upstream with a real server and engine: a cancelled caller leaves nothing behind."""
 
 import asyncio
 import contextlib
@@ -18,8 +18,9 @@ from client.rpc.endpoint import Endpoint
 from client.rpc.writing import write_request
 from gateway.bridge import Bridge
 from gateway.config import GatewayConfig
+from gateway.inbox import Budgets
 from gateway.metrics import GatewayMetrics
-from gateway.query import parse_query
+from gateway.query import decode_query
 from gateway.sessions import Sessions
 from gateway.upstream import Upstream
 from stt.v1 import stt_pb2, stt_pb2_grpc
@@ -61,7 +62,7 @@ def make_config() -> stt_pb2.StreamingConfig:
 
 
 class Watch:
-    """Sees what is left on the server and in this process."""
+    """Checks what is left on the server and in this process."""
 
     def __init__(self, server: Server, slots: int = SLOTS) -> None:
         self._engine = server.engine
@@ -81,7 +82,7 @@ class Watch:
 
 
 class Visitor:
-    """A WebSocket as an ASGI server hands it to the gateway: one that asks for the end at once."""
+    """A WebSocket as an ASGI server passes it to the gateway; sends `end` at once."""
 
     def __init__(self, breaks_at: str = "", error: Exception | None = None) -> None:
         self.sent: list[str] = []
@@ -130,10 +131,12 @@ async def test_a_bridge_leaves_nothing_wherever_it_is_cancelled(server: Server, 
     async def converse() -> None:
         visitor = Visitor()
         await visitor.socket.accept()
-        bridge = Bridge(visitor.socket, upstream, config, metrics, log)
+        bridge = Bridge(
+            visitor.socket, upstream, config, metrics, log, Budgets.of(config.max_buffered_bytes)
+        )
         receiving = asyncio.create_task(bridge.receive_messages())
         try:
-            assert (await bridge.converse(parse_query(QUERY))).outcome == "finished"
+            assert (await bridge.converse(decode_query(QUERY))).outcome == "finished"
         finally:
             receiving.cancel()
             await asyncio.wait([receiving])
@@ -159,7 +162,7 @@ async def test_a_client_connection_leaves_nothing_wherever_its_opening_is_cancel
 
 @pytest.mark.parametrize("half_open", [True, False], ids=["no answer", "refused"])
 async def test_a_request_that_is_cancelled_cancels_its_call_wherever_it_waits(half_open: bool):
-    """Also while there is no connection yet, which grpc.aio leaves to the garbage collector."""
+    """Also before there is a connection, when grpc.aio leaves the call to garbage collection."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1] if half_open else free_port()
         async with open_channel(Endpoint.parse(f"127.0.0.1:{port}")) as channel:
@@ -190,13 +193,13 @@ async def test_an_engine_leaves_nothing_wherever_an_opening_is_cancelled(
     assert await interrupt_everywhere(open_and_close, watch.nothing_is_left) == 1
     for other in others:
         other.close()
-    # What the engine itself counts: as many as it has can be opened.
+    # All slots of the engine can be opened again.
     for session in [await engine.open_session(options) for _ in range(SLOTS)]:
         session.close()
 
 
 async def test_a_slot_is_taken_from_the_moment_that_it_is_asked_for(server: Server):
-    """Between the engine's answer and the caller's next turn there is no session yet."""
+    """Between the engine's answer and the caller's next step there is no session yet."""
     engine = server.engine
     opening = asyncio.create_task(engine.open_session(SessionOptions()))
     await asyncio.sleep(0)
@@ -228,7 +231,7 @@ async def test_a_drain_waits_for_a_socket_that_is_just_being_accepted(upstream: 
 async def test_a_socket_that_breaks_off_is_told_as_that(
     upstream: Upstream, breaks_at: str, error: Exception, caplog: pytest.LogCaptureFixture
 ):
-    """Uvicorn raises the one where the client has left, the other where it has been told to."""
+    """Servers raise one if the client has left, the other after a close was sent."""
     metrics = GatewayMetrics()
     sessions = Sessions(GatewayConfig(upstream.endpoint), upstream, metrics)
     await sessions.serve(Visitor(breaks_at, error).socket)

@@ -1,4 +1,4 @@
-"""Quick visits: callers that come by every door and leave in every manner, and what they leave."""
+"""Short connections over each protocol, ended in each way at each moment."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from tests.unit.client.rpc.http2_edge import STREAM_METHOD
 Request = stt_pb2.StreamingTranscribeRequest
 Response = stt_pb2.StreamingTranscribeResponse
 
-# A session that is forgotten holds its slot for ten minutes: no test waits for that by accident.
+# A leaked session would hold its slot for ten minutes, so no test can pass by waiting for it.
 FORGOTTEN_S = 600
 PAGE_QUERY = "events=word,final,ready&timing=1"
 AUDIO = bytes(4 * 24_000)
 AT_ONCE = 8
-# About as long as an admission takes: the leaving falls before it, after it and into it.
+# About as long as an admission takes, so that leaving falls before, during and after it.
 MAX_DALLY_S = 0.03
 ANSWER_TIMEOUT_S = 20.0
 READ_BYTES = 65536
@@ -62,13 +62,13 @@ class Manner(StrEnum):
 
 @dataclass(frozen=True)
 class Visit:
-    """One short stay."""
+    """One short connection."""
 
     moment: Moment
     manner: Manner
     audio: bool
     dally_s: float = 0.0
-    """How long the visitor hesitates before leaving."""
+    """How long the visitor waits before leaving."""
 
 
 VISITS = [
@@ -79,7 +79,7 @@ Door = Callable[[Visit], Awaitable[None]]
 
 
 class Line:
-    """A TCP connection that can be left in every manner."""
+    """A TCP connection that can be ended in each way."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -88,7 +88,7 @@ class Line:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, address: str) -> AsyncGenerator[Line]:
-        """Connect. It is closed with the block, however it was left."""
+        """Connect. It is closed at the end of the block in any case."""
         host, port = address.rsplit(":", 1)
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
@@ -100,9 +100,9 @@ class Line:
         self._writer.write(data)
 
     async def leave(self, manner: Manner, goodbye: bytes = b"") -> None:
-        """Be gone. Where the other side has something to read first, wait until it has left too."""
+        """Leave. If the other side has something to read first, wait until it has closed too."""
         if manner is Manner.RESET:
-            # Lingering for no time at all makes the close a reset.
+            # SO_LINGER of zero makes the close a reset.
             self._writer.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
             )
@@ -156,10 +156,10 @@ async def visit_websocket(http: str, visit: Visit, query: str = "events=ready") 
         line.send(flush())
         if visit.moment is Moment.ASKED:
             await asyncio.sleep(visit.dally_s)
-            # Nothing but the client's own manners makes it wait for the answer.
+            # The client need not wait for the answer.
             return await line.leave(visit.manner, CLOSE.serialize(mask=True))
         if not await read_until(lambda event: True) or protocol.state is not State.OPEN:
-            # Nobody is there, or the handshake was refused.
+            # Nobody listens, or the handshake was refused.
             return await line.leave(visit.manner)
         if visit.audio:
             protocol.send_binary(AUDIO)
@@ -196,7 +196,7 @@ async def visit_page(http: str, visit: Visit) -> None:
                 seen |= new
                 paths += sorted(new)
             await visit_websocket(http, visit, PAGE_QUERY)
-            # The next page of this visitor is asked for, and not waited for.
+            # The next page is requested, and its answer not read.
             line.send(f"GET /style.css HTTP/1.1\r\nHost: {http}\r\n\r\n".encode())
         finally:
             manner = Manner.DROP if visit.manner is Manner.POLITE else visit.manner
@@ -230,7 +230,7 @@ class Call:
     def send(self, request: Request) -> None:
         payload = request.SerializeToString()
         data = struct.pack(">BI", 0, len(payload)) + payload
-        # A quick visitor does not wait for more room than there is.
+        # A visitor in a hurry does not wait for flow control.
         self.http2.send_data(self._id, data[: self.http2.local_flow_control_window(self._id)])
 
     def flush(self) -> None:
@@ -279,7 +279,7 @@ async def visit_grpc(address: str, visit: Visit) -> None:
 async def visit_often(
     doors: Iterable[Door], count: int, visits: Iterable[Visit] = VISITS, seed: int = 0
 ) -> None:
-    """`count` visits by all doors in all manners and moments, some at a time."""
+    """`count` visits over all protocols, in all ways and moments, some at a time."""
     order = random.Random(seed)
     kinds = list(itertools.product(doors, visits))
     plan = [kind for _ in range(-(-count // len(kinds))) for kind in kinds]

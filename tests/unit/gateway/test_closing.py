@@ -71,7 +71,7 @@ def test_every_error_of_the_service_has_its_close(
     "closing",
     [
         close_for_bad_request("x" * 5000),
-        close_for_too_big(100, 10),
+        close_for_too_big(10),
         close_for_gateway_fault(),
         *(
             close_for_error(kind("x" * 5000))
@@ -84,8 +84,8 @@ def test_the_text_fits_into_a_close_frame(closing: Closing):
     assert closing.code in CloseCode
 
 
-def test_too_big_says_how_big_is_not():
-    closing = close_for_too_big(100_000_000, 67_108_864)
+def test_too_big_names_the_limit():
+    closing = close_for_too_big(67_108_864)
     assert closing.code == 1009
     assert "67,108,864" in (closing.error or "")
 

@@ -15,13 +15,14 @@ from gateway.config import (
     parse_upstream,
 )
 from gateway.security import is_origin_allowed
+from gateway.tls import UpstreamFiles
 from stt_service.process.listening import listen
 
 UPSTREAM = Endpoint.parse("127.0.0.1:50051")
 KEYS = {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
 
 
-def test_the_command_lines_defaults_are_the_configurations():
+def test_the_command_line_has_the_defaults_of_the_configuration():
     arguments = build_parser().parse_args(["--upstream", "127.0.0.1:50051"])
     assert config_from_arguments(arguments, {}) == GatewayConfig(UPSTREAM)
     assert arguments.http == "127.0.0.1:8000"
@@ -31,7 +32,8 @@ def test_options_reach_the_configuration():
     arguments = build_parser().parse_args(
         [
             *("--upstream", "https://example.modal.run", "--patience", "7", "--grace", "2.5"),
-            *("--max-message-mib", "0.5"),
+            *("--max-message-mib", "0.5", "--max-connections", "77", "--max-waiting", "8"),
+            *("--max-buffered-mib", "1.5"),
             *("--allow-origin", "https://a.example", "--allow-origin", "https://b.example:8443"),
         ]
     )
@@ -39,6 +41,8 @@ def test_options_reach_the_configuration():
     assert config.patience_s == 7
     assert config.grace_s == 2.5
     assert config.max_message_bytes == 512 * 1024
+    assert (config.max_connections, config.max_waiting) == (77, 8)
+    assert config.max_buffered_bytes == 1536 * 1024
     assert config.allow_origins == {"https://a.example", "https://b.example:8443"}
     assert config.upstream.metadata == (("modal-key", "wk-1"), ("modal-secret", "ws-1"))
     assert "ws-1" not in repr(config)
@@ -52,12 +56,15 @@ def test_options_reach_the_configuration():
         {"grace_s": float("inf")},
         {"max_message_bytes": 0},
         {"buffer_bytes": 0},
+        {"max_connections": 0},
+        {"max_waiting": 0},
+        {"max_buffered_bytes": 0},
         {"ping_interval_s": 0.0},
         {"allow_origins": frozenset({"example.com"})},
         {"allow_origins": frozenset({"https://example.com/page"})},
     ],
 )
-def test_values_that_cannot_work_are_refused(wrong: dict[str, object]):
+def test_values_out_of_range_are_refused(wrong: dict[str, object]):
     with pytest.raises(ValueError, match="must be"):
         GatewayConfig(UPSTREAM, **wrong)
 
@@ -79,7 +86,7 @@ def test_values_that_cannot_work_are_refused(wrong: dict[str, object]):
         "https://a,https://b",
     ],
 )
-def test_what_no_browser_sends_as_an_origin_is_refused(origin: str):
+def test_invalid_origins_are_refused(origin: str):
     with pytest.raises(ValueError, match=r"must be scheme and host"):
         check_origin(origin)
 
@@ -135,7 +142,7 @@ class TestWhoMayConnect:
         ("a\udcff:1", "character"),
     ],
 )
-def test_what_is_no_upstream_is_named(address: str, says: str):
+def test_an_invalid_upstream_is_named(address: str, says: str):
     with pytest.raises(ValueError, match=says) as caught:
         parse_upstream(address, environment={})
     assert str(caught.value).startswith(f"--upstream {address}")
@@ -157,21 +164,21 @@ class TestCredentials:
 def test_a_ca_file_is_read(tmp_path: Path):
     ca = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(ca)
-    endpoint = parse_upstream("https://example.com", str(ca), {})
+    endpoint = parse_upstream("https://example.com", UpstreamFiles(ca), {})
     assert endpoint.tls is not None
     assert endpoint.tls.root_certificates == ca.read_bytes()
-    with pytest.raises(ValueError, match="is for TLS"):
-        parse_upstream("example.com:443", str(ca), {})
+    with pytest.raises(ValueError, match="are for TLS"):
+        parse_upstream("example.com:443", UpstreamFiles(ca), {})
 
 
 @pytest.mark.parametrize("content", [b"", b"PEM", b"\xff\x00", b"-----BEGIN CERTIFICATE-----\n"])
 def test_a_ca_file_without_certificates_is_refused(tmp_path: Path, content: bytes):
     (tmp_path / "ca.pem").write_bytes(content)
     with pytest.raises(ValueError, match=r"--upstream-ca .*ca\.pem holds no certificate"):
-        parse_upstream("https://example.com", str(tmp_path / "ca.pem"), {})
+        parse_upstream("https://example.com", UpstreamFiles(tmp_path / "ca.pem"), {})
 
 
 @pytest.mark.parametrize("name", ["none.pem", ".", "none.pem/ca.pem", "n" * 300])
 def test_a_ca_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str):
     with pytest.raises(ValueError, match=r"--upstream-ca .* cannot be read"):
-        parse_upstream("https://example.com", str(tmp_path / name), {})
+        parse_upstream("https://example.com", UpstreamFiles(tmp_path / name), {})

@@ -15,7 +15,7 @@ items = st.lists(
 
 
 def joined(sequence: list[bytes | Command]) -> list[bytes | Command]:
-    """The same stream with adjacent audio in one piece."""
+    """The same sequence with adjacent audio joined."""
     result: list[bytes | Command] = []
     for item in sequence:
         if item == b"":
@@ -28,9 +28,7 @@ def joined(sequence: list[bytes | Command]) -> list[bytes | Command]:
 
 
 @given(items, st.integers(1, 200_000))
-def test_everything_arrives_once_in_order_and_in_chunks(
-    sent: list[bytes | Command], limit_bytes: int
-):
+def test_items_come_out_once_in_order_and_in_chunks(sent: list[bytes | Command], limit_bytes: int):
     async def carry() -> list[bytes | Command]:
         inbox = Inbox(limit_bytes)
         largest = max((len(item) for item in sent if isinstance(item, bytes)), default=0)
@@ -60,12 +58,12 @@ def test_everything_arrives_once_in_order_and_in_chunks(
 
 
 async def let_all_run() -> None:
-    """Give every task that can go on as many turns as an inbox takes, and more."""
+    """Run the event loop until every task is blocked."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def test_a_full_inbox_holds_up_its_writer_until_there_is_room():
+async def test_a_full_inbox_blocks_its_writer_until_there_is_room():
     inbox = Inbox(limit_bytes=CHUNK_BYTES)
     await inbox.put(bytes(2 * CHUNK_BYTES))
     waiting = asyncio.create_task(inbox.put(b"more"))
@@ -80,7 +78,7 @@ async def test_a_full_inbox_holds_up_its_writer_until_there_is_room():
     assert inbox.held_bytes == 0
 
 
-async def test_a_waiting_reader_gets_what_comes():
+async def test_a_waiting_reader_gets_the_next_item():
     inbox = Inbox(limit_bytes=10)
     taking = asyncio.create_task(inbox.take())
     await let_all_run()
@@ -91,7 +89,7 @@ async def test_a_waiting_reader_gets_what_comes():
     assert await taking == b"audio"
 
 
-async def test_commands_count_so_that_they_cannot_pile_up():
+async def test_commands_count_against_the_limit():
     inbox = Inbox(limit_bytes=3 * COMMAND_BYTES)
     for _ in range(3):
         await inbox.put(stt_pb2.Flush())

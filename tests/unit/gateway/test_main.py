@@ -14,7 +14,7 @@ def run_gateway(
     return subprocess.run(command, capture_output=True, text=True, timeout=30, env=variables)
 
 
-def test_help_waits_for_no_heavy_import():
+def test_help_imports_nothing_heavy():
     program = (
         "import sys, gateway.__main__, gateway.command\n"
         "try: gateway.command.main(['--help'])\n"
@@ -29,6 +29,7 @@ def test_help_waits_for_no_heavy_import():
 
 
 UPSTREAM = ("--upstream", "127.0.0.1:1")
+TLS_UPSTREAM = ("--upstream", "https://127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,16 @@ UPSTREAM = ("--upstream", "127.0.0.1:1")
         ([*UPSTREAM, "--max-message-mib", "1e400"], "--max-message-mib"),
         ([*UPSTREAM, "--allow-origin", "x"], "https://example.com"),
         ([*UPSTREAM, "--allow-origin", "*"], "https://example.com"),
-        ([*UPSTREAM, "--upstream-ca", "/none"], "/none cannot be read"),
+        ([*UPSTREAM, "--upstream-ca", "/none"], "write https:// before it"),
+        ([*TLS_UPSTREAM, "--upstream-ca", "/none"], "/none cannot be read"),
+        ([*TLS_UPSTREAM, "--upstream-cert", "/none"], "/none cannot be read"),
+        ([*TLS_UPSTREAM, "--upstream-cert", "/dev/null"], "both its private key and its chain"),
+        ([*UPSTREAM, "--tls-cert", "/none"], "go together"),
+        ([*UPSTREAM, "--tls-cert", "/none", "--tls-key", "/none"], "/none cannot be read"),
+        ([*UPSTREAM, "--tls-cert", "/dev/null", "--tls-key", "/dev/null"], "PEM format"),
+        ([*UPSTREAM, "--max-connections", "0"], "--max-connections"),
+        ([*UPSTREAM, "--max-waiting", "1.5"], "--max-waiting"),
+        ([*UPSTREAM, "--max-buffered-mib", "0"], "--max-buffered-mib"),
         ([*UPSTREAM, "--pati", "3"], "--pati"),
         ([*UPSTREAM, "--log-format", "\udcff"], "--log-format"),
         (["--upstream", "\udcff"], "--upstream"),
@@ -63,7 +73,7 @@ def test_wrong_options_end_with_2_and_a_sentence(options: list[str], complaint: 
 
 @pytest.mark.parametrize("value", ["wk\u20131", "wk 1", "wk\n1", "\udcff"])
 @pytest.mark.parametrize("name", ["MODAL_KEY", "MODAL_SECRET"])
-def test_a_token_that_cannot_be_sent_ends_with_2_and_its_name(name: str, value: str):
+def test_an_invalid_token_ends_with_2_and_its_name(name: str, value: str):
     keys = {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1", name: value}
     done = run_gateway("--upstream", "https://stt.invalid", environment=keys)
     assert done.returncode == 2
@@ -79,7 +89,7 @@ def test_a_token_that_cannot_be_sent_ends_with_2_and_its_name(name: str, value: 
         ("a..b:80", "no host name"),
     ],
 )
-def test_an_address_that_cannot_be_listened_on_ends_with_1(address: str, reason: str):
+def test_an_unusable_address_ends_with_1(address: str, reason: str):
     done = run_gateway(*UPSTREAM, "--http", address)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

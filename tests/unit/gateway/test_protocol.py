@@ -10,18 +10,18 @@ from gateway.protocol import (
     MAX_COMMAND,
     MAX_FLUSH_ID,
     End,
+    decode_command,
     encode_error,
     encode_event,
+    encode_message,
     encode_ping,
     encode_server_info,
-    parse_command,
-    to_text,
 )
-from gateway.query import DOCUMENTED_EVENTS, ProtocolError, parse_query
+from gateway.query import DOCUMENTED_EVENTS, ProtocolError, decode_query
 from stt.v1 import stt_pb2
 
-OLD_CLIENT = parse_query("")
-EAGER_CLIENT = parse_query("events=word,flushed,final,ready&timing=1")
+OLD_CLIENT = decode_query("")
+EAGER_CLIENT = decode_query("events=word,flushed,final,ready&timing=1")
 
 
 def seconds(value: float) -> Duration:
@@ -75,14 +75,14 @@ EVENTS = {
 class TestCommand:
     @given(st.text(max_size=MAX_FLUSH_ID))
     def test_flush_keeps_its_id(self, flush_id: str):
-        command = parse_command(json.dumps({"type": "flush", "flush_id": flush_id}))
+        command = decode_command(json.dumps({"type": "flush", "flush_id": flush_id}))
         assert command == stt_pb2.Flush(flush_id=flush_id)
 
     def test_flush_needs_no_id(self):
-        assert parse_command('{"type":"flush"}') == stt_pb2.Flush()
+        assert decode_command('{"type":"flush"}') == stt_pb2.Flush()
 
     def test_end(self):
-        assert parse_command('{"type": "end"}') == End()
+        assert decode_command('{"type": "end"}') == End()
 
     @pytest.mark.parametrize(
         "text",
@@ -103,7 +103,7 @@ class TestCommand:
     )
     def test_what_is_not_understood_is_a_protocol_error(self, text: str):
         with pytest.raises(ProtocolError):
-            parse_command(text)
+            decode_command(text)
 
     @given(
         st.text()
@@ -114,7 +114,7 @@ class TestCommand:
     )
     def test_anything_else_is_a_protocol_error(self, text: str):
         with pytest.raises(ProtocolError):
-            parse_command(text)
+            decode_command(text)
 
 
 class TestEvent:
@@ -127,7 +127,7 @@ class TestEvent:
     @pytest.mark.parametrize("kind", sorted(EVENTS))
     def test_who_asks_gets_that_and_no_more(self, kind: str):
         response, body = EVENTS[kind]
-        assert encode_event(response, parse_query(f"events={kind}")) == {"type": kind, **body}
+        assert encode_event(response, decode_query(f"events={kind}")) == {"type": kind, **body}
 
     @pytest.mark.parametrize("kind", sorted(EVENTS))
     def test_timing_is_added_to_all(self, kind: str):
@@ -146,7 +146,7 @@ class TestEvent:
         response = stt_pb2.StreamingTranscribeResponse()
         response.CopyFrom(EVENTS["final"][0])
         response.final.is_cut = True
-        message = encode_event(response, parse_query("events=final"))
+        message = encode_event(response, decode_query("events=final"))
         assert message == {"type": "final", **EVENTS["final"][1], "is_cut": True}
 
     def test_an_event_without_a_step_has_no_step_time(self):
@@ -161,19 +161,19 @@ class TestEvent:
         token = stt_pb2.StreamingTranscribeResponse(token=stt_pb2.Token(text=text))
         message = encode_event(token, OLD_CLIENT)
         assert message is not None
-        line = to_text(message)
+        line = encode_message(message)
         assert "\n" not in line
         assert json.loads(line) == {"type": "token", "text": text}
         assert line.encode()
 
     def test_the_documented_examples_to_the_letter(self):
-        assert to_text(encode_event(EVENTS["token"][0], OLD_CLIENT) or {}) == (
+        assert encode_message(encode_event(EVENTS["token"][0], OLD_CLIENT) or {}) == (
             '{"type": "token", "text": " Hello"}'
         )
-        assert to_text(encode_ping()) == '{"type": "ping"}'
-        assert to_text(encode_error("...")) == '{"type": "error", "message": "..."}'
+        assert encode_message(encode_ping()) == '{"type": "ping"}'
+        assert encode_message(encode_error("...")) == '{"type": "error", "message": "..."}'
         named = '{"type": "error", "message": "...", "reason": "DRAINING"}'
-        assert to_text(encode_error("...", "DRAINING")) == named
+        assert encode_message(encode_error("...", "DRAINING")) == named
 
 
 def test_server_info():

@@ -20,7 +20,7 @@ ALLOWED = frozenset({"https://friend.example", "http://dev.example:3000/"})
         ("stt.example", None),
     ],
 )
-def test_welcome(host: str, origin: str | None):
+def test_allowed_origins(host: str, origin: str | None):
     headers = {"host": host} | ({"origin": origin} if origin is not None else {})
     assert is_origin_allowed(Headers(headers), ALLOWED, local_only=False)
 
@@ -44,12 +44,12 @@ def test_welcome(host: str, origin: str | None):
         "http://[::1",
     ],
 )
-def test_refused(origin: str):
+def test_refused_origins(origin: str):
     headers = Headers({"host": "127.0.0.1:8000", "origin": origin})
     assert not is_origin_allowed(headers, ALLOWED, local_only=False)
 
 
-def test_a_request_without_host_has_no_pages():
+def test_a_request_without_host_matches_no_origin():
     headers = Headers({"origin": "http://127.0.0.1"})
     assert not is_origin_allowed(headers, frozenset(), local_only=False)
 
@@ -67,12 +67,12 @@ def test_a_request_without_host_has_no_pages():
         ("friend.example", True),
     ],
 )
-def test_on_loopback_a_page_of_ours_has_this_machines_name(host: str, welcome: bool):
+def test_local_only_wants_a_loopback_name(host: str, welcome: bool):
     scheme = "https" if host == "friend.example" else "http"
     headers = Headers({"host": host, "origin": f"{scheme}://{host}"})
     assert is_origin_allowed(headers, ALLOWED, local_only=True) is welcome
 
 
-def test_the_policy_lets_nothing_inline_run():
+def test_the_policy_allows_nothing_inline():
     assert "unsafe" not in CONTENT_SECURITY_POLICY
     assert "*" not in CONTENT_SECURITY_POLICY

@@ -1,0 +1,66 @@
+"""HTTP/1.1 by uvicorn, with deadlines, and with a WebSocket of our own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from gateway.serving.connections import Connection
+from gateway.serving.pacing import SharedPace
+from gateway.serving.rare_log import RareLog
+from gateway.serving.websocket import WebSocketProtocol
+
+MAX_HEAD_BYTES = 16 * 1024
+"""Request line and headers."""
+
+
+class HttpProtocol(H11Protocol):
+    """A connection before it becomes a WebSocket, or one that loads the page."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        *,
+        connection: Connection,
+        pace: SharedPace,
+        log: RareLog,
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self._connection = connection
+        self._pace = pace
+        self._log = log
+        self._latest_cycle: object = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The TCP connection has ended and was no WebSocket."""
+        self._connection.note_closed()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; each new request moves the deadline."""
+        super().data_received(data)
+        if self.cycle is not self._latest_cycle:
+            self._latest_cycle = self.cycle
+            self._connection.note_request()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection over to a `WebSocketProtocol`."""
+        self.connections.discard(self)
+        self._connection.note_request()
+        websocket = WebSocketProtocol(
+            self.config,
+            self.server_state,
+            connection=self._connection,
+            pace=self._pace,
+            log=self._log,
+        )
+        websocket.connection_made(self.transport)
+        self.transport.set_protocol(websocket)
+        early, _ = self.conn.trailing_data
+        websocket.shake_hands(dict(self.scope), early)

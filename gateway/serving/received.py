@@ -1,0 +1,68 @@
+"""What a socket has sent and the application has not asked for yet, in order and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+TEXT_COST_BYTES = 1024
+"""What a text message counts against the limit beside its length."""
+
+AsgiEvent = dict[str, Any]
+
+
+class Received:
+    """A queue of ASGI events. Adjacent audio is joined: where messages end does not matter."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._items: deque[bytearray | AsgiEvent] = deque()
+        self._held_bytes = 0
+        self._arrived = asyncio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to read no more for now; at most one more piece is added beyond the limit."""
+        return self._held_bytes >= self.limit_bytes
+
+    def add_audio(self, audio: bytes | bytearray) -> None:
+        """Append audio; an empty piece is nothing."""
+        if not audio:
+            return
+        self._held_bytes += len(audio)
+        last = self._items[-1] if self._items else None
+        if isinstance(last, bytearray):
+            last += audio
+        else:
+            self._append(bytearray(audio))
+
+    def add_text(self, text: str) -> None:
+        """Append a whole text message."""
+        self._held_bytes += _text_cost(text)
+        self._append({"type": "websocket.receive", "text": text})
+
+    def add(self, event: AsgiEvent) -> None:
+        """Append another event."""
+        self._append(event)
+
+    async def take(self) -> AsgiEvent:
+        """The next event, when there is one. For one reader at a time."""
+        while not self._items:
+            self._arrived.clear()
+            await self._arrived.wait()
+        item = self._items.popleft()
+        if isinstance(item, bytearray):
+            self._held_bytes -= len(item)
+            return {"type": "websocket.receive", "bytes": bytes(item)}
+        if "text" in item:
+            self._held_bytes -= _text_cost(item["text"])
+        return item
+
+    def _append(self, item: bytearray | AsgiEvent) -> None:
+        self._items.append(item)
+        self._arrived.set()
+
+
+def _text_cost(text: str) -> int:
+    return len(text) + TEXT_COST_BYTES
