@@ -24,6 +24,7 @@ from structlog.stdlib import BoundLogger
 from client.rpc.errors import ServerFull, ServerUnavailable, SttError, error_from_rpc
 from client.rpc.retry import Retry
 from client.rpc.writing import write_request
+from gateway.authorization import make_caller_metadata
 from gateway.closing import (
     CLIENT_GONE,
     FINISHED,
@@ -171,7 +172,10 @@ class Bridge:
         """Carry one call to its end; returns why it failed, or None if the session is complete."""
         try:
             async with self._upstream.admit(
-                options.config, self._config.patience_s, self._note_retry
+                options.config,
+                self._config.patience_s,
+                self._note_retry,
+                make_caller_metadata(self._websocket.scope),
             ) as admission:
                 self._note_admission(admission)
                 await first_of(
@@ -189,7 +193,7 @@ class Bridge:
             await self._pass_on(replay.finish(), options)
         except WebSocketDisconnect:
             return CLIENT_GONE
-        return close_for_error(error)
+        return close_for_error(error, is_callers_key=self._upstream.passes_keys_on)
 
     async def send_pings(self) -> Closing:
         """Send pings while the service has not admitted the session, or its call broke."""

@@ -170,8 +170,15 @@ def close_for_gateway_fault() -> Closing:
     )
 
 
-def close_for_error(error: SttError) -> Closing:
-    """The close for an error: what the client gets when a session fails."""
+def close_for_error(error: SttError, *, is_callers_key: bool = False) -> Closing:
+    """The close for an error: what the client gets when a session fails.
+
+    `is_callers_key` says that the service was shown the client's own key, and not the gateway's.
+    """
+    if is_callers_key and error.reason == Reason.UNAUTHENTICATED:
+        return Closing(
+            Outcome.BAD_REQUEST, CloseCode.POLICY, "key refused", str(error), error.reason
+        )
     _, outcome, code, text, reason = next(row for row in _CLOSES if isinstance(error, row[0]))
     message: str | None = str(error)
     match error:

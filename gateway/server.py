@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,7 +16,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from client.rpc.errors import SttError
+from client.rpc.errors import SttError, Unauthenticated
+from gateway.authorization import CHALLENGE, CallerCheck, make_caller_metadata
 from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
 from gateway.protocol import encode_server_info
@@ -94,10 +96,16 @@ class Gateway:
             return JSONResponse({"status": "waiting", "reason": str(error)}, UNAVAILABLE)
         return JSONResponse({"status": "ready"})
 
-    async def info(self, _request: Request) -> Response:
+    async def info(self, request: Request) -> Response:
         """`/v1/info`: the model that is served, and its slots."""
         try:
-            info = await self.upstream.get_server_info(ASK_UPSTREAM_S)
+            info = await self.upstream.get_server_info(
+                ASK_UPSTREAM_S, make_caller_metadata(request.scope)
+            )
+        except Unauthenticated as error:
+            if self.upstream.passes_keys_on:
+                return JSONResponse({"error": str(error)}, HTTPStatus.UNAUTHORIZED, CHALLENGE)
+            return JSONResponse({"error": str(error)}, UNAVAILABLE)
         except SttError as error:
             return JSONResponse({"error": str(error)}, UNAVAILABLE)
         return JSONResponse(encode_server_info(info))
@@ -127,7 +135,10 @@ def create_app(config: GatewayConfig) -> Starlette:
         routes.append(Route("/{path:path}", StaticFiles(directory=WEB_FOLDER, html=True)))
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(CallerCheck, config=config, metrics=gateway.metrics),
+        ],
         exception_handlers={NOT_FOUND: gateway.say_not_found},
         lifespan=gateway.lifespan,
     )

@@ -23,7 +23,7 @@ from gateway.closing import (
 from gateway.config import GatewayConfig
 from gateway.inbox import Budgets
 from gateway.metrics import GatewayMetrics
-from gateway.query import ProtocolError, decode_query
+from gateway.query import ProtocolError, decode_query, hide_unknown
 from gateway.security import is_origin_allowed
 from gateway.upstream import Upstream
 from stt_service.process.logs import get_logger
@@ -57,7 +57,10 @@ class Sessions:
             await self._refuse(websocket, log, UNAVAILABLE, "draining", "The gateway is restarting")
             return
         if not is_origin_allowed(
-            websocket.headers, self._config.allow_origins, local_only=self._config.local_only
+            websocket.headers,
+            self._config.allow_origins,
+            local_only=self._config.local_only,
+            allow_hosts=self._config.allow_hosts,
         ):
             text = (
                 "Pages of this origin may not connect. Start the gateway with --allow-origin "
@@ -130,9 +133,9 @@ class Sessions:
             return CLIENT_GONE
         try:
             options = decode_query(websocket.url.query)
-            bridge.log.info(
-                "session opened", client=_client_of(websocket), query=websocket.url.query
-            )
+            # Of what nobody knows the value is not logged: it may be a key.
+            query = hide_unknown(websocket.url.query)
+            bridge.log.info("session opened", client=_client_of(websocket), query=query)
             closing = await bridge.run(options)
         except ProtocolError as error:
             closing = close_for_bad_request(str(error))

@@ -36,11 +36,15 @@ Call = grpc.aio.StreamStreamCall[
 ]
 OnRetry = Callable[[SttError], None]
 
+Metadata = tuple[tuple[str, str], ...]
 FindEndpoint = Callable[[], Endpoint]
 
 MIN_ADMISSION_S = 10.0
 RETIRE_S = 5.0
 """For unary calls on a connection that is replaced: longer than any of them waits."""
+
+
+_FULL_OF_ITSELF = (Reason.NO_FREE_SLOT, Reason.OVERLOADED, Reason.TOO_MANY_SESSIONS)
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,26 @@ class Upstream:
         self._renew()
         await check_serving(self._questions, self.endpoint, timeout_s)
 
-    async def get_server_info(self, timeout_s: float) -> stt_pb2.GetServerInfoResponse:
-        """What is served. Raises `SttError`."""
+    @property
+    def passes_keys_on(self) -> bool:
+        """Whether the service is shown the callers' own keys: where the gateway has no credentials
+        for it, and they travel as safely as those would."""
+        endpoint = self.endpoint
+        return endpoint.credentials is None and (endpoint.tls is not None or endpoint.is_loopback)
+
+    def _make_metadata(self, caller: Metadata) -> Metadata:
+        return caller if self.passes_keys_on else self.endpoint.metadata
+
+    async def get_server_info(
+        self, timeout_s: float, caller: Metadata = ()
+    ) -> stt_pb2.GetServerInfoResponse:
+        """What is served; `caller` is the metadata of who asks. Raises `SttError`."""
         self._renew()
         stub = stt_pb2_grpc.SpeechToTextServiceStub(self._questions)
         request = stt_pb2.GetServerInfoRequest()
         try:
             return await stub.GetServerInfo(
-                request, timeout=timeout_s, metadata=self.endpoint.metadata
+                request, timeout=timeout_s, metadata=self._make_metadata(caller)
             )
         except grpc.aio.AioRpcError as error:
             if not status_is_from_the_service(error):
@@ -105,13 +121,18 @@ class Upstream:
 
     @contextlib.asynccontextmanager
     async def admit(
-        self, config: stt_pb2.StreamingConfig, patience_s: float, on_retry: OnRetry
+        self,
+        config: stt_pb2.StreamingConfig,
+        patience_s: float,
+        on_retry: OnRetry,
+        caller: Metadata = (),
     ) -> AsyncGenerator[Admission]:
         """Open a session, waiting through a cold start; it is closed when the block ends.
 
         Tries again until `patience_s` has passed while the service is starting or unreachable, or
         while its edge is full, since the edge may be starting another container; `on_retry` gets
         the reason. Does not try again if the service itself says that every slot is taken.
+        `caller` is the metadata of whose session it is.
         Raises `SttError`.
         """
         loop = asyncio.get_running_loop()
@@ -122,7 +143,7 @@ class Upstream:
             while True:
                 await self._wait_until_serving(channel, deadline - loop.time(), on_retry)
                 timeout_s = max(MIN_ADMISSION_S, deadline - loop.time())
-                with self._open_call(channel) as call:
+                with self._open_call(channel, caller) as call:
                     answer = await self._ask_in(channel, call, config, timeout_s)
                     if isinstance(answer, Admission):
                         yield answer
@@ -130,10 +151,10 @@ class Upstream:
                 await retry.pause(answer)
 
     @contextlib.contextmanager
-    def _open_call(self, channel: grpc.aio.Channel) -> Generator[Call]:
+    def _open_call(self, channel: grpc.aio.Channel, caller: Metadata) -> Generator[Call]:
         """A call that is cancelled when the block ends, so that its slot is free at once."""
         stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
-        call = stub.StreamingTranscribe(metadata=self.endpoint.metadata)
+        call = stub.StreamingTranscribe(metadata=self._make_metadata(caller))
         try:
             yield call
         finally:
@@ -182,6 +203,6 @@ def _may_pass(error: SttError) -> TypeGuard[ServerUnavailable | ServerFull]:
     that says that every slot is taken is not."""
     match error:
         case ServerFull():
-            return error.reason not in (Reason.NO_FREE_SLOT, Reason.OVERLOADED)
+            return error.reason not in _FULL_OF_ITSELF
         case _:
             return isinstance(error, ServerUnavailable)

@@ -17,7 +17,7 @@ from stt_service.config import (
     ServerConfig,
     TlsConfig,
 )
-from stt_service.process.access import Access, add_access_arguments
+from stt_service.process.access import Access, add_access_arguments, add_web_arguments
 from stt_service.process.address import DEFAULT_HTTP_ADDRESS
 from stt_service.process.arguments import (
     EXIT_USAGE,
@@ -105,6 +105,7 @@ def make_parser() -> Parser:
     _add_limits(parser)
     _add_network_arguments(parser)
     add_access_arguments(parser, "reflection, GetServerInfo, /v1/info and metrics")
+    add_web_arguments(parser)
     add_log_format(parser)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -194,6 +195,8 @@ def read_options(arguments: argparse.Namespace) -> "ServeOptions":
         server=server,
         http_address=None if arguments.no_gateway else arguments.http,
         log_format=arguments.log_format,
+        allow_hosts=arguments.allow_host,
+        trusted_proxies=arguments.trusted_proxy,
     )
 
 

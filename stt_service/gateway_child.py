@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stt_service.process.access import NOBODY_ASKED, Access
@@ -37,6 +37,8 @@ class GatewayOptions:
     upstream: str
     log_format: LogFormat
     access: Access = NOBODY_ASKED
+    allow_hosts: Sequence[str] = ()
+    trusted_proxies: Sequence[str] = ()
 
 
 class Gateway:
@@ -109,6 +111,8 @@ class Gateway:
             *(("--keys", str(access.keys_path)) if access.keys_path else ()),
             *(("--open-info",) if access.open_info else ()),
             *(("--insecure",) if access.insecure else ()),
+            *(f"--allow-host={name}" for name in self._options.allow_hosts),
+            *(f"--trusted-proxy={network}" for network in self._options.trusted_proxies),
         ]
 
     def _note_address(self, address: str) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
@@ -34,6 +34,8 @@ class ServeOptions:
     server: ServerConfig
     http_address: str | None
     log_format: LogFormat
+    allow_hosts: Sequence[str] = ()
+    trusted_proxies: Sequence[str] = ()
 
 
 class ServeFailed(Exception):
@@ -139,7 +141,14 @@ async def _run_gateway(options: ServeOptions, server: Server) -> AsyncGenerator[
         with reloading(access, server.reload_keys):
             yield None
         return
-    wanted = GatewayOptions(options.http_address, server.address, options.log_format, access)
+    wanted = GatewayOptions(
+        options.http_address,
+        server.address,
+        options.log_format,
+        access,
+        options.allow_hosts,
+        options.trusted_proxies,
+    )
     async with contextlib.AsyncExitStack() as stack:
         try:
             gateway = await stack.enter_async_context(run_gateway(wanted))

@@ -5,7 +5,7 @@
     │   ├── InvalidAudio       the audio is not what the request says it is
     │   └── MessageTooLarge    one message exceeds the server's limit
     ├── SlowConsumer           this side read no events for too long
-    ├── Unauthenticated        no or wrong Modal-Key and Modal-Secret
+    ├── Unauthenticated        no or wrong key (Modal-Key and Modal-Secret)
     ├── NoSuchService          something answers, there or on the way, but not this service
     │   └── UntrustedServer    it cannot prove by its certificate that it is this host
     ├── ServerFull             no room for another session; try again after `retry_after_s`
@@ -135,6 +135,8 @@ def error_from_reason(
     kind = CLASSES.get(reason) if reason is not None else None
     if kind is None:
         return None
+    if kind is Unauthenticated:
+        text = _refused_credentials(text)
     if issubclass(kind, _TryLater):
         return kind(text, retry_after_s, reason=reason)
     return kind(text, reason=reason)
@@ -242,5 +244,5 @@ def status_is_from_the_service(error: grpc.aio.AioRpcError) -> bool:
 def _refused_credentials(reason: str) -> str:
     return (
         f"The service refused the credentials ({reason}). Export MODAL_KEY and MODAL_SECRET from "
-        "a proxy auth token of the workspace's settings."
+        "a proxy auth token of the workspace's settings, or a key of a server of your own."
     )

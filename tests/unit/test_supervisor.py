@@ -97,4 +97,12 @@ def test_a_model_that_may_be_is_looked_for(model: str) -> None:
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "grpc_proxy", "ALL_PROXY"])
 def test_no_proxy_is_handed_on(name: str) -> None:
-    assert without_proxies({name: "http://proxy:1", "PATH": "/bin"}) == {"PATH": "/bin"}
+    assert make_environment({name: "http://proxy:1", "PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+def test_the_token_of_a_service_elsewhere_is_not_sent_to_ones_own() -> None:
+    token = {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
+    assert make_environment({**token, "STT_KEY": "k", "STT_SECRET": "s"}) == {
+        "STT_KEY": "k",
+        "STT_SECRET": "s",
+    }
