@@ -193,7 +193,7 @@ class Bridge:
             await self._pass_on(replay.finish(), options)
         except WebSocketDisconnect:
             return CLIENT_GONE
-        return close_for_error(error, is_callers_key=self._upstream.passes_keys_on)
+        return close_for_error(error)
 
     async def send_pings(self) -> Closing:
         """Send pings while the service has not admitted the session, or its call broke."""

@@ -170,12 +170,9 @@ def close_for_gateway_fault() -> Closing:
     )
 
 
-def close_for_error(error: SttError, *, is_callers_key: bool = False) -> Closing:
-    """The close for an error: what the client gets when a session fails.
-
-    `is_callers_key` says that the service was shown the client's own key, and not the gateway's.
-    """
-    if is_callers_key and error.reason == Reason.UNAUTHENTICATED:
+def close_for_error(error: SttError) -> Closing:
+    """The close for an error: what the client gets when a session fails."""
+    if error.reason == Reason.UNAUTHENTICATED:
         return Closing(
             Outcome.BAD_REQUEST, CloseCode.POLICY, "key refused", str(error), error.reason
         )
@@ -186,7 +183,7 @@ def close_for_error(error: SttError, *, is_callers_key: bool = False) -> Closing
             # All audio was transcribed and delivered, so this is not an error.
             message = None
         case Unauthenticated() | NoSuchService():
-            # The client's own key was checked at the edge; this error is about the gateway's.
+            # An edge refuses the gateway's own credentials; the client's key has a reason.
             message = f"The gateway cannot use the service behind it. {error}"
         case _:
             pass

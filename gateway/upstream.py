@@ -23,6 +23,7 @@ from client.rpc.errors import (
     ServerFull,
     ServerUnavailable,
     SttError,
+    Unauthenticated,
     error_from_rpc,
     status_is_from_the_service,
 )
@@ -192,6 +193,9 @@ class Upstream:
             error = await find_true_error(channel, self.endpoint, rpc_error)
             if _may_pass(error):
                 return error
+            if isinstance(error, Unauthenticated) and not self.passes_keys_on:
+                # Only a client whose own key is refused can do anything about it.
+                error.reason = None
             raise error from rpc_error
         if ready is None or not ready.HasField("ready"):
             raise ServerFailed(f"The service at {self.endpoint} does not speak stt.v1.")

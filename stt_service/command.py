@@ -195,8 +195,8 @@ def read_options(arguments: argparse.Namespace) -> "ServeOptions":
         server=server,
         http_address=None if arguments.no_gateway else arguments.http,
         log_format=arguments.log_format,
-        allow_hosts=arguments.allow_host,
-        trusted_proxies=arguments.trusted_proxy,
+        allow_hosts=tuple(arguments.allow_host),
+        trusted_proxies=tuple(arguments.trusted_proxy),
     )
 
 

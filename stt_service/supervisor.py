@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
@@ -34,8 +34,8 @@ class ServeOptions:
     server: ServerConfig
     http_address: str | None
     log_format: LogFormat
-    allow_hosts: Sequence[str] = ()
-    trusted_proxies: Sequence[str] = ()
+    allow_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class ServeFailed(Exception):

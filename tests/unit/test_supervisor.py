@@ -7,6 +7,7 @@ import pytest
 
 from stt_service.config import EngineConfig, ServerConfig
 from stt_service.gateway_child import make_environment
+from stt_service.process.access import Access
 from stt_service.supervisor import (
     ServeFailed,
     ServeOptions,
@@ -16,10 +17,12 @@ from stt_service.supervisor import (
 
 
 def options_with(option: str, address: str) -> ServeOptions:
-    options = ServeOptions(EngineConfig(), ServerConfig("127.0.0.1:0"), "127.0.0.1:0", "text")
+    anybody = Access(insecure=True)
+    server = ServerConfig("127.0.0.1:0", access=anybody)
+    options = ServeOptions(EngineConfig(), server, "127.0.0.1:0", "text")
     match option:
         case "--grpc":
-            return replace(options, server=ServerConfig(address))
+            return replace(options, server=replace(server, grpc_address=address))
         case "--http":
             return replace(options, http_address=address)
         case _:

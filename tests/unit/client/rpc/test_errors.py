@@ -20,6 +20,7 @@ from client.rpc.errors import (
     ServerUnavailable,
     SlowConsumer,
     SttError,
+    Unauthenticated,
     error_from_rpc,
     status_is_from_the_service,
 )
@@ -39,6 +40,8 @@ CLASS_OF = {
     "ENGINE_DIED": ServerFailed,
     "INTERNAL": ServerFailed,
     "OVERLOADED": ServerFull,
+    "UNAUTHENTICATED": Unauthenticated,
+    "TOO_MANY_SESSIONS": ServerFull,
 }
 NAMES = [name.removeprefix("ERROR_REASON_") for name in stt_pb2.ErrorReason.keys()[1:]]
 
