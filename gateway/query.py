@@ -88,9 +88,9 @@ def asks_for_events(query: str) -> bool:
 
 
 def hide_unknown(query: str) -> str:
-    """A query for the log: without the values of parameters that do not exist."""
+    """A query for the log: a parameter that does not exist may be a key, and is an ellipsis."""
     pairs = parse_qsl(query, keep_blank_values=True)
-    return "&".join(f"{name}={value if name in PARAMETERS else '…'}" for name, value in pairs)
+    return "&".join(f"{name}={value}" if name in PARAMETERS else "…" for name, value in pairs)
 
 
 def _collect_parameters(query: str) -> dict[str, list[str]]:

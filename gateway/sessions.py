@@ -17,6 +17,7 @@ from gateway.closing import (
     CLIENT_GONE,
     GATEWAY_RESTARTS,
     Closing,
+    Outcome,
     close_for_bad_request,
     close_for_gateway_fault,
 )
@@ -91,6 +92,9 @@ class Sessions:
             self._open.discard(bridge)
             self._metrics.sessions_open.dec()
             code = str(int(closing.code)) if closing.code is not None else "none"
+            # What is said of a bad request may quote it, and so a key in the wrong place.
+            quotes = closing.outcome is Outcome.BAD_REQUEST
+            error = {} if quotes or not closing.error else {"error": closing.error}
             self._metrics.sessions.labels(closing.outcome, code).inc()
             bridge.log.info(
                 "session closed",
@@ -99,7 +103,8 @@ class Sessions:
                 seconds=round(time.monotonic() - started_s, 3),
                 audio_bytes=bridge.audio_bytes,
                 retries=bridge.retries,
-                **({"error": closing.error, "reason": closing.reason} if closing.error else {}),
+                **({"reason": closing.reason} if closing.error else {}),
+                **error,
             )
             if not self._open:
                 self._all_gone.set()
@@ -133,7 +138,6 @@ class Sessions:
             return CLIENT_GONE
         try:
             options = decode_query(websocket.url.query)
-            # Of what nobody knows the value is not logged: it may be a key.
             query = hide_unknown(websocket.url.query)
             bridge.log.info("session opened", client=_client_of(websocket), query=query)
             closing = await bridge.run(options)

@@ -62,6 +62,10 @@ class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: a scrape is no event."""
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is no HTTP, without quoting it."""
+        super().send_error(code)
+
 
 class _HttpServer(ThreadingMixIn, WSGIServer):
     """A thread for each caller, of whom there are a few at once, each for a short time."""

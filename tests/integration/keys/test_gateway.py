@@ -242,6 +242,7 @@ async def test_a_name_that_was_rebound_opens_no_websocket() -> None:
 async def test_a_forwarded_address_is_believed_only_of_a_named_proxy(
     proxies: tuple[str, ...], client: str, caplog
 ) -> None:
+    caplog.set_level("INFO")
     forwarded = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}
     async with (
         run_gateway(Endpoint.parse("127.0.0.1:1"), trusted_proxies=proxies) as gateway,
