@@ -26,11 +26,10 @@ from gateway.serving.acceptor import Acceptor
 from gateway.serving.connections import Connection, ConnectionTable, fit_to_descriptors
 from gateway.serving.http import MAX_HEAD_BYTES, HttpProtocol
 from gateway.serving.pacing import SharedPace
-from gateway.serving.rare_log import RareLog
 from gateway.serving.websocket import WebSocketProtocol
 from gateway.tls import Reloaded
 from stt_service.process.listening import address_to_connect_to, addresses_of
-from stt_service.process.logs import get_logger
+from stt_service.process.logs import OccasionalLog, get_logger
 from stt_service.process.program import announce
 
 WEBSOCKET_PING_S = 20.0
@@ -42,10 +41,10 @@ _log = get_logger(__name__)
 class GatewayServer(uvicorn.Server):
     """A uvicorn server that announces when it listens, and drains its sessions before it stops."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, log: RareLog) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, log: OccasionalLog) -> None:
         super().__init__(config)
         self._gateway = gateway
-        self.rare_log = log
+        self.occasional_log = log
         self._pace = SharedPace()
         settings = gateway.config
         table = self._table = ConnectionTable(settings.max_connections)
@@ -112,13 +111,13 @@ class GatewayServer(uvicorn.Server):
             self.lifespan.state,
             connection=connection,
             pace=self._pace,
-            log=self.rare_log,
+            log=self.occasional_log,
         )
 
 
 def make_server(config: GatewayConfig) -> GatewayServer:
     """The gateway's server, not started."""
-    log = RareLog(_log)
+    log = OccasionalLog(_log)
     # Our own events already report start, stop and requests.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     app = create_app(config)
@@ -154,7 +153,7 @@ async def serve(
     limit = fit_to_descriptors(config.max_connections)
     server = make_server(replace(config, max_connections=limit))
     # uvicorn's HTTP logs what strangers send, a line for each.
-    logging.getLogger("uvicorn.error").addFilter(_StrangersFaults(server.rare_log))
+    logging.getLogger("uvicorn.error").addFilter(_StrangersFaults(server.occasional_log))
     if with_parent:
         _watch_parent(server)
     await server.serve(listening)
@@ -164,14 +163,14 @@ async def serve(
 class _StrangersFaults(logging.Filter):
     """Counts uvicorn's warnings about what a client sent, in place of logging each."""
 
-    def __init__(self, log: RareLog) -> None:
+    def __init__(self, log: OccasionalLog) -> None:
         super().__init__()
         self._log = log
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno != logging.WARNING:
             return True
-        self._log.warn("bad HTTP request", error=record.getMessage())
+        self._log.warning("bad HTTP request", error=record.getMessage())
         return False
 
 

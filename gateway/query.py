@@ -18,6 +18,7 @@ ENCODINGS = {
     "pcm_s16le": stt_pb2.ENCODING_PCM_S16LE,
     "mulaw": stt_pb2.ENCODING_MULAW,
     "ogg_opus": stt_pb2.ENCODING_OGG_OPUS,
+    "alaw": stt_pb2.ENCODING_ALAW,
 }
 DOCUMENTED_EVENTS = frozenset({"token", "vad_end", "ping", "error"})
 OPTIONAL_EVENTS = frozenset({"word", "flushed", "final", "ready"})

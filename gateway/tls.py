@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,11 +10,10 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from client.rpc.endpoint import Endpoint, Tls
-from stt_service.process.logs import get_logger
 
 T = TypeVar("T")
 
-_log = get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Reloaded(Generic[T]):
@@ -37,9 +37,9 @@ class Reloaded(Generic[T]):
             names = ", ".join(map(str, self._paths))
             try:
                 self._value = self._load()
-                _log.info("TLS files read again", files=names)
+                _log.info("TLS files read again: %s", names)
             except (OSError, ValueError) as error:
-                _log.error("changed TLS files cannot be used", files=names, error=str(error))
+                _log.error("changed TLS files cannot be used: %s: %s", names, error)
         return self._value
 
     def _stamps(self) -> tuple[object, ...]:

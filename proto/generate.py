@@ -1,6 +1,6 @@
 """Generate the stubs and their type stubs from the .proto files, or check that they are current.
 
-python proto/generate.py           write them beside the .proto files
+python proto/generate.py           write them below proto/
 python proto/generate.py --check   exit 1 and name the files that differ
 """
 
@@ -12,20 +12,39 @@ from pathlib import Path
 
 PROTO_ROOT = Path(__file__).resolve().parent
 GENERATED_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
+RIVA = PROTO_ROOT / "stt" / "nvidia_riva"
+# NVIDIA's own client owns the package `riva`, and its files in protobuf's default pool.
+RIVA_CHANGES = (
+    ("riva.proto", "stt.nvidia_riva"),
+    ("from google.protobuf import descriptor_pool", "from stt.nvidia_riva import descriptor_pool"),
+)
 
 
 def generate(output: Path) -> None:
-    """Write the stubs of every .proto file below `output`, in the layout of the sources."""
-    sources = sorted(str(path.relative_to(PROTO_ROOT)) for path in PROTO_ROOT.rglob("*.proto"))
+    """Write all stubs below `output`, in the layout of this folder."""
+    run_protoc(PROTO_ROOT, sorted(PROTO_ROOT.glob("stt/v1/*.proto")), output)
+    with tempfile.TemporaryDirectory() as scratch:
+        run_protoc(RIVA, sorted(RIVA.glob("riva/proto/*.proto")), Path(scratch))
+        package = output / RIVA.relative_to(PROTO_ROOT)
+        package.mkdir(parents=True, exist_ok=True)
+        for path, content in read_generated(Path(scratch)).items():
+            text = content.decode()
+            for theirs, ours in RIVA_CHANGES:
+                text = text.replace(theirs, ours)
+            (package / path.name).write_text(text)
+
+
+def run_protoc(root: Path, sources: list[Path], output: Path) -> None:
+    """Write the stubs of the files, whose imports are relative to `root`, below `output`."""
     # protoc's module form finds the well-known types that grpcio-tools carries.
     command = [
         *(sys.executable, "-m", "grpc_tools.protoc"),
-        f"--proto_path={PROTO_ROOT}",
+        f"--proto_path={root}",
         f"--python_out={output}",
         f"--grpc_python_out={output}",
         f"--mypy_out=quiet:{output}",
         f"--mypy_grpc_out=quiet:{output}",
-        *sources,
+        *(str(source.relative_to(root)) for source in sources),
     ]
     subprocess.run(command, check=True)
 

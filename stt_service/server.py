@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE_NAME
-from grpc_reflection.v1alpha import reflection
 
+from stt.nvidia_riva import riva_asr_pb2, riva_asr_pb2_grpc
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service.authorization import Authorization
 from stt_service.config import EngineConfig, ServerConfig
@@ -26,20 +25,24 @@ from stt_service.process.listening import (
     parse_listening_address,
 )
 from stt_service.process.logs import get_logger
+from stt_service.reflection import reflect
+from stt_service.riva import RivaServicer
 from stt_service.servicer import SpeechToTextServicer
+from stt_service.sessions import Sessions
 from stt_service.tls import read_credentials
 from stt_service.transport import make_channel_arguments, make_grpc_server
 from stt_service.writing import Writer
 
 SERVICE_NAME = stt_pb2.DESCRIPTOR.services_by_name["SpeechToTextService"].full_name
-# Health is answered for the whole server and for the service.
-HEALTH_NAMES = ("", SERVICE_NAME)
+RIVA_NAME = riva_asr_pb2.DESCRIPTOR.services_by_name["RivaSpeechRecognition"].full_name
+# Health is answered for the whole server and for each service.
+HEALTH_NAMES = ("", SERVICE_NAME, RIVA_NAME)
 # Long enough for the sessions to be told why, when the engine is dead or the grace is over.
 LAST_WORDS_S = 2.0
 # When the grace is over, a caller that takes nothing for so long gets no more words.
 LAST_WRITE_S = 5.0
 # A whole recording at the speed of a slow line; other first messages are small.
-FIRST_MESSAGE_TIMEOUTS_S = {f"/{SERVICE_NAME}/Transcribe": 300.0}
+FIRST_MESSAGE_TIMEOUTS_S = {f"/{SERVICE_NAME}/Transcribe": 300.0, f"/{RIVA_NAME}/Recognize": 300.0}
 
 log = get_logger(__name__)
 
@@ -90,18 +93,7 @@ class Server:
             make_channel_arguments(self._config.max_message_bytes, self._engine_config.slots),
         )
         self._grpc = server
-        servicer = SpeechToTextServicer(
-            self.engine,
-            self._metrics,
-            self._writer,
-            model_name=self._engine_config.model,
-            description=self._engine_config.description,
-            max_message_bytes=self._config.max_message_bytes,
-        )
-        stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(servicer, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # pyright: ignore
-        names = (SERVICE_NAME, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        self._add_servicers(server)
         self._bind(server)
         is_warm = self.engine.state is State.SERVING
         self._health.set(Health.SERVING if is_warm else Health.NOT_SERVING)
@@ -154,21 +146,41 @@ class Server:
             self._metrics_server.stop()
             self._metrics_server = None
 
+    def _add_servicers(self, server: grpc.aio.Server) -> None:
+        sessions = Sessions(
+            self.engine, self._metrics, self._writer, self._config.max_message_bytes
+        )
+        names = {
+            "model_name": self._engine_config.model,
+            "description": self._engine_config.description,
+        }
+        ours = SpeechToTextServicer(sessions, **names)
+        stt_pb2_grpc.add_SpeechToTextServiceServicer_to_server(ours, server)
+        nvidias = RivaServicer(sessions, **names)
+        riva_asr_pb2_grpc.add_RivaSpeechRecognitionServicer_to_server(nvidias, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # pyright: ignore
+        reflect(server, (stt_pb2.DESCRIPTOR, riva_asr_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR))
+
     def _load_model(self) -> BatchedModel:
         # Imports torch, which takes seconds: in the model thread, after the port is bound.
-        from stt_service.engine.moshi_model import MoshiModel
+        from stt_service.engine.step.moshi_model import MoshiModel
 
         config = self._engine_config
-        return MoshiModel(config.source, config.slots, config.device, config.cpu_threads)
+        return MoshiModel(
+            config.source, config.slots, config.device, config.cpu_threads, config.weights
+        )
 
     def _tell_of_missing_pauses(self) -> None:
         if self.engine.info.has_semantic_vad:
             return
         names = {"model": self._engine_config.model, "checkpoint": self._engine_config.checkpoint}
         if self._engine_config.is_known_to_hear_no_pauses:
-            log.info("this model hears no pauses, so its sessions get no vad_end", **names)
+            log.info("this model predicts no pauses: vad_end comes later, from its text", **names)
         else:
-            log.warning("this checkpoint has no heads that hear pauses: no vad_end", **names)
+            log.warning(
+                "no heads in this checkpoint predict pauses: vad_end comes later, from its text",
+                **names,
+            )
 
     def _bind(self, server: grpc.aio.Server) -> None:
         """Have gRPC listen at every address that is meant. Raises CannotListen."""

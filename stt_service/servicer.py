@@ -1,26 +1,16 @@
 """gRPC on one side, a Session of the engine on the other."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
+from functools import partial
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service import __version__
-from stt_service.engine.allowance import current_allowance
-from stt_service.engine.engine import Engine
-from stt_service.engine.errors import (
-    EngineError,
-    InternalError,
-    InvalidOptions,
-    NotServing,
-)
-from stt_service.engine.events import Final
+from stt_service.engine.errors import InvalidOptions
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session import Session
-from stt_service.metrics import Metrics, SessionMeter
-from stt_service.process.logs import get_logger
+from stt_service.sessions import Sessions
 from stt_service.translation import (
-    MessageTooLarge,
     decode_options,
     decode_recording_options,
     decode_vad,
@@ -29,36 +19,23 @@ from stt_service.translation import (
     encode_transcription,
     to_duration,
 )
-from stt_service.writing import Context, Writer
+from stt_service.writing import Context
 
 PING_INTERVAL_S = 5.0
-SESSION_ID_KEY = "session-id"
 
 Request = stt_pb2.StreamingTranscribeRequest
 Response = stt_pb2.StreamingTranscribeResponse
-
-log = get_logger(__name__)
 
 
 class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
     """stt.v1.SpeechToTextService on an engine."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        metrics: Metrics,
-        writer: Writer,
-        *,
-        model_name: str,
-        description: str,
-        max_message_bytes: int,
-    ) -> None:
-        self._engine = engine
-        self._metrics = metrics
-        self._writer = writer
+    def __init__(self, sessions: Sessions, *, model_name: str, description: str) -> None:
+        self._sessions = sessions
+        self._engine = sessions.engine
+        self._writer = sessions.writer
         self._model_name = model_name
         self._description = description
-        self._max_message_bytes = max_message_bytes
 
     # Writes to the context instead of being a generator: when the caller goes away during a write,
     # a generator would free the slot only when it is collected.
@@ -67,28 +44,17 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
     ) -> None:
         config = await read_config(request_iterator)
         options = decode_options(config)
-        async with self._open_session(options, context) as session:
+        async with self._sessions.open(options, context) as session:
             await self._writer.write(context, self._write_ready(session, options))
-            async with self._receiving(request_iterator, session):
+            async with self._sessions.feeding(session, partial(self._feed, request_iterator)):
                 await self._send(session, config, context)
 
     async def Transcribe(
         self, request: stt_pb2.TranscribeRequest, context: Context
     ) -> stt_pb2.TranscribeResponse:
-        self._check_size(request.audio)
+        audio = self._sessions.take_audio(request.audio)
         options = decode_recording_options(request.config)
-        meter = SessionMeter(self._metrics)
-        final = None
-        async with (
-            self._open_session(options, context) as session,
-            self._receiving(split_recording(request), session),
-        ):
-            # To the end: a recording that was cut short raises after its Final.
-            async for update in session:
-                meter.record(update.event, update.lag_s)
-                final = update.event
-        assert isinstance(final, Final), "a session ends with Final or raises"
-        return encode_transcription(final)
+        return encode_transcription(await self._sessions.transcribe(audio, options, context))
 
     async def GetServerInfo(
         self, request: stt_pb2.GetServerInfoRequest, context: Context
@@ -106,53 +72,30 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             description=self._description,
         )
 
-    @contextlib.asynccontextmanager
-    async def _receiving(
-        self, requests: AsyncIterator[Request], session: Session
-    ) -> AsyncGenerator[None]:
-        """Receive in the background while the block sends."""
-        receiving = asyncio.create_task(self._receive(requests, session))
-        try:
-            yield
-        finally:
-            # Closed first, so that a receiver that waits for room gives up.
-            session.close()
-            receiving.cancel()
-            await asyncio.wait([receiving])
-
-    async def _receive(self, requests: AsyncIterator[Request], session: Session) -> None:
-        """Hand the caller's audio and flushes to the session until the caller half-closes."""
-        try:
-            async for request in requests:
-                match request.WhichOneof("request"):
-                    case "audio":
-                        self._check_size(request.audio)
-                        self._metrics.audio_bytes.inc(len(request.audio))
-                        await session.push_audio(request.audio)
-                    case "flush":
-                        await session.flush(request.flush.flush_id)
-                    case "vad":
-                        vad = decode_vad(request.vad)
-                        vad.check_against(self._engine.info)
-                        await session.change_vad(vad)
-                    case "config":
-                        raise InvalidOptions("config", "the config was sent twice")
-                    case _:
-                        raise InvalidOptions(
-                            "request", "an empty request: no audio, no flush and no vad"
-                        )
-            session.finish()
-        except EngineError as error:
-            session.fail(error)
-        except Exception:
-            log.error("receiving failed", session_id=session.id, exc_info=True)
-            session.fail(InternalError())
+    async def _feed(self, requests: AsyncIterator[Request], session: Session) -> None:
+        """Hand the caller's audio, flushes and settings to the session until it half-closes."""
+        async for request in requests:
+            match request.WhichOneof("request"):
+                case "audio":
+                    await session.push_audio(self._sessions.take_audio(request.audio))
+                case "flush":
+                    await session.flush(request.flush.flush_id)
+                case "vad":
+                    vad = decode_vad(request.vad)
+                    vad.check_against(self._engine.info)
+                    await session.change_vad(vad)
+                case "config":
+                    raise InvalidOptions("config", "the config was sent twice")
+                case _:
+                    raise InvalidOptions(
+                        "request", "an empty request: no audio, no flush and no vad"
+                    )
 
     async def _send(
         self, session: Session, config: stt_pb2.StreamingConfig, context: Context
     ) -> None:
         """Send the caller what it wants of the session's events, and pings when there are none."""
-        meter = SessionMeter(self._metrics)
+        meter = self._sessions.make_meter()
         wanted = set(config.events)
         quiet_s = PING_INTERVAL_S if stt_pb2.OPTIONAL_EVENT_PING in wanted else None
         while True:
@@ -169,35 +112,6 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
             if response is not None:
                 await self._writer.write(context, response)
 
-    @contextlib.asynccontextmanager
-    async def _open_session(
-        self, options: SessionOptions, context: Context
-    ) -> AsyncGenerator[Session]:
-        """Open a session, name it in the response metadata, log and count how it went."""
-        try:
-            session = await self._engine.open_session(options)
-        except NotServing as error:
-            self._metrics.refusals.labels(reason=type(error).__name__).inc()
-            raise
-        caller = {"key": name} if (name := current_allowance().name) else {}
-        session_log = log.bind(session_id=session.id, **caller)
-        outcome = "cancelled"
-        with self._metrics.count_session():
-            try:
-                session_log.info("session opened", peer=context.peer())
-                await self._writer.write_metadata(context, ((SESSION_ID_KEY, session.id),))
-                yield session
-                outcome = "final"
-            except EngineError as error:
-                outcome = type(error).__name__
-                raise
-            finally:
-                session.close()
-                self._metrics.sessions.labels(outcome=outcome).inc()
-                session_log.info(
-                    "session ended", outcome=outcome, audio_s=round(session.processed_s, 2)
-                )
-
     def _write_ready(self, session: Session, options: SessionOptions) -> Response:
         info = self._engine.info
         ready = stt_pb2.Ready(
@@ -210,10 +124,6 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         )
         return Response(ready=ready)
 
-    def _check_size(self, audio: bytes) -> None:
-        if len(audio) > self._max_message_bytes:
-            raise MessageTooLarge(len(audio), self._max_message_bytes)
-
 
 async def read_config(requests: AsyncIterator[Request]) -> stt_pb2.StreamingConfig:
     """The first request's config. Raises InvalidOptions if it has none."""
@@ -221,12 +131,6 @@ async def read_config(requests: AsyncIterator[Request]) -> stt_pb2.StreamingConf
     if first is None or first.WhichOneof("request") != "config":
         raise InvalidOptions("config", "the first message must carry the config")
     return first.config
-
-
-async def split_recording(request: stt_pb2.TranscribeRequest) -> AsyncIterator[Request]:
-    """A whole recording as a stream of requests."""
-    if request.audio:
-        yield Request(audio=request.audio)
 
 
 def write_ping(session: Session) -> Response:

@@ -88,6 +88,7 @@ ENCODINGS = {
     stt_pb2.ENCODING_PCM_S16LE: "pcm_s16le",
     stt_pb2.ENCODING_MULAW: "mulaw",
     stt_pb2.ENCODING_OGG_OPUS: "ogg_opus",
+    stt_pb2.ENCODING_ALAW: "alaw",
 }
 
 

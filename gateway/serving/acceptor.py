@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from gateway.serving.connections import HANDSHAKE_S, Connection, ConnectionTable
-from gateway.serving.rare_log import RareLog
+from stt_service.process.logs import OccasionalLog
 
 MakeProtocol = Callable[[Connection], asyncio.Protocol]
 FindContext = Callable[[], ssl.SSLContext | None]
@@ -43,7 +43,7 @@ class Acceptor:
         table: ConnectionTable,
         make_protocol: MakeProtocol,
         find_context: FindContext,
-        log: RareLog,
+        log: OccasionalLog,
     ) -> None:
         self._table = table
         self._make_protocol = make_protocol
@@ -98,7 +98,7 @@ class Acceptor:
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         connection = self._table.add(accepted)
         if connection is None:
-            self._log.warn("connection refused", limit=self._table.limit)
+            self._log.warning("connection refused", limit=self._table.limit)
             _turn_away(accepted, plain=self._find_context() is None)
             return
         handshake = asyncio.create_task(self._shake_hands(accepted, connection))
@@ -122,12 +122,14 @@ class Acceptor:
             # Not TLS, an unknown version, or gone meanwhile. A TimeoutError is one too.
             connection.note_closed()
             accepted.close()
-            self._log.warn("TLS handshake failed", error=str(error))
+            self._log.warning("TLS handshake failed", error=str(error))
 
     def _wait_for_resources(self, listening: socket.socket, error: OSError) -> None:
         """Make room and try again soon: level-triggered, the reader would be called at once."""
         self._table.shrink()
-        self._log.warn("cannot accept a connection", error=error.strerror, limit=self._table.limit)
+        self._log.warning(
+            "cannot accept a connection", error=error.strerror, limit=self._table.limit
+        )
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening)
         loop.call_later(RETRY_S, self._resume, listening)
@@ -139,7 +141,7 @@ class Acceptor:
     def _sweep(self) -> None:
         overdue = self._table.end_overdue()
         if overdue:
-            self._log.warn("connections without a request closed", latest=overdue)
+            self._log.warning("connections without a request closed", latest=overdue)
         self._log.flush()
         self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import socket
 import sys
 import time
 from collections.abc import Callable
 
+from stt_service.process.descriptors import count_connections
 from stt_service.process.logs import get_logger
 
 HANDSHAKE_S = 10.0
@@ -17,8 +17,6 @@ HANDSHAKE_S = 10.0
 HTTP_S = 30.0
 """How long a connection stays after its last request, the response included."""
 
-RESERVED_DESCRIPTORS = 64
-"""For listening sockets, the event loop, logs, the page's files, and connections that leave."""
 SPARE_CONNECTIONS = 16
 """How many fewer connections to hold when there was no descriptor for another one."""
 SESSIONS_PER_UPSTREAM_CONNECTION = 50
@@ -149,16 +147,11 @@ def fit_to_descriptors(wanted: int) -> int:
 
     Raises the process's soft limit first, as far as the system permits.
     """
-    needed = wanted + wanted // SESSIONS_PER_UPSTREAM_CONNECTION + RESERVED_DESCRIPTORS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < needed:
-        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= needed:
+    needed = wanted + wanted // SESSIONS_PER_UPSTREAM_CONNECTION
+    allowed = count_connections(needed)
+    if allowed == needed:
         return wanted
     share = SESSIONS_PER_UPSTREAM_CONNECTION / (SESSIONS_PER_UPSTREAM_CONNECTION + 1)
-    limit = max(1, int((soft - RESERVED_DESCRIPTORS) * share))
-    _log.warning("fewer connections than configured", limit=limit, descriptors=soft)
-    return min(wanted, limit)
+    limit = max(1, int(allowed * share))
+    _log.warning("fewer connections than configured", limit=limit, wanted=wanted)
+    return limit

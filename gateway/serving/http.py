@@ -11,8 +11,8 @@ from uvicorn.server import ServerState
 
 from gateway.serving.connections import Connection
 from gateway.serving.pacing import SharedPace
-from gateway.serving.rare_log import RareLog
 from gateway.serving.websocket import WebSocketProtocol
+from stt_service.process.logs import OccasionalLog
 
 MAX_HEAD_BYTES = 16 * 1024
 """Request line and headers."""
@@ -29,7 +29,7 @@ class HttpProtocol(H11Protocol):
         *,
         connection: Connection,
         pace: SharedPace,
-        log: RareLog,
+        log: OccasionalLog,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._connection = connection

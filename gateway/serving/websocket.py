@@ -23,9 +23,8 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from gateway.serving.connections import Connection
 from gateway.serving.frames import ADMITTED_READ_BYTES, FrameReader
 from gateway.serving.pacing import SharedPace
-from gateway.serving.rare_log import RareLog
 from gateway.serving.received import AsgiEvent
-from stt_service.process.logs import get_logger
+from stt_service.process.logs import OccasionalLog, get_logger
 
 EXTENSION = "stt.stream"
 
@@ -54,12 +53,12 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         *,
         connection: Connection,
         pace: SharedPace,
-        log: RareLog,
+        log: OccasionalLog,
     ) -> None:
         self._config = config
         self._state = server_state
         self._connection = connection
-        self._rare_log = log
+        self._occasional_log = log
         self._wire = WSConnection(ConnectionType.SERVER)
         self._frames = FrameReader(self._wire, self, pace, config.ws_max_size)
         self._writable = asyncio.Event()
@@ -94,7 +93,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         except (RemoteProtocolError, UnicodeError) as error:
             hint: Any = getattr(error, "event_hint", None)
             status: int = hint.status_code if hint is not None else HTTPStatus.BAD_REQUEST
-            self._rare_log.warn("bad WebSocket handshake", error=str(error))
+            self._occasional_log.warning("bad WebSocket handshake", error=str(error))
             self._refuse(status, list(hint.headers) if hint else [], f"{error}.\n".encode())
             return
         self._early = early

@@ -2,8 +2,7 @@
 
 Here: `python -m stt_service.deploy.bench --device cpu --batch-sizes 1,8,32`. On a GPU of Modal's:
 `uvx modal run stt_service/modal_app.py::bench`. The steps are those that the server makes, through
-the same class. NO_TORCH_COMPILE=1 and NO_CUDA_GRAPH=1 in the environment switch off what moshi
-does to be fast on a GPU.
+the same class. `uv run poe bench step` compares them with stock moshi's.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from stt_service.config import MAX_SLOTS, EngineConfig
 from stt_service.process.environment import InvalidSetting
 
 if TYPE_CHECKING:
-    from stt_service.engine.moshi_model import MoshiModel
+    from stt_service.engine.step.moshi_model import MoshiModel
 
 DEFAULT_BATCH_SIZES = "1,8,32,64,128"
 DEFAULT_STEPS = 200
@@ -98,7 +97,7 @@ def measure(engine: EngineConfig, batch_sizes: Sequence[int], steps: int = DEFAU
 
 def measure_batch(engine: EngineConfig, batch_size: int, steps: int) -> Measurement:
     """Load, warm up and time one batch size. Raises torch.OutOfMemoryError."""
-    from stt_service.engine.moshi_model import MoshiModel
+    from stt_service.engine.step.moshi_model import MoshiModel
 
     started = time.perf_counter()
     model = MoshiModel(engine.source, batch_size, engine.device, engine.cpu_threads)
@@ -198,7 +197,7 @@ def parse_batch_sizes(text: str) -> tuple[int, ...]:
 def _describe_device(device: str) -> str:
     import torch
 
-    from stt_service.engine.moshi_model import choose_device
+    from stt_service.engine.step.device import choose_device
 
     chosen = choose_device(device)
     if chosen.type == "cuda":

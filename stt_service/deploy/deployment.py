@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from stt_service.config import EngineConfig
+from stt_service.deploy.gpu_memory import check_fits
 from stt_service.deploy.gpus import GPUS, GPUS_TOO_NEW, find_modals_name
 from stt_service.process.address import MAX_HOST_LABEL
 from stt_service.process.environment import InvalidSetting, check_token, read_variable
@@ -81,10 +82,12 @@ class Deployment:
         switches = {NO_COMPILE: "" if compiles else "1"}  # moshi takes "0" for yes
         if _read_switch(environment, NO_CUDA_GRAPH):
             switches[NO_CUDA_GRAPH] = "1"
+        engine = _check_engine(settings)
+        check_fits(engine.model, engine.slots, settings["KYUTAI_GPU"])
         return cls(
             app_name=_check_app_name(settings["KYUTAI_APP_NAME"]),
             gpu=settings["KYUTAI_GPU"],
-            engine=_check_engine(settings),
+            engine=engine,
             routing_region=settings["KYUTAI_ROUTING_REGION"],
             snapshot=_read_switch(settings, "KYUTAI_SNAPSHOT"),
             compiles=compiles,

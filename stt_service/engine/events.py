@@ -32,7 +32,8 @@ class Pause:
 class Step:
     """The model has heard one more frame of the caller's own audio.
 
-    `index` counts them from 0; `pause_probabilities` has one number for each VAD head.
+    `index` counts them from 0; `pause_probabilities` has one number for each VAD head, which may be
+    none.
     """
 
     index: int

@@ -58,8 +58,8 @@ class Decoder(Protocol):
 class Framer:
     """Cuts one session's audio into frames and keeps the samples of the incomplete one.
 
-    `encoding` is pcm_f32le, pcm_s16le, mulaw or ogg_opus; InvalidOptions if the
-    encoding or the rate is none that this service takes.
+    `encoding` is pcm_f32le, pcm_s16le, mulaw, alaw or ogg_opus; InvalidOptions if
+    the encoding or the rate is none that this service takes.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Framer:
         if encoding == "ogg_opus":
             self._decoder = OpusDecoder(model_rate_hertz)
             sample_rate_hertz = model_rate_hertz
-        elif encoding in ("pcm_f32le", "pcm_s16le", "mulaw"):
+        elif encoding in ("pcm_f32le", "pcm_s16le", "mulaw", "alaw"):
             self._decoder = PcmDecoder(encoding)
         else:
             raise InvalidOptions("encoding", f"unknown encoding {encoding!r}")

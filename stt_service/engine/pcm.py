@@ -18,12 +18,13 @@ MAX_MAGNITUDE = 8.0
 # Decoded in pieces of so many bytes: a whole file in one message must not block the event loop.
 PIECE_BYTES = 32_768
 
-_DTYPES = {"pcm_f32le": "<f4", "pcm_s16le": "<i2", "mulaw": "u1"}
+_DTYPES = {"pcm_f32le": "<f4", "pcm_s16le": "<i2", "mulaw": "u1", "alaw": "u1"}
+_G711_SUBTYPES = {"mulaw": "ULAW", "alaw": "ALAW"}
 _INT16_SCALE = np.float32(1 / 32768)
 
 
 class PcmDecoder:
-    """Little-endian floats, little-endian int16, or G.711 mu-law; a sample may be split.
+    """Little-endian floats, little-endian int16, or G.711; a sample may be split.
 
     Floats are not copied: the samples are a read-only view of the message.
     """
@@ -48,7 +49,7 @@ class PcmDecoder:
                 case "pcm_s16le":
                     yield np.multiply(samples, _INT16_SCALE, dtype=np.float32)
                 case _:
-                    yield mulaw_table()[samples]
+                    yield g711_table(self._encoding)[samples]
 
     def _split(self, data: bytes) -> npt.NDArray[Any]:
         # Neither adding nothing nor taking everything copies bytes.
@@ -74,10 +75,15 @@ class PcmDecoder:
 
 
 @cache
-def mulaw_table() -> FloatArray:
-    """The 256 values of G.711 mu-law, as libsndfile expands them; shape [256]."""
+def g711_table(encoding: str) -> FloatArray:
+    """The 256 values of mu-law or A-law, as libsndfile expands them; shape [256]."""
     every_code = BytesIO(bytes(range(256)))
     table, _ = soundfile.read(
-        every_code, samplerate=8000, channels=1, format="RAW", subtype="ULAW", dtype="float32"
+        every_code,
+        samplerate=8000,
+        channels=1,
+        format="RAW",
+        subtype=_G711_SUBTYPES[encoding],
+        dtype="float32",
     )
     return np.asarray(table, dtype=np.float32)

@@ -65,7 +65,7 @@ class SessionState:
         self._timeline = Timeline(info)
         self._words = WordAssembler(info, self._timeline)
         self._turns = TurnTracker(info, options.vad, self._timeline, self._words)
-        self._wants_steps = options.wants_steps and info.has_semantic_vad
+        self._wants_steps = options.wants_steps
         self._wants_utterances = options.wants_utterances
         self._steps_told = 0
         self._silence_left = info.prefix_steps

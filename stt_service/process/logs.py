@@ -9,7 +9,6 @@ import logging
 import math
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
@@ -90,7 +89,7 @@ def _to_json(text: str) -> str:
 
 
 class OccasionalLog:
-    """Writes an event at most once in `interval_s`, and then how many were left out before it.
+    """Writes at most one line for each event in `interval_s`, with how many there were since.
 
     For what strangers can cause as often as they like.
     """
@@ -105,14 +104,20 @@ class OccasionalLog:
         self._interval_s = interval_s
         self._clock = clock
         self._written_at: dict[str, float] = {}
-        self._left_out: Counter[str] = Counter()
+        self._unwritten: dict[str, tuple[int, dict[str, object]]] = {}
 
     def warning(self, event: str, **fields: object) -> None:
-        """Write, or count, a warning; events are told apart by their text."""
+        """Note an event. Events are told apart by their text, and a stranger's goes into fields."""
+        count, _ = self._unwritten.get(event, (0, {}))
+        self._unwritten[event] = (count + 1, fields)
+        self.flush()
+
+    def flush(self, *, everything: bool = False) -> None:
+        """Write what is due, or `everything`; called now and then, every count is told."""
         now = self._clock()
-        if now - self._written_at.get(event, -math.inf) < self._interval_s:
-            self._left_out[event] += 1
-            return
-        self._written_at[event] = now
-        left_out = self._left_out.pop(event, 0)
-        self._log.warning(event, **fields, **({"left_out": left_out} if left_out else {}))
+        for event, (count, fields) in list(self._unwritten.items()):
+            written_at = self._written_at.get(event, -math.inf)
+            if everything or now - written_at >= self._interval_s:
+                self._written_at[event] = now
+                del self._unwritten[event]
+                self._log.warning(event, count=count, **fields)

@@ -22,7 +22,7 @@ from tests.ogg_files import FIREFOX, LIVE, Layout, encode_opus, write_ogg
 from tests.unit.engine.models import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, make_info
 
 MODEL = make_info()
-ENCODINGS = ("pcm_f32le", "pcm_s16le", "mulaw")
+ENCODINGS = ("pcm_f32le", "pcm_s16le", "mulaw", "alaw")
 RATES_HERTZ = (8_000, 16_000, 24_000, 44_100)
 # A bomb is audio without an end, and only its beginning is of interest.
 MAX_CHUNKS = 40
@@ -93,7 +93,7 @@ def open_like_the_service(config: stt_pb2.StreamingConfig) -> None:
 
 def make_framer(config: stt_pb2.StreamingConfig) -> Framer:
     options = decode_options(config)
-    options.check_against(MODEL)
+    options.vad.check_against(MODEL)
     assert 0 < options.resolve_stall_timeout_s(MODEL) < math.inf, options
     rate_hertz = options.sample_rate_hertz or SAMPLE_RATE_HERTZ
     return Framer(options.encoding, rate_hertz, SAMPLE_RATE_HERTZ, FRAME_SAMPLES)

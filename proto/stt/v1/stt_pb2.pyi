@@ -43,6 +43,8 @@ class _EncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Encoding.Val
     """8-bit G.711 mu-law."""
     ENCODING_OGG_OPUS: _Encoding.ValueType  # 4
     """Opus packets in an Ogg container; the rate is the container's own."""
+    ENCODING_ALAW: _Encoding.ValueType  # 5
+    """8-bit G.711 A-law."""
 
 class Encoding(_Encoding, metaclass=_EncodingEnumTypeWrapper):
     """How samples are written in `audio` bytes. Audio is mono."""
@@ -57,6 +59,8 @@ ENCODING_MULAW: Encoding.ValueType  # 3
 """8-bit G.711 mu-law."""
 ENCODING_OGG_OPUS: Encoding.ValueType  # 4
 """Opus packets in an Ogg container; the rate is the container's own."""
+ENCODING_ALAW: Encoding.ValueType  # 5
+"""8-bit G.711 A-law."""
 Global___Encoding: _TypeAlias = Encoding  # noqa: Y015
 
 class _OptionalEvent:
@@ -75,7 +79,7 @@ class _OptionalEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Optiona
     """A sign of life when nothing else was sent for a few seconds."""
     OPTIONAL_EVENT_STEP: _OptionalEvent.ValueType  # 4
     """The model has heard one more frame of the caller's audio; with the
-    probabilities of pauses (only where `has_semantic_vad`).
+    probabilities of pauses where `has_semantic_vad`.
     """
     OPTIONAL_EVENT_UTTERANCE: _OptionalEvent.ValueType  # 5
     """The words of a turn, when it is over."""
@@ -95,7 +99,7 @@ OPTIONAL_EVENT_PING: OptionalEvent.ValueType  # 3
 """A sign of life when nothing else was sent for a few seconds."""
 OPTIONAL_EVENT_STEP: OptionalEvent.ValueType  # 4
 """The model has heard one more frame of the caller's audio; with the
-probabilities of pauses (only where `has_semantic_vad`).
+probabilities of pauses where `has_semantic_vad`.
 """
 OPTIONAL_EVENT_UTTERANCE: OptionalEvent.ValueType  # 5
 """The words of a turn, when it is over."""
@@ -519,7 +523,7 @@ class Step(_message.Message):
     @_builtins.property
     def pause_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Probability of a pause of 0.5, 1, 2 and 3 s in Kyutai's 1B model: one number
-        for each head of the semantic VAD.
+        for each head of the semantic VAD; none where the model has no such heads.
         """
 
     def __init__(

@@ -43,7 +43,7 @@ BREACHES = {
         "longer than",
     ),
 }
-CODES = {1000, 1002, 1007, 1008, 1009}
+INTERNAL = 1011
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -96,15 +96,16 @@ async def test_garbage_is_never_our_fault(
     client.send_request(client.connect())
     writer.writelines(client.data_to_send())
     client.receive_data(await reader.readuntil(b"\r\n\r\n"))
-    with contextlib.suppress(ConnectionError):
+    with contextlib.closing(writer), contextlib.suppress(ConnectionError):
         writer.write(b"".join(garbage))
-        # The end, if the garbage was none.
+        # The end; the garbage may have begun a frame, which this then is part of.
         writer.write(Frame(Opcode.CLOSE, struct.pack(">H", 1000)).serialize(mask=True))
+        writer.write_eof()
         async with asyncio.timeout(10):
             client.receive_data(await reader.read())
-    writer.close()
     closes = [event for event in client.events_received() if getattr(event, "opcode", 0) == 8]
-    assert all(Close.parse(bytes(close.data)).code in CODES | {1005} for close in closes)
+    # The client's own codes come back; 1011 would be a fault of ours.
+    assert all(Close.parse(bytes(close.data)).code != INTERNAL for close in closes)
     assert complaints(caplog) == []
 
 

@@ -15,6 +15,8 @@ from h2.settings import SettingCodes
 
 STREAMING = "/stt.v1.SpeechToTextService/StreamingTranscribe"
 TRANSCRIBE = "/stt.v1.SpeechToTextService/Transcribe"
+RIVA_STREAMING = "/nvidia.riva.asr.RivaSpeechRecognition/StreamingRecognize"
+RIVA_RECOGNIZE = "/nvidia.riva.asr.RivaSpeechRecognition/Recognize"
 GET_INFO = "/stt.v1.SpeechToTextService/GetServerInfo"
 WATCH = "/grpc.health.v1.Health/Watch"
 CHECK = "/grpc.health.v1.Health/Check"

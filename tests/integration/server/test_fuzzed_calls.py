@@ -11,12 +11,15 @@ from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from stt.nvidia_riva import riva_asr_pb2
 from stt.v1 import stt_pb2
 from tests.integration.server.calls import Request
 from tests.integration.server.raw_http2 import (
     CHECK,
     GET_INFO,
     REFLECTION,
+    RIVA_RECOGNIZE,
+    RIVA_STREAMING,
     STREAMING,
     TRANSCRIBE,
     connect,
@@ -24,8 +27,16 @@ from tests.integration.server.raw_http2 import (
 )
 from tests.support import run_service
 
+RivaRequest = riva_asr_pb2.StreamingRecognizeRequest
+WAV_HEADER = bytes.fromhex(
+    "52494646 ffffffff 57415645 666d7420 10000000 0100 0100 401f0000 803e0000 0200 1000"
+    "64617461 ffffffff"
+)
 LIST = "/grpc.health.v1.Health/List"
-METHODS = (STREAMING, STREAMING, STREAMING, TRANSCRIBE, GET_INFO, CHECK, LIST, REFLECTION, b"/\xff")
+METHODS = (
+    *(STREAMING, STREAMING, STREAMING, TRANSCRIBE, GET_INFO, CHECK, LIST, REFLECTION, b"/\xff"),
+    *(RIVA_STREAMING, RIVA_STREAMING, RIVA_RECOGNIZE),
+)
 CALLS_A_CONNECTION = 50
 UNKNOWN, INTERNAL = "2", "13"
 NUMBERS = (0.0, 0.5, 2.0, 9.0, -1.0, float("nan"), float("inf"), 1e300)
@@ -45,8 +56,9 @@ class Inventor:
     def body(self, method: str | bytes) -> bytes:
         """The body of a call: some messages, each of them mutated now and then."""
         first = self._first_message(method)
-        more = [self._request() for _ in range(self._random.randrange(3))]
-        messages = [first, *more] if method == STREAMING else [first]
+        make_more = {STREAMING: self._request, RIVA_STREAMING: self._riva_request}.get(method)
+        more = [make_more() for _ in range(self._random.randrange(3))] if make_more else []
+        messages = [first, *more]
         return b"".join(frame(self._mutate(message)) for message in messages)
 
     def _first_message(self, method: str | bytes) -> bytes:
@@ -58,6 +70,12 @@ class Inventor:
             case "/stt.v1.SpeechToTextService/Transcribe":
                 audio = self._random.randbytes(self._random.randrange(2000))
                 message = stt_pb2.TranscribeRequest(config=self._config(), audio=audio)
+            case "/nvidia.riva.asr.RivaSpeechRecognition/StreamingRecognize":
+                streaming = riva_asr_pb2.StreamingRecognitionConfig(config=self._riva_config())
+                message = RivaRequest(streaming_config=streaming)
+            case "/nvidia.riva.asr.RivaSpeechRecognition/Recognize":
+                config, audio = self._riva_config(), self._riva_audio()
+                message = riva_asr_pb2.RecognizeRequest(config=config, audio=audio)
             case "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo":
                 asked = {self._random.choice(REFLECTED): self._random.choice(NAMES)}
                 message = reflection_pb2.ServerReflectionRequest(**asked)
@@ -95,6 +113,24 @@ class Inventor:
             case _:
                 request = Request()
         return request.SerializeToString()
+
+    def _riva_config(self) -> riva_asr_pb2.RecognitionConfig:
+        pick = self._random.choice
+        return riva_asr_pb2.RecognitionConfig(
+            encoding=pick((0, 0, 1, 2, 3, 4, 20, 77, -1)),
+            sample_rate_hertz=pick((0, 8000, 16_000, 1, -1, 2**31 - 1)),
+            audio_channel_count=pick((0, 1, 1, 2, -1)),
+            endpointing_config={"stop_history": pick((0, 1, 320, -(2**31), 2**31 - 1))},
+        )
+
+    def _riva_audio(self) -> bytes:
+        beginning = self._random.choice((b"", b"", b"RIFF", WAV_HEADER, b"OggS", b"fLaC"))
+        return beginning + self._random.randbytes(self._random.randrange(3000))
+
+    def _riva_request(self) -> bytes:
+        if self._random.random() < 0.1:
+            return RivaRequest().SerializeToString()
+        return RivaRequest(audio_content=self._riva_audio()).SerializeToString()
 
     def _mutate(self, message: bytes) -> bytes:
         mutated = bytearray(message)

@@ -10,6 +10,7 @@ from tests.integration.server.calls import split
 from tests.support import Service
 
 SERVICE = "stt.v1.SpeechToTextService"
+RIVA = "nvidia.riva.asr.RivaSpeechRecognition"
 
 
 async def grpcurl(*arguments: str, stdin: bytes = b"") -> str:
@@ -37,16 +38,22 @@ def read_stream(output: str) -> list[dict]:
 
 async def test_list_names_the_services(grpc_service: Service) -> None:
     listed = (await grpcurl(grpc_service.grpc, "list")).split()
-    assert {SERVICE, "grpc.health.v1.Health"} <= set(listed)
+    reflection = "grpc.reflection.v1alpha.ServerReflection"
+    assert set(listed) == {SERVICE, RIVA, "grpc.health.v1.Health", reflection}
 
 
 async def test_describe_shows_the_methods(grpc_service: Service) -> None:
     described = await grpcurl(grpc_service.grpc, "describe", SERVICE)
     for method in ("StreamingTranscribe", "Transcribe", "GetServerInfo"):
         assert f"rpc {method}" in described
+    described = await grpcurl(grpc_service.grpc, "describe", RIVA)
+    for method in ("StreamingRecognize", "Recognize", "GetRivaSpeechRecognitionConfig"):
+        assert f"rpc {method}" in described
+    described = await grpcurl(grpc_service.grpc, "describe", "nvidia.riva.asr.RecognizeRequest")
+    assert ".nvidia.riva.RequestId id = 100" in described
 
 
-@pytest.mark.parametrize("name", ["", SERVICE])
+@pytest.mark.parametrize("name", ["", SERVICE, RIVA])
 async def test_health_is_serving(grpc_service: Service, name: str) -> None:
     data = json.dumps({"service": name})
     answer = await grpcurl("-d", data, grpc_service.grpc, "grpc.health.v1.Health/Check")

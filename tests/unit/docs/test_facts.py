@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from client.rpc.errors import error_from_reason
 from client.rpc.reasons import Reason
-from gateway.closing import close_for_error
+from gateway.closing import CloseCode, close_for_error, close_for_violation
 from gateway.metrics import GatewayMetrics
 from stt.v1 import stt_pb2
 from stt_service.metrics import Metrics
@@ -90,7 +90,11 @@ def test_the_websocket_page_names_every_reason_with_its_close_code() -> None:
     page = (ROOT / "docs" / "websocket.md").read_text()
     rows = re.findall(r"^\| .* \| .*?(\d{4}).*? \| ([A-Z_]+) \|$", page, re.MULTILINE)
     errors = [error_from_reason(reason, "") for reason in Reason if reason != Reason.IDLE_TIMEOUT]
-    closings = [close_for_error(error) for error in errors if error is not None]
+    violations = (CloseCode.PROTOCOL_ERROR, CloseCode.BAD_DATA)
+    closings = [
+        *(close_for_error(error) for error in errors if error is not None),
+        *(close_for_violation(code, "", limit_bytes=1) for code in violations),
+    ]
     assert {(reason, int(code)) for code, reason in rows} == {
         (closing.reason, closing.code) for closing in closings
     }

@@ -77,11 +77,12 @@ def test_int16_is_scaled_to_one() -> None:
     np.testing.assert_array_equal(join(push_all(make_framer("pcm_s16le"), data)), [-1, 0, 0.5])
 
 
-def test_mulaw_is_libsndfiles(tmp_path) -> None:
+@pytest.mark.parametrize(("encoding", "subtype"), [("mulaw", "ULAW"), ("alaw", "ALAW")])
+def test_g711_is_libsndfiles(tmp_path, encoding: str, subtype: str) -> None:
     samples = make_samples(4000)
-    soundfile.write(tmp_path / "x.raw", samples, 24000, format="RAW", subtype="ULAW")
+    soundfile.write(tmp_path / "x.raw", samples, 24000, format="RAW", subtype=subtype)
     data = (tmp_path / "x.raw").read_bytes()
-    decoded = join(push_all(make_framer("mulaw"), data))
+    decoded = join(push_all(make_framer(encoding), data))
     assert np.abs(decoded - samples).max() < 0.02
 
 
@@ -108,7 +109,7 @@ def test_ogg_opus_is_decoded_while_it_comes() -> None:
 
 
 @given(
-    st.sampled_from(["pcm_f32le", "pcm_s16le", "mulaw", "ogg_opus"]),
+    st.sampled_from(["pcm_f32le", "pcm_s16le", "mulaw", "alaw", "ogg_opus"]),
     st.sampled_from([8_000, 16_000, 24_000, 44_100, 192_000]),
     st.lists(
         st.one_of(

@@ -94,10 +94,13 @@ def test_nobody_is_told_of_steps_and_utterances_who_did_not_ask() -> None:
     assert speaker.count(Step) == speaker.count(Utterance) == 0
 
 
-def test_a_model_without_heads_has_no_steps() -> None:
+def test_a_model_without_heads_has_steps_without_probabilities() -> None:
+    """Clocks and markers of other protocols count them."""
     speaker = Speaker(make_info(heads=0))
     speaker.hear(*HELLO)
-    assert speaker.count(Step) == 0
+    speaker.mark(Finish())
+    steps = [event for event in speaker.events if isinstance(event, Step)]
+    assert steps == [Step(index, ()) for index in range(len(HELLO))]
 
 
 def test_a_pause_closes_the_turn_with_the_word_that_is_written_after_it() -> None:

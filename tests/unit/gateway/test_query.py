@@ -79,7 +79,10 @@ def test_parameters_that_are_not_given_are_not_set():
     ("query", "complaint"),
     [
         ("sample_rat=16000", 'no parameter "sample_rat". Known are: events, encoding,'),
-        ("encoding=mp3", 'no encoding "mp3". Known are: pcm_f32le, pcm_s16le, mulaw, ogg_opus'),
+        (
+            "encoding=mp3",
+            'no encoding "mp3". Known are: pcm_f32le, pcm_s16le, mulaw, ogg_opus, alaw',
+        ),
         ("encoding=", 'no encoding ""'),
         ("events=words", 'no optional event "words". Known are: final, flushed, ready, word'),
         ("sample_rate=7999", "from 8000 to 192000"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stt_service.process.logs import LogFormat, OccasionalLog, configure_logging, get_logger
+from stt_service.process.logs import LogFormat, configure_logging, get_logger
 
 NAME = "tests.logs"
 log = get_logger(NAME)
@@ -111,17 +111,3 @@ def test_a_program_that_logs_nothing_does_not_load_it(program: str):
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[-1] == "False", told
-
-
-def test_what_strangers_cause_is_written_once_in_a_while_and_counted(
-    capsys: pytest.CaptureFixture[str],
-):
-    times = iter([0.0, 1.0, 9.9, 10.0, 25.0, 25.0])
-    configure_logging("json")
-    occasional = OccasionalLog(log, interval_s=10.0, clock=lambda: next(times))
-    for _ in range(5):
-        occasional.warning("garbage received", peer="p")
-    occasional.warning("unknown method called")
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [line["event"] for line in lines] == ["garbage received"] * 3 + ["unknown method called"]
-    assert [line.get("left_out") for line in lines] == [None, 2, None, None]

@@ -40,7 +40,7 @@ CLOSINGS = (
     GATEWAY_RESTARTS,
     close_for_gateway_fault(),
     close_for_bad_request("The client is wrong."),
-    close_for_too_big(2, 1),
+    close_for_too_big(1),
     *map(close_for_error, (Idle("i"), ServerFull("f"), ServerUnavailable("u"), SlowConsumer("s"))),
 )
 EVENTS = (

@@ -7,10 +7,10 @@ import pytest
 from gateway.serving.connections import (
     HANDSHAKE_S,
     HTTP_S,
-    RESERVED_DESCRIPTORS,
     ConnectionTable,
     fit_to_descriptors,
 )
+from stt_service.process.descriptors import OWN
 
 
 class Doors:
@@ -86,22 +86,11 @@ def test_deadlines(doors: Doors):
     assert doors.table.gone.is_set()
 
 
-def test_the_limit_lies_below_the_descriptors(monkeypatch: pytest.MonkeyPatch):
-    limits = [256, 256]
-    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
+@pytest.mark.parametrize("descriptors", [256, 4096])
+def test_the_limit_lies_below_the_descriptors(monkeypatch: pytest.MonkeyPatch, descriptors: int):
+    limits = (descriptors, descriptors)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: None)
+    fitting = fit_to_descriptors(100_000)
+    assert descriptors - OWN - 2 <= fitting + fitting // 50 <= descriptors - OWN
     assert fit_to_descriptors(100) == 100
-    fitting = fit_to_descriptors(1000)
-    assert fitting + fitting // 50 + RESERVED_DESCRIPTORS <= 256
-    assert fitting > 150
-
-
-def test_the_soft_limit_is_raised(monkeypatch: pytest.MonkeyPatch):
-    limits = [256, 4096]
-
-    def raise_soft(_: int, wanted: tuple[int, int]) -> None:
-        limits[:] = wanted
-
-    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
-    monkeypatch.setattr(resource, "setrlimit", raise_soft)
-    assert fit_to_descriptors(1000) == 1000
-    assert limits[1] == 4096

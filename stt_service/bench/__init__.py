@@ -1,0 +1,1 @@
+"""`poe bench`: what the service costs, measured beside what it could cost."""
