@@ -15,16 +15,15 @@ from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
 from gateway.protocols import find_door
 from gateway.protocols.codec import Handshake
-from gateway.serving.rare_log import RareLog
 from stt_service.process.access import Access
 from stt_service.process.address import is_loopback_name, split_host_port
 from stt_service.process.keys import AUTHORIZATION_HEADER, read_tokens
-from stt_service.process.logs import get_logger
+from stt_service.process.logs import OccasionalLog, get_logger
 
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 INFO_PATHS = frozenset({"/v1/info", "/metrics"})
 
-TOKEN = "stt.token"
+TOKEN = "stt.token"  # nosec B105: a name
 """In an ASGI scope: what the caller has presented, if it presented anything."""
 
 # A browser asks its user for name and secret, and sends them with the page's WebSocket too.
@@ -46,7 +45,7 @@ class CallerCheck:
         self._access = config.access
         self._allow_hosts = config.allow_hosts
         self._metrics = metrics
-        self._log = RareLog(get_logger(__name__))
+        self._log = OccasionalLog(get_logger(__name__))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind, path = scope["type"], scope.get("path", "")
@@ -72,7 +71,9 @@ class CallerCheck:
         self, answer: PlainTextResponse, reason: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
         client = scope.get("client")
-        self._log.warn("request refused", reason=reason, client=client[0] if client else "unknown")
+        self._log.warning(
+            "request refused", reason=reason, client=client[0] if client else "unknown"
+        )
         if scope["type"] == "http":
             await answer(scope, receive, send)
             return

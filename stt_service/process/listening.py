@@ -29,7 +29,8 @@ from stt_service.process.environment import InvalidSetting
 BACKLOG = 1024
 FREE_PORT_ATTEMPTS = 10
 
-_EVERYWHERE = ("0.0.0.0", "::")
+# Whether that is meant, stt_service.process.access asks.
+_EVERYWHERE = ("0.0.0.0", "::")  # nosec B104
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _REASONS = {
     errno.EADDRINUSE: "another program listens there; stop it, or choose another port",
@@ -177,7 +178,7 @@ def _listen_at(address: str, port: int) -> socket.socket:
 
 def _listen_everywhere(port: int) -> socket.socket:
     if not socket.has_dualstack_ipv6():
-        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)
+        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # nosec B104
     return socket.create_server(
         ("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
     )
