@@ -23,7 +23,7 @@ from stt_service.process.logs import OccasionalLog, get_logger
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 INFO_PATHS = frozenset({"/v1/info", "/metrics"})
 
-TOKEN = "stt.token"  # nosec B105: a name
+TOKEN = "stt.token"  # nosec B105
 """In an ASGI scope: what the caller has presented, if it presented anything."""
 
 # A browser asks its user for name and secret, and sends them with the page's WebSocket too.
