@@ -31,6 +31,7 @@ from client.rpc.reasons import Reason
 from client.rpc.retry import Patience, Retry
 from client.rpc.writing import write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
+from stt_service.process.listening import is_own_number
 
 Call = grpc.aio.StreamStreamCall[
     stt_pb2.StreamingTranscribeRequest, stt_pb2.StreamingTranscribeResponse
@@ -73,6 +74,12 @@ class Upstream:
         await asyncio.gather(self._questions.close(), self._channels.close(), *self._retiring)
 
     def _connect(self, endpoint: Endpoint) -> None:
+        is_private = (
+            endpoint.tls is not None or endpoint.is_loopback or is_own_number(endpoint.host)
+        )
+        self.passes_keys_on = endpoint.credentials is None and is_private
+        """Whether the service is shown the callers' own keys: where the gateway has no credentials
+        for it, and nobody can read them on the way."""
         # Unary calls have their own connection, so that they never wait behind audio.
         self._questions = open_channel(endpoint)
         self._channels = ChannelPool(lambda: open_channel(endpoint))
@@ -92,13 +99,6 @@ class Upstream:
         """Return if the service serves now; raise the `SttError` that says why not."""
         self._renew()
         await check_serving(self._questions, self.endpoint, timeout_s)
-
-    @property
-    def passes_keys_on(self) -> bool:
-        """Whether the service is shown the callers' own keys: where the gateway has no credentials
-        for it, and they travel as safely as those would."""
-        endpoint = self.endpoint
-        return endpoint.credentials is None and (endpoint.tls is not None or endpoint.is_loopback)
 
     def _make_metadata(self, caller: Metadata) -> Metadata:
         return caller if self.passes_keys_on else self.endpoint.metadata

@@ -107,6 +107,11 @@ class ServerFailed(SttError):
     """The server failed through no fault of the caller."""
 
 
+_WHAT_TO_EXPORT = (
+    "Export MODAL_KEY and MODAL_SECRET from a proxy auth token of the workspace's settings, or a "
+    "key of a server of your own."
+)
+
 CLASSES: dict[str, type[SttError]] = {
     Reason.INVALID_REQUEST: InvalidRequest,
     Reason.INVALID_AUDIO: InvalidAudio,
@@ -135,7 +140,8 @@ def error_from_reason(
     kind = CLASSES.get(reason) if reason is not None else None
     if kind is None:
         return None
-    if kind is Unauthenticated:
+    # A gateway passes on what it has been told, in these words already.
+    if kind is Unauthenticated and _WHAT_TO_EXPORT not in text:
         text = _refused_credentials(text)
     if issubclass(kind, _TryLater):
         return kind(text, retry_after_s, reason=reason)
@@ -242,7 +248,4 @@ def status_is_from_the_service(error: grpc.aio.AioRpcError) -> bool:
 
 
 def _refused_credentials(reason: str) -> str:
-    return (
-        f"The service refused the credentials ({reason}). Export MODAL_KEY and MODAL_SECRET from "
-        "a proxy auth token of the workspace's settings, or a key of a server of your own."
-    )
+    return f"The service refused the credentials ({reason}). {_WHAT_TO_EXPORT}"

@@ -116,6 +116,17 @@ def lets_others_in(host: str) -> bool:
         return False
 
 
+def is_own_number(host: str) -> bool:
+    """Whether a host is a number of this machine, so that what is sent there does not leave it."""
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def is_local_only(listening: Sequence[socket.socket]) -> bool:
     """Whether only this machine can connect to these sockets."""
     return all(is_loopback(each.getsockname()[0]) for each in listening)

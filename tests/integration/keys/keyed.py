@@ -11,7 +11,7 @@ import grpc
 
 from stt.v1 import stt_pb2_grpc
 from tests.integration.server.calls import request_config
-from tests.support import Service, run_service
+from tests.support import Service, own_address, run_service
 
 MARK = "plover"
 """Part of every secret here, so that one look finds any of them."""
@@ -82,10 +82,11 @@ class Keyed:
 
 @contextlib.contextmanager
 def run_keyed(folder: Path, *arguments: str) -> Iterator[Keyed]:
-    """stt-serve with `FILE`, its gateway and its metrics."""
+    """stt-serve with `FILE`, its gateway and its metrics; gRPC is served to other machines too."""
     keys, path = folder / "keys", folder / "log"
     keys.write_text(FILE)
-    keyed = ("--keys", str(keys), "--metrics", "127.0.0.1:0", *arguments)
+    places = ("--grpc", f"{own_address()}:0", "--metrics", "127.0.0.1:0")
+    keyed = ("--keys", str(keys), *places, *arguments)
     with path.open("w") as log, run_service(*keyed, log=log) as service:
         yield Keyed(service, keys, path)
 
