@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Set
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -11,10 +11,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from gateway.client_socket import refuse
 from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
-from gateway.protocols import find_door
+from gateway.protocols import find_door, moshi_http, moshi_server
 from gateway.protocols.codec import Handshake
+from gateway.upstream import Metadata, calling_for
 from stt_service.process.access import Access
 from stt_service.process.address import is_loopback_name, split_host_port
 from stt_service.process.keys import AUTHORIZATION_HEADER, read_tokens
@@ -23,18 +25,14 @@ from stt_service.process.logs import OccasionalLog, get_logger
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 INFO_PATHS = frozenset({"/v1/info", "/metrics"})
 
-TOKEN = "stt.token"  # nosec B105
-"""In an ASGI scope: what the caller has presented, if it presented anything."""
-
 # A browser asks its user for name and secret, and sends them with the page's WebSocket too.
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="speech to text", charset="UTF-8"'}
 KEY_WANTED = (
     "A key is needed here. Send its name and secret as the headers Modal-Key and Modal-Secret, or "
     "KEY:SECRET as Authorization: Bearer.\n"
 )
+_MOSHI_PATHS = (moshi_http.BUILD_INFO_PATH, moshi_http.MODULES_INFO_PATH)
 OTHER_HOST = "The gateway is not called so. Start it with --allow-host and the name if it is.\n"
-
-Metadata = tuple[tuple[str, str], ...]
 
 
 class CallerCheck:
@@ -65,7 +63,9 @@ class CallerCheck:
             answer = PlainTextResponse(KEY_WANTED, HTTPStatus.UNAUTHORIZED, CHALLENGE)
             await self._refuse(answer, "key", scope, receive, send)
             return
-        await self._app({**scope, TOKEN: token}, receive, send)
+        # Its tasks inherit it: every call of the service that they make is this caller's.
+        with calling_for(make_metadata(token)):
+            await self._app(scope, receive, send)
 
     async def _refuse(
         self, answer: PlainTextResponse, reason: str, scope: Scope, receive: Receive, send: Send
@@ -78,19 +78,15 @@ class CallerCheck:
             await answer(scope, receive, send)
             return
         self._metrics.refused.labels(reason).inc()
-        websocket = WebSocket(scope, receive, send)
-        if "websocket.http.response" in scope.get("extensions", {}):
-            await websocket.send_denial_response(answer)
-        else:
-            # Without that extension, an ASGI server answers a close before the accept with 403.
-            await websocket.close()
+        await refuse(WebSocket(scope, receive, send), answer)
 
 
 def find_tokens(scope: Scope) -> list[str]:
     """All that a request presents as a key, in the places of every protocol at its path."""
     headers = dict(Headers(scope=scope))
     tokens = read_tokens(headers)
-    door = find_door(scope["path"]) if scope["type"] == "websocket" else None
+    path = scope["path"].rstrip("/")
+    door = moshi_server.DOOR if path in _MOSHI_PATHS else find_door(path)
     if door is not None:
         query = scope.get("query_string", b"").decode("latin-1")
         if token := door.key_places.find_token(Handshake(query, headers)):
@@ -109,11 +105,10 @@ def choose_token(access: Access, tokens: Iterable[str]) -> str | None:
     return next((token for token in tokens if access.find([token]) is not None), None)
 
 
-def make_caller_metadata(scope: Mapping[str, object]) -> Metadata:
-    """The caller's own key, for calls of the service behind the gateway; empty without one."""
-    token = scope.get(TOKEN)
+def make_metadata(token: str | None) -> Metadata:
+    """A caller's own key, for calls of the service behind the gateway; empty without one."""
     # What gRPC cannot send is no key of ours.
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+    if token is None or not token.isascii() or not token.isprintable():
         return ()
     return ((AUTHORIZATION_HEADER, f"Bearer {token}"),)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -47,6 +48,19 @@ RETIRE_S = 5.0
 
 
 _FULL_OF_ITSELF = (Reason.NO_FREE_SLOT, Reason.OVERLOADED, Reason.TOO_MANY_SESSIONS)
+
+
+_caller: ContextVar[Metadata] = ContextVar("caller", default=())
+
+
+@contextlib.contextmanager
+def calling_for(caller: Metadata) -> Generator[None]:
+    """Call the service for somebody whose key is in this metadata, whoever calls in the block."""
+    token = _caller.set(caller)
+    try:
+        yield
+    finally:
+        _caller.reset(token)
 
 
 @dataclass(frozen=True)
@@ -100,19 +114,17 @@ class Upstream:
         self._renew()
         await check_serving(self._questions, self.endpoint, timeout_s)
 
-    def _make_metadata(self, caller: Metadata) -> Metadata:
-        return caller if self.passes_keys_on else self.endpoint.metadata
+    def _make_metadata(self) -> Metadata:
+        return _caller.get() if self.passes_keys_on else self.endpoint.metadata
 
-    async def get_server_info(
-        self, timeout_s: float, caller: Metadata = ()
-    ) -> stt_pb2.GetServerInfoResponse:
-        """What is served; `caller` is the metadata of who asks. Raises `SttError`."""
+    async def get_server_info(self, timeout_s: float) -> stt_pb2.GetServerInfoResponse:
+        """What is served. Raises `SttError`."""
         self._renew()
         stub = stt_pb2_grpc.SpeechToTextServiceStub(self._questions)
         request = stt_pb2.GetServerInfoRequest()
         try:
             return await stub.GetServerInfo(
-                request, timeout=timeout_s, metadata=self._make_metadata(caller)
+                request, timeout=timeout_s, metadata=self._make_metadata()
             )
         except grpc.aio.AioRpcError as error:
             if not status_is_from_the_service(error):
@@ -122,18 +134,13 @@ class Upstream:
 
     @contextlib.asynccontextmanager
     async def admit(
-        self,
-        config: stt_pb2.StreamingConfig,
-        patience_s: float,
-        on_retry: OnRetry,
-        caller: Metadata = (),
+        self, config: stt_pb2.StreamingConfig, patience_s: float, on_retry: OnRetry
     ) -> AsyncGenerator[Admission]:
         """Open a session, waiting through a cold start; it is closed when the block ends.
 
         Tries again until `patience_s` has passed while the service is starting or unreachable, or
         while its edge is full, since the edge may be starting another container; `on_retry` gets
         the reason. Does not try again if the service itself says that every slot is taken.
-        `caller` is the metadata of whose session it is.
         Raises `SttError`.
         """
         loop = asyncio.get_running_loop()
@@ -143,8 +150,9 @@ class Upstream:
         with self._channels.share() as channel:
             while True:
                 await self._wait_until_serving(channel, deadline - loop.time(), on_retry)
-                timeout_s = max(MIN_ADMISSION_S, deadline - loop.time())
-                with self._open_call(channel, caller) as call:
+                slot_wait_s = config.wait_for_slot.ToTimedelta().total_seconds()
+                timeout_s = max(MIN_ADMISSION_S + slot_wait_s, deadline - loop.time())
+                with self._open_call(channel) as call:
                     answer = await self._ask_in(channel, call, config, timeout_s)
                     if isinstance(answer, Admission):
                         yield answer
@@ -152,10 +160,10 @@ class Upstream:
                 await retry.pause(answer)
 
     @contextlib.contextmanager
-    def _open_call(self, channel: grpc.aio.Channel, caller: Metadata) -> Generator[Call]:
+    def _open_call(self, channel: grpc.aio.Channel) -> Generator[Call]:
         """A call that is cancelled when the block ends, so that its slot is free at once."""
         stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
-        call = stub.StreamingTranscribe(metadata=self._make_metadata(caller))
+        call = stub.StreamingTranscribe(metadata=self._make_metadata())
         try:
             yield call
         finally:

@@ -23,6 +23,7 @@ from stt_service.process.address import DEFAULT_HTTP_ADDRESS
 from stt_service.process.arguments import (
     EXIT_USAGE,
     Parser,
+    add_allow_origin,
     add_log_format,
     listening_address,
     number_up_to,
@@ -159,6 +160,7 @@ def _add_network_arguments(parser: Parser) -> None:
         metavar="HOST:PORT",
         help="address of the WebSocket gateway (default: %(default)s)",
     )
+    add_allow_origin(parser)
     parser.add_argument("--no-gateway", action="store_true", help="serve gRPC only")
     parser.add_argument(
         "--metrics",
@@ -205,6 +207,7 @@ def read_options(arguments: argparse.Namespace) -> "ServeOptions":
         log_format=arguments.log_format,
         allow_hosts=tuple(arguments.allow_host),
         trusted_proxies=tuple(arguments.trusted_proxy),
+        allow_origins=tuple(arguments.allow_origin),
     )
 
 

@@ -31,11 +31,12 @@ class GatewayFailed(Exception):
 
 @dataclass(frozen=True)
 class GatewayOptions:
-    """Where it listens, HOST:PORT, the address of the gRPC server, and whom both let in."""
+    """Where it listens, HOST:PORT, the address of the gRPC server, and whom they let in."""
 
     http_address: str
     upstream: str
     log_format: LogFormat
+    allow_origins: tuple[str, ...] = ()
     access: Access = NOBODY_ASKED
     allow_hosts: Sequence[str] = ()
     trusted_proxies: Sequence[str] = ()
@@ -105,6 +106,7 @@ class Gateway:
             *("--upstream", self._options.upstream),
             *("--http", self._bind_address),
             *("--log-format", self._options.log_format),
+            *(f"--allow-origin={origin}" for origin in self._options.allow_origins),
             # It ends when its standard input does, so a killed server leaves no orphan.
             "--exit-with-parent",
             # The name of the file, which others may see; a key of the environment stays there.

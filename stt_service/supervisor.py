@@ -34,6 +34,7 @@ class ServeOptions:
     server: ServerConfig
     http_address: str | None
     log_format: LogFormat
+    allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
 
@@ -145,6 +146,7 @@ async def _run_gateway(options: ServeOptions, server: Server) -> AsyncGenerator[
         options.http_address,
         server.address,
         options.log_format,
+        options.allow_origins,
         access,
         options.allow_hosts,
         options.trusted_proxies,

@@ -124,6 +124,8 @@ async def call_websocket(output: Output) -> None:
                         proxy=None,
                     ) as websocket:
                         await websocket.send(f'{{"type": "{CAROL[1]}"}}')
+                        # The close is answered after what was sent before it.
+                        await websocket.close()
                         output.add(name, [message async for message in websocket])
                 except websockets.InvalidStatus as refused:
                     answer = refused.response
