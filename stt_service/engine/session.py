@@ -111,9 +111,12 @@ class Session:
                 # A message without a complete sample does not count as audio.
                 if self._framer.received_s > received_s:
                     self._silence.note_audio(self._framer.burst_s)
-                await self._wait_for_allowance(self._framer.received_s - counted_s)
+                if self._allowance.wait_s:
+                    await self._wait_for_allowance()
+                self._allowance.take(self._framer.received_s - counted_s)
                 counted_s = self._framer.received_s
-                await self._wait_for_room()
+                if self._is_over or not self._has_room():
+                    await self._wait_for_room()
                 if self._is_over or self._is_cut:
                     break
                 self._push(frames)
@@ -257,16 +260,14 @@ class Session:
         if self._is_over and self._error is not None:
             raise self._error
 
-    async def _wait_for_allowance(self, audio_s: float) -> None:
-        """Wait until the caller may be heard on, and count this audio."""
-        if self._allowance.wait_s:
-            # It is this side that does not listen, so it counts as no silence of the caller's.
-            with self._silence.held_back():
-                while not self._is_over and not self._is_cut and (wait_s := self._allowance.wait_s):
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(wait_s):
-                            await self._wait_for_change()
-        self._allowance.take(audio_s)
+    async def _wait_for_allowance(self) -> None:
+        """Wait until the caller may be heard on."""
+        # It is this side that does not listen, so it counts as no silence of the caller's.
+        with self._silence.held_back():
+            while not self._is_over and not self._is_cut and (wait_s := self._allowance.wait_s):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._wait_for_change()
 
     def _must_wait_for_room(self) -> bool:
         return not self._is_over and not self._is_cut and not self._has_room()
