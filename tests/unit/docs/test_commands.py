@@ -108,6 +108,8 @@ def check(words: list[str], folder: Path) -> None:
                 check_variable(variable)
         case ["pytest", *arguments]:
             check_pytest(arguments)
+        case ["poe", "bench", *arguments]:
+            check_options("stt_service.bench.__main__:main", arguments)
         case ["poe", task]:
             assert task in TASKS
         case ["ruff", "check" | "format", *_] | ["arecord" | "ffmpeg", *_]:
