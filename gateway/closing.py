@@ -64,6 +64,8 @@ class Closing:
 
 
 FINISHED = Closing(Outcome.FINISHED, CloseCode.NORMAL)
+NOTHING_SAID = Closing(Outcome.IDLE, CloseCode.NORMAL, "idle")
+"""The client has opened a WebSocket and not said what for."""
 CLIENT_GONE = Closing(Outcome.CLIENT_GONE, None)
 GATEWAY_RESTARTS = Closing(
     Outcome.RESTARTING,
@@ -141,6 +143,14 @@ def close_for_violation(code: int, text: str, limit_bytes: int) -> Closing:
     match code:
         case CloseCode.TOO_BIG:
             return close_for_too_big(limit_bytes)
+        case CloseCode.TRY_AGAIN_LATER:
+            return Closing(
+                Outcome.FULL,
+                CloseCode.TRY_AGAIN_LATER,
+                "too many large messages",
+                "Too many clients send large messages now. Send the audio in smaller ones.",
+                Reason.OVERLOADED,
+            )
         case CloseCode.BAD_DATA:
             return Closing(
                 Outcome.BAD_REQUEST,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.config import MIB, GatewayConfig, check_origin, config_from_arguments
+from gateway.config import MIB, GatewayConfig, config_from_arguments
 from stt_service.process.address import DEFAULT_HTTP_ADDRESS
 from stt_service.process.arguments import (
     EXIT_USAGE,
     Parser,
+    add_allow_origin,
     add_log_format,
     listening_address,
     number_up_to,
@@ -29,7 +29,7 @@ MAX_MESSAGE_MIB = 1024
 MAX_CONNECTIONS = 100_000
 MAX_BUFFERED_MIB = 1_000_000
 
-DESCRIPTION = "Serve the WebSocket /v1/stream in front of a speech-to-text gRPC service."
+DESCRIPTION = "Serve WebSockets in front of a speech-to-text gRPC service."
 EPILOG = """\
 --http: a number is that address; localhost is both loopback addresses; 0.0.0.0 and [::] are every
 address of this machine, IPv4 and IPv6; another name is every address that it has here.
@@ -118,20 +118,20 @@ def build_parser() -> Parser:
         help="how long a client waits for a service that starts (default %(default)g)",
     )
     parser.add_argument(
+        "--wait-for-slot",
+        type=seconds,
+        default=GatewayConfig.wait_for_slot_s,
+        metavar="SECONDS",
+        help="how long a client waits where every slot is taken (default %(default)g)",
+    )
+    parser.add_argument(
         "--max-message-mib",
         type=number_up_to(MAX_MESSAGE_MIB),
         default=GatewayConfig.max_message_bytes / MIB,
         metavar="N",
         help="largest WebSocket message in MiB (default %(default)g)",
     )
-    parser.add_argument(
-        "--allow-origin",
-        action="append",
-        default=[],
-        type=_origin,
-        metavar="ORIGIN",
-        help="let pages of this other origin connect, like https://example.com; repeatable",
-    )
+    add_allow_origin(parser)
     parser.add_argument(
         "--grace",
         type=seconds,
@@ -171,11 +171,3 @@ def _add_limits(parser: Parser) -> None:
         metavar="N",
         help="audio held for all sessions together, in MiB (default %(default)g)",
     )
-
-
-def _origin(text: str) -> str:
-    try:
-        check_origin(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text

@@ -9,11 +9,10 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from client.rpc.endpoint import Credentials, Endpoint
 from gateway.tls import ServerFiles, UpstreamFiles
-from stt_service.process.address import is_loopback, join_host_port
+from stt_service.process.address import check_origin, is_loopback, join_host_port
 from stt_service.process.environment import KEY_VARIABLE, SECRET_VARIABLE
 from stt_service.process.listening import is_local_only
 
@@ -21,6 +20,9 @@ MIB = 1024 * 1024
 PING_INTERVAL_S = 3.0
 BUFFER_BYTES = 12 * MIB
 """Two minutes of float32 audio at 24 kHz, so that a cold start does not hold up live audio."""
+
+MAX_WAIT_S = 600
+"""What the service takes as `wait_for_slot`."""
 
 NO_FILES = UpstreamFiles()
 
@@ -37,6 +39,8 @@ class GatewayConfig:
     """Files for the connection to it, read again when they change."""
     patience_s: float = 120.0
     """How long a client waits while the service starts or cannot be reached."""
+    wait_for_slot_s: float = 3.0
+    """How long a client waits where every slot is taken, unless its protocol says otherwise."""
     ping_interval_s: float = PING_INTERVAL_S
     """How often a waiting client gets a `ping`."""
     max_message_bytes: int = 64 * MIB
@@ -59,9 +63,13 @@ class GatewayConfig:
     """Certificate and key of the listening sockets; of `stt-gateway`, not of the application."""
 
     def __post_init__(self) -> None:
-        for name in ("patience_s", "grace_s"):
+        for name in ("patience_s", "grace_s", "wait_for_slot_s"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 s or more.")
+        if self.wait_for_slot_s > MAX_WAIT_S:
+            raise ValueError(
+                f"wait_for_slot_s is {self.wait_for_slot_s}; it must be at most {MAX_WAIT_S} s."
+            )
         for name in (
             "ping_interval_s",
             "max_message_bytes",
@@ -89,22 +97,6 @@ class GatewayConfig:
         return replace(self, local_only=True, allow_origins=self.allow_origins | names)
 
 
-def check_origin(origin: str) -> None:
-    """Raise ValueError unless a browser could send this as the origin of a page."""
-    complaint = f"The origin {origin!r} must be scheme and host, like https://example.com."
-    try:
-        parts = urlsplit(origin)
-        complete = parts.scheme and parts.hostname and parts.port != 0
-    except ValueError as error:
-        raise ValueError(complaint) from error
-    if not complete or parts.username is not None or parts.path not in ("", "/"):
-        raise ValueError(complaint)
-    if parts.query or parts.fragment or "*" in origin or not origin.isascii():
-        raise ValueError(
-            f"{complaint} Each origin by itself, and other letters as browsers send them: xn--…"
-        )
-
-
 def config_from_arguments(
     arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ
 ) -> GatewayConfig:
@@ -114,6 +106,7 @@ def config_from_arguments(
         upstream=parse_upstream(arguments.upstream, files, environment),
         upstream_files=files,
         patience_s=arguments.patience,
+        wait_for_slot_s=arguments.wait_for_slot,
         max_message_bytes=max(1, round(arguments.max_message_mib * MIB)),
         allow_origins=frozenset(arguments.allow_origin),
         grace_s=arguments.grace,

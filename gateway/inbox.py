@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from gateway.protocol import Command
+from gateway.protocols.codec import Command
 
 CHUNK_BYTES = 64 * 1024
 """Largest chunk passed on at once, so that a large message is split up."""

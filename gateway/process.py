@@ -27,12 +27,16 @@ from gateway.serving.connections import Connection, ConnectionTable, fit_to_desc
 from gateway.serving.http import MAX_HEAD_BYTES, HttpProtocol
 from gateway.serving.pacing import SharedPace
 from gateway.serving.websocket import WebSocketProtocol
+from gateway.serving.whole import WholeMessages
 from gateway.tls import Reloaded
 from stt_service.process.listening import address_to_connect_to, addresses_of
 from stt_service.process.logs import OccasionalLog, get_logger
 from stt_service.process.program import announce
 
-WEBSOCKET_PING_S = 20.0
+WEBSOCKET_PING_S = 10.0
+"""As moshi-server does; other clients do not mind."""
+LARGE_MESSAGES_SHARE = 4
+"""Messages that have to be whole may take one part in so many of what audio may take."""
 LEAVE_S = 5
 
 _log = get_logger(__name__)
@@ -47,6 +51,7 @@ class GatewayServer(uvicorn.Server):
         self.occasional_log = log
         self._pace = SharedPace()
         settings = gateway.config
+        self._whole = WholeMessages(settings.max_buffered_bytes / LARGE_MESSAGES_SHARE)
         table = self._table = ConnectionTable(settings.max_connections)
         gateway.metrics.connections_open.set_function(lambda: len(table))
         self._tls: Reloaded[ssl.SSLContext] | None = None
@@ -108,6 +113,7 @@ class GatewayServer(uvicorn.Server):
             self.lifespan.state,
             connection=connection,
             pace=self._pace,
+            whole=self._whole,
             log=self.occasional_log,
         )
 

@@ -4,26 +4,28 @@ Documented clients cannot send their audio again, so the gateway keeps its last 
 what our own client does, by the rules of docs/replay.md and with the same code
 (`client.rpc.replay`, `client.rpc.tape`). While no call has broken, the service's events pass
 through as they came.
+
+The session's first item is its config, and opens the first call. Another one before any audio
+replaces that call: `next_request` comes to an end, and `is_reopened` says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from google.protobuf.duration_pb2 import Duration
 
 from client.rpc.errors import Idle, ServerUnavailable, SttError
-from client.rpc.events import Event, Final, Flushed, Pause, Ping, Ready, Token, Word
+from client.rpc.events import Final, Flushed, Ping, Timing, Word
 from client.rpc.messages import decode_event
 from client.rpc.reasons import Reason
 from client.rpc.replay import Transcript
 from client.rpc.tape import BORDER_TOLERANCE_FRAMES, FRAMES_PER_SECOND, Tape
 from gateway.inbox import CHUNK_BYTES, Inbox
-from gateway.protocol import End
+from gateway.protocols.codec import End
+from gateway.responses import Response, encode_events, encode_utterance
+from gateway.vad_changes import VadChanges
 from stt.v1 import stt_pb2
 
 Request = stt_pb2.StreamingTranscribeRequest
-Response = stt_pb2.StreamingTranscribeResponse
 
 CONTEXT_S = 3.0
 """Audio that a model hears again before the first word that matters (docs/replay.md)."""
@@ -32,11 +34,14 @@ MAX_ATTEMPTS = 3
 MIN_TAPE_BYTES = 1024 * 1024
 """What may be kept however much the other sessions hold: 10.9 s of float32 audio at 24 kHz."""
 
+_NEEDED_EVENTS = (stt_pb2.OPTIONAL_EVENT_WORD, stt_pb2.OPTIONAL_EVENT_PING)
+"""Words say what need not be sent again, and pings how much was heard while nothing is said."""
 _MODEL_RATE_HERTZ = 24_000
 _SAMPLE_BYTES = {
     stt_pb2.ENCODING_PCM_F32LE: 4,
     stt_pb2.ENCODING_PCM_S16LE: 2,
     stt_pb2.ENCODING_MULAW: 1,
+    stt_pb2.ENCODING_ALAW: 1,
 }
 """Without Ogg Opus, which cannot be cut at any place."""
 
@@ -44,13 +49,17 @@ _SAMPLE_BYTES = {
 class Replay:
     """What was sent and is not settled, and what the client was told."""
 
-    def __init__(self, config: stt_pb2.StreamingConfig, inbox: Inbox, limit_bytes: int) -> None:
-        self._rate_hertz = config.sample_rate_hertz or _MODEL_RATE_HERTZ
-        self._sample_bytes = _SAMPLE_BYTES.get(config.encoding, 0)
+    def __init__(self, inbox: Inbox, limit_bytes: int) -> None:
+        self._config = stt_pb2.StreamingConfig()
+        self._rate_hertz = _MODEL_RATE_HERTZ
+        self._sample_bytes = 0
         self._inbox = inbox
         self._limit_bytes = limit_bytes
         self._tape = Tape(b"")
+        self._vad_changes = VadChanges()
         self._transcript = Transcript()
+        self._turn: list[Word] = []
+        self._next_step = 0
         self._base = 0
         self._sent = 0
         self._next_mark = 0
@@ -58,33 +67,56 @@ class Replay:
         self._has_broken = False
         self._attempts = 0
         self._heard_s = 0.0
+        self.is_reopened = False
+        """Whether the client has replaced its config, so that it needs another call."""
 
-    def begin(self, reason: str | None) -> None:
-        """A call begins; `reason` is why the one before it broke, if one did."""
+    async def take_config(self) -> None:
+        """Wait for the session's config."""
+        while not self.is_reopened:
+            await self._record()
+
+    def begin(self, reason: str | None) -> stt_pb2.StreamingConfig:
+        """A call begins, with the config that is returned; `reason` is why the one before it broke,
+        if one did."""
+        self.is_reopened = False
         # What a full tape had to forget cannot be sent again.
         self._base = self._sent = max(self._settled_position(), self._tape.start)
+        self._settle_vad(self._base)
+        self._vad_changes.send_again()
         self._next_mark = 0
         self._interim = None
         self._has_broken = self._has_broken or reason is not None
         self._transcript.begin(self._seconds(self._base), reason)
+        return self._config
 
     async def next_request(self) -> Request | None:
         """The next request of the present call, when there is one; None at the end."""
-        while True:
+        while not self.is_reopened:
             mark = next(self._tape.marks_from(self._next_mark), None)
             until = mark[1].position if mark else self._tape.end
+            change = self._vad_changes.next
+            if change is not None and change.position <= until:
+                until = change.position
+            else:
+                change = None
             audio = self._tape.read(self._sent, min(until - self._sent, CHUNK_BYTES))
             if audio:
                 self._sent += len(audio)
                 if not self._sample_bytes:
                     self._forget_before(self._sent)
                 return Request(audio=audio)
+            if change is not None:
+                self._vad_changes.note_sent()
+                if not self._sample_bytes:
+                    self._settle_vad(self._sent)
+                return Request(vad=change.vad)
             if mark is not None:
                 self._next_mark = mark[0] + 1
                 return Request(flush=stt_pb2.Flush(flush_id=mark[1].flush_id))
             if self._tape.finished:
                 return None
             await self._record()
+        return None
 
     def accept(self, response: Response) -> list[Response]:
         """What the client is told of a response of the present call."""
@@ -116,27 +148,91 @@ class Replay:
                 self._tape.record(audio)
                 limit = self._limit_bytes if self._inbox.has_shared_room else MIN_TAPE_BYTES
                 self._forget_before(self._tape.end - limit)
+            case stt_pb2.StreamingConfig() as config:
+                self._reopen(config)
+            case stt_pb2.VadSettings() as vad:
+                self._vad_changes.add(self._tape.end, vad)
+            case stt_pb2.Flush() as flush:
+                self._tape.mark_flush(flush.flush_id)
             case End():
                 self._tape.finished = True
-            case flush:
-                self._tape.mark_flush(flush.flush_id)
+
+    def _reopen(self, config: stt_pb2.StreamingConfig) -> None:
+        """Settings for a call that is to be opened; no audio was recorded yet."""
+        self._config = stt_pb2.StreamingConfig()
+        self._config.CopyFrom(config)
+        missing = [event for event in _NEEDED_EVENTS if event not in config.events]
+        self._config.events.extend(missing)
+        self._rate_hertz = config.sample_rate_hertz or _MODEL_RATE_HERTZ
+        self._sample_bytes = _SAMPLE_BYTES.get(config.encoding or stt_pb2.ENCODING_PCM_F32LE, 0)
+        self._vad_changes.clear()
+        self.is_reopened = True
 
     def _tell(self, response: Response) -> list[Response]:
-        event = decode_event(response)
+        match response.WhichOneof("event"):
+            case "step":
+                return self._tell_step(response)
+            case "utterance":
+                return self._tell_utterance(response)
+            case _:
+                event = decode_event(response)
         if event is None:
             # Of a newer service; its times are not known, so a replay cannot shift them.
             return [] if self._has_broken else [response]
         told = self._transcript.accept(event)
+        if stt_pb2.OPTIONAL_EVENT_UTTERANCE in self._config.events:
+            self._turn += (word for word in told if isinstance(word, Word))
         # A replay may have asked for a flush twice.
         if isinstance(event, Flushed) and not self._tape.confirm_flush(event.flush_id):
             told = []
         self._settle()
-        return [*encode_events(told)] if self._has_broken else [response]
+        if not self._has_broken:
+            return [response]
+        is_last = isinstance(event, Final) and self._turn
+        return [*([encode_utterance(self._turn)] if is_last else []), *encode_events(told)]
+
+    def _tell_step(self, response: Response) -> list[Response]:
+        """Steps count the frames of the client's audio, each of them once."""
+        self._note_heard(response)
+        base_steps = round(self._seconds(self._base) * FRAMES_PER_SECOND)
+        index = base_steps + response.step.index
+        if index < self._next_step:
+            return []
+        self._next_step = index + 1
+        if self._base:
+            response.step.index = index
+            response.processed_offset.FromNanoseconds(
+                response.processed_offset.ToNanoseconds() + round(self._seconds(self._base) * 1e9)
+            )
+        return [response]
+
+    def _tell_utterance(self, response: Response) -> list[Response]:
+        """A turn of the words that the client was told, where a replay may have heard others."""
+        self._note_heard(response)
+        end_s = self._seconds(self._base) + _to_seconds(response.utterance.end_offset)
+        turn = [word for word in self._turn if word.start_s < end_s]
+        self._turn = self._turn[len(turn) :]
+        if not self._has_broken:
+            return [response]
+        return [encode_utterance(turn)] if turn else []
+
+    def _note_heard(self, response: Response) -> None:
+        """What was heard need not be sent again, be it silence. A ping says just that."""
+        timing = Timing(processed_s=_to_seconds(response.processed_offset))
+        self._transcript.accept(Ping(timing))
+        self._settle()
 
     def _settle(self) -> None:
         """Forget the audio that no replay will need."""
         if self._sample_bytes:
-            self._forget_before(self._settled_position())
+            position = self._settled_position()
+            self._settle_vad(position)
+            self._forget_before(position)
+
+    def _settle_vad(self, position: int) -> None:
+        vad = self._vad_changes.settle(position)
+        if vad is not None:
+            self._config.vad.CopyFrom(vad)
 
     def _forget_before(self, position: int) -> None:
         # Just after a replay began, what is settled may lie ahead of what is sent.
@@ -159,55 +255,6 @@ class Replay:
         heard_s = self._seconds(self._base) + _to_seconds(self._interim.final.audio_duration)
         frame_s = 1.0 / FRAMES_PER_SECOND
         return self._inbox.held_bytes > 0 or heard_s + frame_s <= self._seconds(self._tape.end)
-
-
-def encode_events(events: Iterable[Event]) -> Iterable[Response]:
-    """Typed events as the service's responses; the inverse of `decode_event`."""
-    for event in events:
-        response = Response(lag=_duration(event.timing.lag_s))
-        response.processed_offset.CopyFrom(_duration(event.timing.processed_s))
-        if event.timing.step_time is not None:
-            response.step_time.FromNanoseconds(round(event.timing.step_time * 1e9))
-        match event:
-            case Token():
-                response.token.text = event.text
-                response.token.start_offset.CopyFrom(_duration(event.start_s))
-            case Word():
-                response.word.CopyFrom(_word(event))
-            case Pause():
-                response.vad_end.offset.CopyFrom(_duration(event.offset_s))
-            case Ping():
-                response.ping.SetInParent()
-            case Flushed():
-                response.flushed.flush_id = event.flush_id
-            case Final():
-                response.final.transcript = event.transcript
-                response.final.words.extend(map(_word, event.words))
-                response.final.audio_duration.CopyFrom(_duration(event.audio_duration_s))
-            case Ready():
-                response.ready.session_id = event.session_id
-                response.ready.delay.CopyFrom(_duration(event.delay_s))
-                response.ready.frame_samples = event.frame_samples
-                response.ready.sample_rate_hertz = event.sample_rate_hertz
-            case _:
-                # The client need not know that a call was replayed.
-                continue
-        yield response
-
-
-def _word(word: Word) -> stt_pb2.Word:
-    return stt_pb2.Word(
-        text=word.text,
-        start_offset=_duration(word.start_s),
-        end_offset=_duration(word.end_s),
-        confidence=word.confidence,
-    )
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
 
 
 def _to_seconds(duration: Duration) -> float:

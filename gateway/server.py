@@ -1,8 +1,8 @@
-"""The gateway as an ASGI application: WebSocket, health, metrics and the page."""
+"""The gateway as an ASGI application: WebSockets of all protocols, health, metrics, the page."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,19 +16,22 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
 from client.rpc.errors import SttError
+from gateway.client_socket import refuse
 from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
-from gateway.protocol import encode_server_info
+from gateway.protocols import DOORS, find_door, moshi_http, name_paths
+from gateway.protocols.documented import encode_server_info
+from gateway.recordings import Recordings
 from gateway.security import SecurityHeaders
 from gateway.sessions import Sessions
 from gateway.tls import Reloaded
 from gateway.upstream import Upstream
 from stt_service.process.logs import get_logger
 
-STREAM_PATH = "/v1/stream"
 WEB_FOLDER = Path(__file__).parent / "web"
 ASK_UPSTREAM_S = 3.0
 NOT_FOUND = 404
+UNSUPPORTED_MEDIA_TYPE = 415
 UPGRADE_REQUIRED = 426
 UNAVAILABLE = 503
 
@@ -49,6 +52,7 @@ class Gateway:
         renewed = Reloaded(files.paths, lambda: files.load(endpoint)) if files.paths else None
         self.upstream = Upstream(endpoint, renewed.get if renewed is not None else None)
         self.sessions = Sessions(self.config, self.upstream, self.metrics)
+        self.recordings = Recordings(self.config, self.upstream)
         _log.info("gateway started", upstream=str(self.config.upstream))
         try:
             yield
@@ -57,28 +61,34 @@ class Gateway:
             _log.info("gateway stopped")
 
     async def stream(self, websocket: WebSocket) -> None:
-        """`/v1/stream`: audio in, messages out."""
-        await self.sessions.serve(websocket)
-
-    async def refuse_other_path(self, websocket: WebSocket) -> None:
-        """Answer a WebSocket handshake at any other path."""
-        self.metrics.refused.labels("path").inc()
-        text = f"There is no WebSocket at this path; it is at {STREAM_PATH}.\n"
-        if "websocket.http.response" in websocket.scope.get("extensions", {}):
-            await websocket.send_denial_response(PlainTextResponse(text, NOT_FOUND))
+        """A WebSocket of the protocol that is spoken at its path."""
+        door = find_door(websocket.scope["path"])
+        if door is None:
+            self.metrics.refused.labels("path").inc()
+            text = f"There is no WebSocket at this path; they are at {name_paths()}."
+            await refuse(websocket, NOT_FOUND, text)
         else:
-            # Without that extension, an ASGI server answers a close before the accept with 403.
-            await websocket.close()
+            await self.sessions.serve(websocket, door)
 
     async def say_not_found(self, _request: Request, _error: Exception) -> Response:
         """Answer a request for an unknown path."""
-        text = f"There is nothing at this path; the page is at /, the WebSocket at {STREAM_PATH}.\n"
+        text = f"There is nothing at this path; the page is at /, WebSockets at {name_paths()}.\n"
         return PlainTextResponse(text, NOT_FOUND)
 
     async def ask_for_upgrade(self, _request: Request) -> Response:
-        """Answer a request for `/v1/stream` without a WebSocket handshake."""
+        """Answer a request for a WebSocket's path without its handshake."""
         text = "This is a WebSocket. Connect with ws:// or wss:// and send audio.\n"
         return PlainTextResponse(text, UPGRADE_REQUIRED, headers={"Upgrade": "websocket"})
+
+    async def refuse_rpc(self, request: Request) -> Response:
+        """Answer a call of gRPC-Web or Connect, which are POSTs to /SERVICE/METHOD."""
+        if "." not in request.path_params["service"]:
+            return await self.say_not_found(request, LookupError())
+        text = (
+            "gRPC-Web and Connect are not served here. Use gRPC over HTTP/2 at the service's own "
+            f"port, or a WebSocket at {name_paths()}.\n"
+        )
+        return PlainTextResponse(text, UNSUPPORTED_MEDIA_TYPE)
 
     async def healthz(self, _request: Request) -> Response:
         """Whether the gateway itself is alive."""
@@ -102,6 +112,30 @@ class Gateway:
             return JSONResponse({"error": str(error)}, UNAVAILABLE)
         return JSONResponse(encode_server_info(info))
 
+    async def build_info(self, _request: Request) -> Response:
+        """`/api/build_info`, for clients of moshi-server."""
+        try:
+            info = await self.upstream.get_server_info(ASK_UPSTREAM_S)
+        except SttError as error:
+            return JSONResponse(moshi_http.encode_failure(str(error)), UNAVAILABLE)
+        return JSONResponse(moshi_http.encode_build_info(info))
+
+    async def modules_info(self, _request: Request) -> Response:
+        """`/api/modules_info`, for clients of moshi-server."""
+        try:
+            info = await self.upstream.get_server_info(ASK_UPSTREAM_S)
+        except SttError as error:
+            return JSONResponse(moshi_http.encode_failure(str(error)), UNAVAILABLE)
+        return JSONResponse(moshi_http.encode_modules_info(info))
+
+    async def transcribe(self, request: Request) -> Response:
+        """A whole recording that was POSTed, for clients of moshi-server."""
+        if self.sessions.draining:
+            return JSONResponse(
+                moshi_http.encode_failure("The gateway is restarting."), UNAVAILABLE
+            )
+        return await self.recordings.transcribe(request)
+
     async def metrics_text(self, _request: Request) -> Response:
         """`/metrics` in Prometheus' text format."""
         text = generate_latest(self.metrics.registry)
@@ -112,18 +146,19 @@ def create_app(config: GatewayConfig) -> Starlette:
     """The gateway as an ASGI application. `app.state.gateway` is its `Gateway`."""
     gateway = Gateway(config)
     routes: list[BaseRoute] = [
-        WebSocketRoute(STREAM_PATH, gateway.stream),
-        WebSocketRoute(f"{STREAM_PATH}/", gateway.stream),
-        WebSocketRoute("/{path:path}", gateway.refuse_other_path),
-        Route(STREAM_PATH, gateway.ask_for_upgrade),
-        Route(f"{STREAM_PATH}/", gateway.ask_for_upgrade),
+        # Any path, since a WebSocket must not reach StaticFiles.
+        WebSocketRoute("/{path:path}", gateway.stream),
+        *_route_recordings(gateway),
+        *(Route(path, gateway.ask_for_upgrade) for path in _stream_paths()),
+        Route(moshi_http.BUILD_INFO_PATH, gateway.build_info),
+        Route(moshi_http.MODULES_INFO_PATH, gateway.modules_info),
+        Route("/{service}/{method}", gateway.refuse_rpc, methods=["POST"]),
         Route("/v1/info", gateway.info),
         Route("/healthz", gateway.healthz),
         Route("/readyz", gateway.readyz),
         Route("/metrics", gateway.metrics_text),
     ]
     if (WEB_FOLDER / "index.html").is_file():
-        # A Route, not a Mount: a WebSocket to another path must not reach StaticFiles.
         routes.append(Route("/{path:path}", StaticFiles(directory=WEB_FOLDER, html=True)))
     app = Starlette(
         routes=routes,
@@ -133,3 +168,14 @@ def create_app(config: GatewayConfig) -> Starlette:
     )
     app.state.gateway = gateway
     return app
+
+
+def _stream_paths() -> Iterator[str]:
+    for door in DOORS:
+        for path in door.paths:
+            yield from (path, f"{path}/")
+
+
+def _route_recordings(gateway: Gateway) -> Iterator[BaseRoute]:
+    for path in (moshi_http.RECORDINGS_PATH, f"{moshi_http.RECORDINGS_PATH}/"):
+        yield Route(path, gateway.transcribe, methods=["POST"])

@@ -8,22 +8,17 @@ import secrets
 import time
 from collections.abc import Iterable
 
-from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from structlog.stdlib import BoundLogger
 
 from gateway.bridge import Bridge
-from gateway.closing import (
-    CLIENT_GONE,
-    GATEWAY_RESTARTS,
-    Closing,
-    close_for_bad_request,
-    close_for_gateway_fault,
-)
+from gateway.client_socket import ClientSocket, refuse
+from gateway.closing import CLIENT_GONE, GATEWAY_RESTARTS, Closing, close_for_gateway_fault
 from gateway.config import GatewayConfig
 from gateway.inbox import Budgets
 from gateway.metrics import GatewayMetrics
-from gateway.query import ProtocolError, decode_query
+from gateway.protocols.codec import Door
+from gateway.protocols.documented_query import hide_unknown
 from gateway.security import is_origin_allowed
 from gateway.upstream import Upstream
 from stt_service.process.logs import get_logger
@@ -50,9 +45,9 @@ class Sessions:
         self._hurried = asyncio.Event()
         self.draining = False
 
-    async def serve(self, websocket: WebSocket) -> None:
-        """Serve one WebSocket from its handshake to its close."""
-        log = _log.bind(connection=secrets.token_hex(4))
+    async def serve(self, websocket: WebSocket, door: Door) -> None:
+        """Serve one WebSocket of a protocol, from its handshake to its close."""
+        log = _log.bind(connection=secrets.token_hex(4), protocol=door.name)
         if self.draining:
             await self._refuse(websocket, log, UNAVAILABLE, "draining", "The gateway is restarting")
             return
@@ -69,13 +64,16 @@ class Sessions:
             text = "Too many sessions wait for the service. Try again later"
             await self._refuse(websocket, log, UNAVAILABLE, "waiting", text)
             return
-        await self._serve(websocket, log)
+        await self._serve(websocket, door, log)
 
     def _count_buffered(self) -> float:
         return self._budgets.waiting.held_bytes + self._budgets.admitted.held_bytes
 
-    async def _serve(self, websocket: WebSocket, log: BoundLogger) -> None:
-        bridge = Bridge(websocket, self._upstream, self._config, self._metrics, log, self._budgets)
+    async def _serve(self, websocket: WebSocket, door: Door, log: BoundLogger) -> None:
+        config, metrics = self._config, self._metrics
+        client = ClientSocket(websocket, door, config, metrics)
+        codec = door.make_codec(client.handshake)
+        bridge = Bridge(client, door, codec, self._upstream, config, metrics, log, self._budgets)
         # Added before the accept, so that a drain that starts meanwhile waits for this one too.
         self._open.add(bridge)
         self._all_gone.clear()
@@ -83,7 +81,7 @@ class Sessions:
         started_s = time.monotonic()
         closing = close_for_gateway_fault()
         try:
-            closing = await self._carry(websocket, bridge)
+            closing = await self._carry(client, bridge)
         finally:
             self._open.discard(bridge)
             self._metrics.sessions_open.dec()
@@ -122,20 +120,16 @@ class Sessions:
         for bridge in bridges:
             bridge.stop(GATEWAY_RESTARTS)
 
-    async def _carry(self, websocket: WebSocket, bridge: Bridge) -> Closing:
+    async def _carry(self, client: ClientSocket, bridge: Bridge) -> Closing:
         try:
-            await websocket.accept()
-        except (OSError, RuntimeError, WebSocketDisconnect):
-            # The client disconnected before the handshake was complete.
+            await client.accept()
+        except WebSocketDisconnect:
             return CLIENT_GONE
+        # Of what nobody knows the value is not logged: it may be a key.
+        query = hide_unknown(client.handshake.query)
+        bridge.log.info("session opened", client=client.address, query=query)
         try:
-            options = decode_query(websocket.url.query)
-            bridge.log.info(
-                "session opened", client=_client_of(websocket), query=websocket.url.query
-            )
-            closing = await bridge.run(options)
-        except ProtocolError as error:
-            closing = close_for_bad_request(str(error))
+            closing = await bridge.run()
         except Exception:
             bridge.log.error("session failed", exc_info=True)
             closing = close_for_gateway_fault()
@@ -147,11 +141,7 @@ class Sessions:
     ) -> None:
         self._metrics.refused.labels(reason).inc()
         log.warning("session refused", reason=reason, client=_client_of(websocket))
-        if "websocket.http.response" in websocket.scope.get("extensions", {}):
-            await websocket.send_denial_response(PlainTextResponse(f"{text}.\n", status))
-        else:
-            # Without that extension, an ASGI server answers a close before the accept with 403.
-            await websocket.close()
+        await refuse(websocket, status, f"{text}.")
 
 
 def _client_of(websocket: WebSocket) -> str:

@@ -121,7 +121,8 @@ class Upstream:
         with self._channels.share() as channel:
             while True:
                 await self._wait_until_serving(channel, deadline - loop.time(), on_retry)
-                timeout_s = max(MIN_ADMISSION_S, deadline - loop.time())
+                slot_wait_s = config.wait_for_slot.ToTimedelta().total_seconds()
+                timeout_s = max(MIN_ADMISSION_S + slot_wait_s, deadline - loop.time())
                 with self._open_call(channel) as call:
                     answer = await self._ask_in(channel, call, config, timeout_s)
                     if isinstance(answer, Admission):

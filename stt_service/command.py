@@ -11,6 +11,7 @@ from stt_service.config import (
     MAX_SLOTS,
     MAX_THREADS,
     MAX_TIMEOUT_S,
+    WEIGHTS,
     EngineConfig,
     EngineLimits,
     ServerConfig,
@@ -20,6 +21,7 @@ from stt_service.process.address import DEFAULT_HTTP_ADDRESS
 from stt_service.process.arguments import (
     EXIT_USAGE,
     Parser,
+    add_allow_origin,
     add_log_format,
     listening_address,
     number_up_to,
@@ -101,6 +103,13 @@ def make_parser() -> Parser:
         metavar="N",
         help="CPU threads of the model (default: all cores but one)",
     )
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        default=EngineConfig.weights,
+        help="of a large model on a CPU: bfloat16 halves the time of a step, int8 quarters it "
+        "(default: %(default)s, which is float32)",
+    )
     _add_limits(parser)
     _add_network_arguments(parser)
     add_log_format(parser)
@@ -148,6 +157,7 @@ def _add_network_arguments(parser: Parser) -> None:
         metavar="HOST:PORT",
         help="address of the WebSocket gateway (default: %(default)s)",
     )
+    add_allow_origin(parser)
     parser.add_argument("--no-gateway", action="store_true", help="serve gRPC only")
     parser.add_argument(
         "--metrics",
@@ -192,6 +202,7 @@ def read_options(arguments: argparse.Namespace) -> "ServeOptions":
         server=server,
         http_address=None if arguments.no_gateway else arguments.http,
         log_format=arguments.log_format,
+        allow_origins=tuple(arguments.allow_origin),
     )
 
 
@@ -205,6 +216,7 @@ def _read_engine(arguments: argparse.Namespace) -> EngineConfig:
         slots=arguments.batch_size or default.slots,
         device=arguments.device,
         threads=arguments.threads,
+        weights=arguments.weights,
         limits=EngineLimits(
             loading_timeout_s=arguments.loading_timeout,
             step_timeout_s=arguments.step_timeout,
@@ -219,7 +231,7 @@ def _read_engine(arguments: argparse.Namespace) -> EngineConfig:
 def _check_cuda(device: str) -> None:
     """Ask torch, whose import takes seconds, only where the answer decides."""
     from stt_service.engine.errors import EngineError
-    from stt_service.engine.moshi_model import choose_device
+    from stt_service.engine.step.device import choose_device
 
     try:
         choose_device(device)

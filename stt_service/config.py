@@ -15,6 +15,8 @@ DIGITS_CHECKPOINT = Path(__file__).parent / "digits" / "checkpoint"
 EMBEDDED_MODEL = "digits"
 MAX_SLOTS = 1024
 MAX_THREADS = 1024
+# Of the language model on a CPU; auto is float32 there, and a GPU's own format on a GPU.
+WEIGHTS = ("auto", "float32", "bfloat16", "int8")
 MAX_TIMEOUT_S = 86_400.0
 
 # gRPC's own default is 4 MiB; this holds 2.9 minutes of float32 audio in one Transcribe call.
@@ -28,7 +30,8 @@ class KnownModel:
     """What is known of a model before it is loaded.
 
     `served_from` is the repository of the checkpoint that is served, where it is not the name's
-    own. A model that `hears_pauses` has extra heads, without which no session gets a `vad_end`.
+    own. A model that `hears_pauses` has extra heads; without them `vad_end` comes later, from the
+    text.
     """
 
     understands: str
@@ -66,8 +69,8 @@ class EngineLimits:
     """How long the model may take, and how far it may be behind, in seconds.
 
     Without a sign of life for longer than a timeout the engine is dead. Loading may include a
-    download of gigabytes, and the warm-up may compile. While the engine is further behind real
-    time than `max_behind_s`, it admits nobody.
+    download of gigabytes, and the warm-up captures CUDA graphs. While the engine is further behind
+    real time than `max_behind_s`, it admits nobody.
     """
 
     loading_timeout_s: float = 1800.0
@@ -88,6 +91,7 @@ class EngineConfig:
     `model` is "digits" (embedded), a Hugging Face repository id, or a directory in
     the same layout. `threads` bounds torch's CPU threads; None leaves one core to
     the network. `limits` say when it is dead, and when it is full although slots are free.
+    `weights` is one of WEIGHTS.
     """
 
     model: str = EMBEDDED_MODEL
@@ -95,6 +99,7 @@ class EngineConfig:
     device: str = "auto"
     threads: int | None = None
     limits: EngineLimits = EngineLimits()
+    weights: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -108,6 +113,10 @@ class EngineConfig:
         if not _DEVICE.fullmatch(self.device):
             raise InvalidSetting(
                 f"the device is {self.device!r}; it must be auto, cpu, cuda or cuda:N"
+            )
+        if self.weights not in WEIGHTS:
+            raise InvalidSetting(
+                f"the weights are {self.weights!r}; they must be one of {', '.join(WEIGHTS)}"
             )
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
             raise InvalidSetting(
@@ -142,7 +151,11 @@ class EngineConfig:
             return ""
         if known.served_from:
             return f"{known.understands} (served from {known.served_from}, which hears pauses too)"
-        return known.understands if known.hears_pauses else f"{known.understands} (hears no pauses)"
+        return (
+            known.understands
+            if known.hears_pauses
+            else f"{known.understands} (finds pauses in its text only)"
+        )
 
     @property
     def is_known_to_hear_no_pauses(self) -> bool:

@@ -28,11 +28,12 @@ class GatewayFailed(Exception):
 
 @dataclass(frozen=True)
 class GatewayOptions:
-    """Where it listens, HOST:PORT, and the address of the gRPC server."""
+    """Where it listens, HOST:PORT, the address of the gRPC server, and whose pages may connect."""
 
     http_address: str
     upstream: str
     log_format: LogFormat
+    allow_origins: tuple[str, ...] = ()
 
 
 class Gateway:
@@ -87,6 +88,7 @@ class Gateway:
             *("--upstream", self._options.upstream),
             *("--http", self._bind_address),
             *("--log-format", self._options.log_format),
+            *(f"--allow-origin={origin}" for origin in self._options.allow_origins),
             # It ends when its standard input does, so a killed server leaves no orphan.
             "--exit-with-parent",
         ]

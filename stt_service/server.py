@@ -155,19 +155,24 @@ class Server:
 
     def _load_model(self) -> BatchedModel:
         # Imports torch, which takes seconds: in the model thread, after the port is bound.
-        from stt_service.engine.moshi_model import MoshiModel
+        from stt_service.engine.step.moshi_model import MoshiModel
 
         config = self._engine_config
-        return MoshiModel(config.source, config.slots, config.device, config.cpu_threads)
+        return MoshiModel(
+            config.source, config.slots, config.device, config.cpu_threads, config.weights
+        )
 
     def _tell_of_missing_pauses(self) -> None:
         if self.engine.info.has_semantic_vad:
             return
         names = {"model": self._engine_config.model, "checkpoint": self._engine_config.checkpoint}
         if self._engine_config.is_known_to_hear_no_pauses:
-            log.info("this model hears no pauses, so its sessions get no vad_end", **names)
+            log.info("this model predicts no pauses: vad_end comes later, from its text", **names)
         else:
-            log.warning("this checkpoint has no heads that hear pauses: no vad_end", **names)
+            log.warning(
+                "no heads in this checkpoint predict pauses: vad_end comes later, from its text",
+                **names,
+            )
 
     def _bind(self, server: grpc.aio.Server) -> None:
         """Have gRPC listen at every address that is meant. Raises CannotListen."""

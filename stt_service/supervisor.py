@@ -34,6 +34,7 @@ class ServeOptions:
     server: ServerConfig
     http_address: str | None
     log_format: LogFormat
+    allow_origins: tuple[str, ...] = ()
 
 
 class ServeFailed(Exception):
@@ -137,7 +138,9 @@ async def _run_gateway(options: ServeOptions, upstream: str) -> AsyncGenerator[s
     if options.http_address is None:
         yield None
         return
-    wanted = GatewayOptions(options.http_address, upstream, options.log_format)
+    wanted = GatewayOptions(
+        options.http_address, upstream, options.log_format, options.allow_origins
+    )
     async with contextlib.AsyncExitStack() as stack:
         try:
             address = await stack.enter_async_context(run_gateway(wanted))

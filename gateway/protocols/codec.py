@@ -43,8 +43,11 @@ class Reply:
     messages: tuple[Message, ...]
 
 
-Item = stt_pb2.StreamingConfig | bytes | stt_pb2.Flush | stt_pb2.VadSettings | End | Reply
-"""What the bridge does next: open the call, write to it, half-close it, or answer the client."""
+Command = stt_pb2.StreamingConfig | stt_pb2.Flush | stt_pb2.VadSettings | End
+"""What is written to the call beside audio: it is opened, told something, or half-closed."""
+
+Item = bytes | Command | Reply
+"""What the bridge does next, in this order: writes to the call, or answers the client."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ class Door:
     """Time for the first message, which opens the call; None where it is opened without one."""
     patience_s: float | None = None
     """How long a client waits for a slot or a cold service; None is the gateway's own patience."""
+    wait_for_slot_s: float | None = None
+    """How long a client waits where every slot is taken; None is the gateway's own time."""
     stall_s: float | None = None
     """Time without a message after which the codec is told; None: it need not be."""
 

@@ -92,6 +92,21 @@ DOOR = Door(
 )
 
 
+def encode_server_info(info: stt_pb2.GetServerInfoResponse) -> Json:
+    """The model and its slots, as `/v1/info` shows them."""
+    return {
+        "model_name": info.model_name,
+        "description": info.description,
+        "version": info.version,
+        "sample_rate": info.sample_rate_hertz,
+        "frame_samples": info.frame_samples,
+        "delay": to_seconds(info.delay),
+        "has_semantic_vad": info.has_semantic_vad,
+        "slots_total": info.slots_total,
+        "slots_free": info.slots_free,
+    }
+
+
 def decode_command(text: str) -> stt_pb2.Flush | stt_pb2.VadSettings | End:
     """Read a text message of the client. Raises `ProtocolError`."""
     if len(text) > MAX_COMMAND:
@@ -145,6 +160,8 @@ def _encode_body(kind: str, response: stt_pb2.StreamingTranscribeResponse) -> Js
                 "transcript": response.final.transcript,
                 "words": [_encode_word(word) for word in response.final.words],
                 "audio_duration": to_seconds(response.final.audio_duration),
+                # Only of a session that said more than a message holds.
+                **({"is_cut": True} if response.final.is_cut else {}),
             }
         case _:
             return {}

@@ -91,6 +91,15 @@ def asks_for_events(query: str) -> bool:
     return any(name == "events" for name, _ in parse_qsl(query, keep_blank_values=True))
 
 
+def hide_unknown(query: str) -> str:
+    """A query for the log: without the values of parameters that do not exist."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError:
+        return "…"
+    return "&".join(f"{name}={value if name in PARAMETERS else '…'}" for name, value in pairs)
+
+
 def _collect_parameters(query: str) -> dict[str, list[str]]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)

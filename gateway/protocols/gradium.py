@@ -26,7 +26,6 @@ from gateway.protocols.codec import (
     ProtocolError,
 )
 from gateway.protocols.early_words import EarlyWords, WordEnd, WordText
-from gateway.protocols.g711 import alaw_to_s16le
 from gateway.protocols.messages import (
     Json,
     check_id,
@@ -36,13 +35,12 @@ from gateway.protocols.messages import (
     to_seconds,
     to_text,
 )
-from gateway.protocols.wav import ALAW, FLOAT, MULAW, PCM, WavFormat, WavReader
+from gateway.protocols.wav import SAMPLE_RATES_HERTZ, WavFormat, WavReader
 from stt.v1 import stt_pb2
 
 IDLE_TIMEOUT_S = 60
 PAUSE_HORIZONS_S = (0.5, 1.0, 2.0, 3.0)
 """What the heads of Kyutai's 1B model predict, in their order."""
-SAMPLE_RATES_HERTZ = (8_000, 48_000)
 
 _EVENTS = (
     stt_pb2.OPTIONAL_EVENT_WORD,
@@ -53,13 +51,6 @@ _SETUP = 'The first message must be {"type":"setup","input_format":"pcm"}.'
 _USAGE = 'After setup, messages have the type "audio", "flush" or "end_of_stream".'
 _FORMATS = "pcm, pcm_8000 to pcm_48000, wav, opus, mulaw_8000 and alaw_8000"
 _G711_HERTZ = 8_000
-_WAV_ENCODINGS = {
-    (PCM, 16): stt_pb2.ENCODING_PCM_S16LE,
-    (FLOAT, 32): stt_pb2.ENCODING_PCM_F32LE,
-    (MULAW, 8): stt_pb2.ENCODING_MULAW,
-    # Turned into 16-bit samples here.
-    (ALAW, 8): stt_pb2.ENCODING_PCM_S16LE,
-}
 _CLIENT_FAULTS = (Outcome.BAD_REQUEST, Outcome.BAD_AUDIO, Outcome.TOO_BIG, Outcome.SLOW_CLIENT)
 
 
@@ -73,7 +64,6 @@ class GradiumCodec:
         self._is_ready = False
         self._config = stt_pb2.StreamingConfig()
         self._wav: WavReader | None = None
-        self._is_alaw = False
         self._model_name = "default"
         self._frame_s = 0.08
         self._flush_ids: deque[Any] = deque()
@@ -148,7 +138,6 @@ class GradiumCodec:
             check_id(model_name, "model_name")
             self._model_name = model_name
         self._config = _make_config(input_format)
-        self._is_alaw = input_format == "alaw_8000"
         if input_format == "wav":
             self._wav = WavReader()
         self._is_set_up = True
@@ -162,24 +151,12 @@ class GradiumCodec:
             if not had_format and self._wav.format is not None:
                 items += self._follow_header(self._wav.format)
         if data:
-            items.append(alaw_to_s16le(data) if self._is_alaw else data)
+            items.append(data)
         return items
 
     def _follow_header(self, found: WavFormat) -> list[Item]:
         """The call was opened before the header came, since some clients wait for `ready`."""
-        encoding = _WAV_ENCODINGS.get((found.tag, found.sample_bits))
-        lowest, highest = SAMPLE_RATES_HERTZ
-        if (
-            encoding is None
-            or found.channels != 1
-            or not lowest <= found.sample_rate_hertz <= highest
-        ):
-            raise ProtocolError(
-                "The WAV file must be mono, of 16-bit, float, mu-law or A-law samples, "
-                f"{lowest} to {highest} of them a second."
-            )
-        self._is_alaw = found.tag == ALAW
-        config = _make_pcm_config(encoding, found.sample_rate_hertz)
+        config = _make_pcm_config(found.encoding, found.sample_rate_hertz)
         if config == self._config:
             return []
         self._config = config
@@ -244,7 +221,7 @@ def _make_config(input_format: object) -> stt_pb2.StreamingConfig:
         case "ulaw_8000" | "mulaw_8000":
             return _make_pcm_config(stt_pb2.ENCODING_MULAW, _G711_HERTZ)
         case "alaw_8000":
-            return _make_pcm_config(stt_pb2.ENCODING_PCM_S16LE, _G711_HERTZ)
+            return _make_pcm_config(stt_pb2.ENCODING_ALAW, _G711_HERTZ)
         case "pcm" | "wav":
             return _make_pcm_config(stt_pb2.ENCODING_PCM_S16LE, 24_000)
         case str() if found := re.fullmatch(r"pcm_([0-9]{4,5})", input_format):

@@ -212,6 +212,7 @@ DOOR = Door(
     max_message_bytes=8 * MIB,
     # Half a second after it has connected, a client tries its next server.
     patience_s=0.4,
+    wait_for_slot_s=0.0,
     stall_s=0.5,
 )
 

@@ -20,7 +20,6 @@ from gateway.protocols.codec import (
     ProtocolError,
     Reply,
 )
-from gateway.protocols.g711 import alaw_to_s16le
 from gateway.protocols.messages import Json, decode_audio, parse_object, quote, to_text
 from gateway.protocols.openai_settings import OLD_UPDATE, Settings, update_settings
 from gateway.protocols.openai_turns import TurnTracker
@@ -121,7 +120,7 @@ class OpenAiRealtimeCodec:
             return self._open()
         items = self._open()
         self._has_audio = True
-        return [*items, alaw_to_s16le(audio) if self._settings.is_alaw else audio]
+        return [*items, audio]
 
     def _open(self) -> list[Item]:
         """Open the call with OpenAI's defaults, where the client has set nothing."""

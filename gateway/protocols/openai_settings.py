@@ -30,6 +30,11 @@ UPDATE = "session.update"
 OLD_UPDATE = "transcription_session.update"
 
 _OLD_FORMATS = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
+_ENCODINGS = {
+    "audio/pcm": stt_pb2.ENCODING_PCM_S16LE,
+    "audio/pcmu": stt_pb2.ENCODING_MULAW,
+    "audio/pcma": stt_pb2.ENCODING_ALAW,
+}
 _EVENTS = (stt_pb2.OPTIONAL_EVENT_VAD_END, stt_pb2.OPTIONAL_EVENT_UTTERANCE)
 
 
@@ -46,16 +51,10 @@ class Settings:
     """`server_vad`, `semantic_vad`, or None: only the client ends a turn."""
     pause_s: float = 0.5
 
-    @property
-    def is_alaw(self) -> bool:
-        """Whether the samples are A-law, which the service does not read."""
-        return self.format == "audio/pcma"
-
     def make_config(self) -> stt_pb2.StreamingConfig:
         """What the service is asked for."""
-        is_mulaw = self.format == "audio/pcmu"
         return stt_pb2.StreamingConfig(
-            encoding=stt_pb2.ENCODING_MULAW if is_mulaw else stt_pb2.ENCODING_PCM_S16LE,
+            encoding=_ENCODINGS[self.format],
             sample_rate_hertz=self.sample_rate_hertz,
             events=_EVENTS,
             vad=self.make_vad(),

@@ -7,12 +7,21 @@ import sys
 from dataclasses import dataclass
 
 from gateway.protocols.codec import ProtocolError
+from stt.v1 import stt_pb2
 
 MAX_HEADER_BYTES = 64 * 1024
 """Before the samples there may be other chunks, such as names."""
 
 PCM, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 
+SAMPLE_RATES_HERTZ = (8_000, 48_000)
+
+_ENCODINGS = {
+    (PCM, 16): stt_pb2.ENCODING_PCM_S16LE,
+    (FLOAT, 32): stt_pb2.ENCODING_PCM_F32LE,
+    (MULAW, 8): stt_pb2.ENCODING_MULAW,
+    (ALAW, 8): stt_pb2.ENCODING_ALAW,
+}
 _CHUNK = struct.Struct("<4sI")
 _FORMAT = struct.Struct("<HHIIHH")
 _RIFF_BYTES = 12
@@ -30,6 +39,19 @@ class WavFormat:
     channels: int
     sample_rate_hertz: int
     sample_bits: int
+
+    @property
+    def encoding(self) -> stt_pb2.Encoding.ValueType:
+        """How the service is told that they are written. Raises `ProtocolError` if it cannot be."""
+        encoding = _ENCODINGS.get((self.tag, self.sample_bits))
+        lowest, highest = SAMPLE_RATES_HERTZ
+        is_known_rate = lowest <= self.sample_rate_hertz <= highest
+        if encoding is None or self.channels != 1 or not is_known_rate:
+            raise ProtocolError(
+                "The WAV file must be mono, of 16-bit, float, mu-law or A-law samples, "
+                f"{lowest} to {highest} of them a second."
+            )
+        return encoding
 
 
 class WavReader:

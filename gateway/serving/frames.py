@@ -15,14 +15,15 @@ from wsproto import events as wire_events
 from wsproto.connection import ConnectionState
 from wsproto.frame_protocol import CloseReason
 
+from gateway.serving.live_message import MessageBorders, read_whole_message
 from gateway.serving.pacing import (
     TURN_FRAMES,
     SharedPace,
     make_admitted_bucket,
     make_waiting_bucket,
 )
-from gateway.serving.received import Received
-from gateway.serving.whole_messages import MessageBorders, read_whole_message
+from gateway.serving.received import AsgiEvent, Received
+from gateway.serving.whole import Assembly, WholeMessages
 
 WAITING_READ_BYTES = 4 * 1024
 ADMITTED_READ_BYTES = 32 * 1024
@@ -30,6 +31,8 @@ WAITING_LIMIT_BYTES = 16 * 1024
 ADMITTED_LIMIT_BYTES = 64 * 1024
 MAX_TEXT = 8 * 1024
 """Longer than any text message that the application understands."""
+
+WireMessage = wire_events.TextMessage | wire_events.BytesMessage
 
 _READABLE = (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING)
 
@@ -55,7 +58,12 @@ class FrameReader:
     """Bytes of a socket → `received`, in turns."""
 
     def __init__(
-        self, wire: WSConnection, peer: Peer, pace: SharedPace, max_message_bytes: int
+        self,
+        wire: WSConnection,
+        peer: Peer,
+        pace: SharedPace,
+        whole: WholeMessages,
+        max_message_bytes: int,
     ) -> None:
         self.received = Received(WAITING_LIMIT_BYTES)
         self.read_bytes = WAITING_READ_BYTES
@@ -67,6 +75,9 @@ class FrameReader:
         self._wire = wire
         self._peer = peer
         self._pace = pace
+        self._whole = whole
+        self._assembly: Assembly | None = None
+        self._in_use: str | bytes | None = None
         self._max_message_bytes = max_message_bytes
         self._bucket = make_waiting_bucket()
         self._transport: asyncio.Transport | None = None
@@ -82,10 +93,29 @@ class FrameReader:
         self._transport = transport
         self.feed(early)
 
+    def keep_whole(self, limit_bytes: int) -> None:
+        """Before `start`: messages are to be passed on whole, and none larger than that."""
+        self._assembly = Assembly(self._whole, limit_bytes, self._give_up)
+
     def stop(self) -> None:
         """Read no more."""
         self._transport = None
         self._pace.leave(self)
+        if self._assembly is not None:
+            self._assembly.close()
+            self._assembly = None
+            self._in_use = None
+
+    async def take(self) -> AsgiEvent:
+        """The next event, when there is one; what was taken before it has been used."""
+        if self._in_use is not None and self._assembly is not None:
+            self._assembly.release(self._in_use)
+        self._in_use = None
+        event = await self.received.take()
+        if self._assembly is not None:
+            self._in_use = event.get("bytes") or event.get("text")
+        self.proceed()
+        return event
 
     def admit(self) -> None:
         """The socket has a slot: it may send as live audio does."""
@@ -106,8 +136,10 @@ class FrameReader:
 
     def _take_whole_message(self, data: bytes) -> bool:
         """Take a message of live audio past wsproto, which knows only of what it was given."""
-        is_free = self._borders.is_at_border and not (
-            self._has_unread or self._is_turn_due or self.is_broken or self._is_blocked
+        is_free = (
+            self._assembly is None
+            and self._borders.is_at_border
+            and not (self._has_unread or self._is_turn_due or self.is_broken or self._is_blocked)
         )
         if not is_free or self._wire.state is not ConnectionState.OPEN or not self._bucket.tokens:
             return False
@@ -178,6 +210,9 @@ class FrameReader:
     def _handle(self, event: wire_events.Event) -> int:
         """Pass an event on; returns what it costs. A piece of a large frame costs nothing."""
         match event:
+            case wire_events.TextMessage() | wire_events.BytesMessage() if self._assembly:
+                self._assemble(self._assembly, event)
+                return 1 if event.frame_finished else 0
             case wire_events.BytesMessage():
                 self._handle_audio(event.data, is_last=event.message_finished)
                 return 1 if event.frame_finished else 0
@@ -191,6 +226,18 @@ class FrameReader:
             case _:
                 pass
         return 1
+
+    def _assemble(self, assembly: Assembly, event: WireMessage) -> None:
+        if self.is_ignoring:
+            return
+        if not assembly.add(event.data):
+            self._report(CloseReason.MESSAGE_TOO_BIG, "")
+        # It may have been given up for its last piece.
+        elif event.message_finished and (message := assembly.finish()) is not None:
+            self.received.add_message(message)
+
+    def _give_up(self) -> None:
+        self._report(CloseReason.TRY_AGAIN_LATER, "")
 
     def _handle_audio(self, audio: bytes | bytearray, *, is_last: bool) -> None:
         self._message_bytes += len(audio)
@@ -207,7 +254,7 @@ class FrameReader:
         self._text.append(event.data)
         is_too_long = sum(map(len, self._text)) > MAX_TEXT
         if event.message_finished or is_too_long:
-            self.received.add_text("".join(self._text))
+            self.received.add_message("".join(self._text))
             self._text.clear()
             # The application refuses such a message; the rest of it need not be kept.
             self.is_ignoring = is_too_long

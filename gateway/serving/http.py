@@ -12,14 +12,20 @@ from uvicorn.server import ServerState
 from gateway.serving.connections import Connection
 from gateway.serving.pacing import SharedPace
 from gateway.serving.websocket import WebSocketProtocol
+from gateway.serving.whole import WholeMessages
 from stt_service.process.logs import OccasionalLog
 
+EXTENSION = "stt.request"
 MAX_HEAD_BYTES = 16 * 1024
 """Request line and headers."""
 
 
 class HttpProtocol(H11Protocol):
-    """A connection before it becomes a WebSocket, or one that loads the page."""
+    """A connection before it becomes a WebSocket, or one that loads the page.
+
+    The scope of a request has an extension of ours, `stt.request`: an application that takes long
+    calls its `note_progress` now and then, so that the connection is not closed meanwhile.
+    """
 
     def __init__(
         self,
@@ -29,11 +35,13 @@ class HttpProtocol(H11Protocol):
         *,
         connection: Connection,
         pace: SharedPace,
+        whole: WholeMessages,
         log: OccasionalLog,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._connection = connection
         self._pace = pace
+        self._whole = whole
         self._log = log
         self._latest_cycle: object = None
 
@@ -48,6 +56,9 @@ class HttpProtocol(H11Protocol):
         if self.cycle is not self._latest_cycle:
             self._latest_cycle = self.cycle
             self._connection.note_request()
+            # The application is started in the next turn of the loop, with this very scope.
+            extensions: Any = self.scope.setdefault("extensions", {})
+            extensions[EXTENSION] = {"note_progress": self._connection.note_request}
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand the connection over to a `WebSocketProtocol`."""
@@ -58,6 +69,7 @@ class HttpProtocol(H11Protocol):
             self.server_state,
             connection=self._connection,
             pace=self._pace,
+            whole=self._whole,
             log=self._log,
         )
         websocket.connection_made(self.transport)

@@ -6,14 +6,14 @@ import asyncio
 from collections import deque
 from typing import Any
 
-TEXT_COST_BYTES = 1024
-"""What a text message counts against the limit beside its length."""
+MESSAGE_COST_BYTES = 1024
+"""What a whole message counts against the limit beside its length."""
 
 AsgiEvent = dict[str, Any]
 
 
 class Received:
-    """A queue of ASGI events. Adjacent audio is joined: where messages end does not matter."""
+    """A queue of ASGI events. Adjacent audio is joined, unless it is added as messages."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -40,10 +40,11 @@ class Received:
             # Live audio is taken before more comes, and is then never copied.
             self._append(bytes(audio))
 
-    def add_text(self, text: str) -> None:
-        """Append a whole text message."""
-        self._held_bytes += _text_cost(text)
-        self._append({"type": "websocket.receive", "text": text})
+    def add_message(self, message: str | bytes) -> None:
+        """Append a whole message."""
+        self._held_bytes += len(message) + MESSAGE_COST_BYTES
+        name = "text" if isinstance(message, str) else "bytes"
+        self._append({"type": "websocket.receive", name: message})
 
     def add(self, event: AsgiEvent) -> None:
         """Append another event."""
@@ -58,14 +59,11 @@ class Received:
         if isinstance(item, bytes | bytearray):
             self._held_bytes -= len(item)
             return {"type": "websocket.receive", "bytes": bytes(item)}
-        if "text" in item:
-            self._held_bytes -= _text_cost(item["text"])
+        message: str | bytes | None = item.get("text", item.get("bytes"))
+        if message is not None:
+            self._held_bytes -= len(message) + MESSAGE_COST_BYTES
         return item
 
     def _append(self, item: bytes | AsgiEvent) -> None:
         self._items.append(item)
         self._arrived.set()
-
-
-def _text_cost(text: str) -> int:
-    return len(text) + TEXT_COST_BYTES

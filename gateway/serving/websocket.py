@@ -1,8 +1,10 @@
 """A WebSocket connection between its transport and the ASGI application.
 
-The scope has an extension of ours, `stt.stream`: binary messages come joined or in pieces, since
-only their bytes matter; what a peer did wrong comes as an event with `violation`, a close code and
-a text; and the application calls `admit` when it has a slot for this socket.
+The scope has an extension of ours, `stt.stream`. Binary messages come joined or in pieces, since
+for our own protocol only their bytes matter; an application that needs whole messages calls
+`keep_whole` with their largest size before it accepts. What a peer did wrong comes as an event with
+`violation`, a close code and a text. The application calls `admit` when it has a slot for this
+socket.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from gateway.serving.connections import Connection
 from gateway.serving.frames import ADMITTED_READ_BYTES, FrameReader
 from gateway.serving.pacing import SharedPace
 from gateway.serving.received import AsgiEvent
+from gateway.serving.whole import WholeMessages
 from stt_service.process.logs import OccasionalLog, get_logger
 
 EXTENSION = "stt.stream"
@@ -53,6 +56,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         *,
         connection: Connection,
         pace: SharedPace,
+        whole: WholeMessages,
         log: OccasionalLog,
     ) -> None:
         self._config = config
@@ -60,7 +64,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         self._connection = connection
         self._occasional_log = log
         self._wire = WSConnection(ConnectionType.SERVER)
-        self._frames = FrameReader(self._wire, self, pace, config.ws_max_size)
+        self._frames = FrameReader(self._wire, self, pace, whole, config.ws_max_size)
         self._writable = asyncio.Event()
         self._writable.set()
         self._early = b""
@@ -102,7 +106,10 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             "type": "websocket",
             "scheme": "wss" if scope["scheme"] == "https" else "ws",
             "subprotocols": request.subprotocols,
-            "extensions": {"websocket.http.response": {}, EXTENSION: {"admit": self._frames.admit}},
+            "extensions": {
+                "websocket.http.response": {},
+                EXTENSION: {"admit": self._frames.admit, "keep_whole": self._frames.keep_whole},
+            },
         }
         self._frames.received.add({"type": "websocket.connect"})
         task = self._loop.create_task(self._run_app())
@@ -177,9 +184,7 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             self._close(CloseReason.INTERNAL_ERROR, "")
 
     async def _receive(self) -> AsgiEvent:
-        event = await self._frames.received.take()
-        self._frames.proceed()
-        return event
+        return await self._frames.take()
 
     async def _send(self, message: AsgiEvent) -> None:
         await self._writable.wait()

@@ -2,14 +2,12 @@
 
 Here: `python -m stt_service.deploy.bench --device cpu --batch-sizes 1,8,32`. On a GPU of Modal's:
 `uvx modal run stt_service/modal_app.py::bench`. The steps are those that the server makes, through
-the same class. NO_TORCH_COMPILE=1 and NO_CUDA_GRAPH=1 in the environment switch off what moshi
-does to be fast on a GPU.
+the same class. `uv run poe bench step` compares them with stock moshi's.
 """
 
 import argparse
 import gc
 import json
-import os
 import statistics
 import sys
 import time
@@ -21,7 +19,7 @@ from stt_service.config import MAX_SLOTS, EngineConfig
 from stt_service.process.environment import InvalidSetting
 
 if TYPE_CHECKING:
-    from stt_service.engine.moshi_model import MoshiModel
+    from stt_service.engine.step.moshi_model import MoshiModel
 
 DEFAULT_BATCH_SIZES = "1,8,32,64,128"
 DEFAULT_STEPS = 200
@@ -59,7 +57,6 @@ class Report:
     model: str
     device: str
     torch: str
-    compiles: bool
     measurements: tuple[Measurement, ...]
     out_of_memory: tuple[int, ...]
     """Batch sizes that the GPU's memory did not hold."""
@@ -90,7 +87,6 @@ def measure(engine: EngineConfig, batch_sizes: Sequence[int], steps: int = DEFAU
         model=engine.model,
         device=_describe_device(engine.device),
         torch=torch.__version__,
-        compiles=torch.cuda.is_available() and not os.environ.get("NO_TORCH_COMPILE"),
         measurements=tuple(measurements),
         out_of_memory=tuple(out_of_memory),
     )
@@ -98,7 +94,7 @@ def measure(engine: EngineConfig, batch_sizes: Sequence[int], steps: int = DEFAU
 
 def measure_batch(engine: EngineConfig, batch_size: int, steps: int) -> Measurement:
     """Load, warm up and time one batch size. Raises torch.OutOfMemoryError."""
-    from stt_service.engine.moshi_model import MoshiModel
+    from stt_service.engine.step.moshi_model import MoshiModel
 
     started = time.perf_counter()
     model = MoshiModel(engine.source, batch_size, engine.device, engine.cpu_threads)
@@ -166,9 +162,8 @@ def print_report(report: Mapping[str, Any], gpu: str = "") -> None:
 
 def format_table(report: Mapping[str, Any]) -> str:
     """The figures for a person."""
-    compiled = "with" if report["compiles"] else "without"
     lines = [
-        f"{report['model']} on {report['device']}, torch {report['torch']} {compiled} compilation",
+        f"{report['model']} on {report['device']}, torch {report['torch']}",
         " batch   p50 ms   p99 ms  live  load s  warm s    GiB",
     ]
     for row in report["measurements"]:
@@ -198,7 +193,7 @@ def parse_batch_sizes(text: str) -> tuple[int, ...]:
 def _describe_device(device: str) -> str:
     import torch
 
-    from stt_service.engine.moshi_model import choose_device
+    from stt_service.engine.step.device import choose_device
 
     chosen = choose_device(device)
     if chosen.type == "cuda":

@@ -22,7 +22,7 @@ def fetch(model: str) -> None:
     source = EngineConfig(model).source
     if source == str(DIGITS_CHECKPOINT):
         return
-    from stt_service.engine.moshi_model import find_checkpoint
+    from stt_service.engine.step.checkpoint import find_checkpoint
 
     find_checkpoint(source)
 

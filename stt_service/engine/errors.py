@@ -13,11 +13,12 @@ EngineError
 ├── BrokenOutput      the model gave no numbers for this session
 ├── InternalError     a fault of ours, in this session only
 ├── EngineDied        the model thread raised or hangs
+├── NotEnoughMemory   there is no room for so many slots
 └── UnsuitableCheckpoint        the model cannot be served; the message says why
     └── UnreachableCheckpoint   it is not in the local cache and cannot be fetched
 
 Each message is written for the caller. The engine knows no status codes: the
-servicer holds the one table that translates these classes.
+one table that translates these classes is in `stt_service/translation.py`.
 """
 
 MAX_REASON_LENGTH = 500
@@ -105,6 +106,17 @@ class EngineDied(EngineError):
     def __init__(self, cause: BaseException) -> None:
         super().__init__("the model has died and the server ends; open a new session")
         self.reason = f"{type(cause).__name__}: {cause}"[:MAX_REASON_LENGTH]
+
+
+class NotEnoughMemory(EngineError):
+    """The model's memory was counted before it was asked for."""
+
+    def __init__(self, slots: int, needed: int, free: int, most: int, kind: str) -> None:
+        super().__init__(
+            f"a batch size of {slots} needs {needed / 2**30:.1f} GiB of {kind}, and "
+            f"{free / 2**30:.1f} are free: "
+            + (f"at most {most}" if most else "not even one slot fits")
+        )
 
 
 class UnsuitableCheckpoint(EngineError):

@@ -58,3 +58,19 @@ def is_loopback(host: str) -> bool:
 def is_loopback_name(host: str) -> bool:
     """Whether a name means both loopback addresses, whatever a look-up says."""
     return host == "localhost" or host.endswith(".localhost")
+
+
+def check_origin(origin: str) -> None:
+    """Raise ValueError unless a browser could send this as the origin of a page."""
+    complaint = f"The origin {origin!r} must be scheme and host, like https://example.com."
+    try:
+        parts = urlsplit(origin)
+        complete = parts.scheme and parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise ValueError(complaint) from error
+    if not complete or parts.username is not None or parts.path not in ("", "/"):
+        raise ValueError(complaint)
+    if parts.query or parts.fragment or "*" in origin or not origin.isascii():
+        raise ValueError(
+            f"{complaint} Each origin by itself, and other letters as browsers send them: xn--…"
+        )

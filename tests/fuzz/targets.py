@@ -11,8 +11,10 @@ from itertools import islice
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from gateway.protocol import End, parse_command, to_text
-from gateway.query import ProtocolError, asks_for_events, parse_query
+from gateway.protocols.codec import End, ProtocolError
+from gateway.protocols.documented import decode_command
+from gateway.protocols.documented_query import asks_for_events, parse_query
+from gateway.protocols.messages import to_text
 from stt.v1 import stt_pb2
 from stt_service.engine.errors import InvalidAudio, InvalidOptions
 from stt_service.engine.frames import Framer
@@ -44,7 +46,7 @@ def fuzz_query(data: bytes) -> None:
 def fuzz_command(data: bytes) -> None:
     """A text message of a WebSocket."""
     try:
-        command = parse_command(data.decode(errors="replace"))
+        command = decode_command(data.decode(errors="replace"))
     except ProtocolError as error:
         to_text({"message": str(error)}).encode()
         return

@@ -37,7 +37,9 @@ def test_the_description_says_where_a_model_is_served_from_if_not_by_its_name() 
         "served from kyutai/stt-1b-en_fr-candle" in EngineConfig("kyutai/stt-1b-en_fr").description
     )
     assert EngineConfig("kyutai/stt-1b-en_fr-candle").description == "English and French"
-    assert EngineConfig("kyutai/stt-2.6b-en").description == "English (hears no pauses)"
+    assert (
+        EngineConfig("kyutai/stt-2.6b-en").description == "English (finds pauses in its text only)"
+    )
     assert EngineConfig("acme/model").description == ""
 
 

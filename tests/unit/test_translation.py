@@ -106,7 +106,7 @@ def test_every_class_of_error_has_a_row_of_its_own() -> None:
         return {kind, *(below for child in kind.__subclasses__() for below in descend(child))}
 
     # A server that cannot load its model has no callers.
-    never = {errors.UnsuitableCheckpoint, errors.UnreachableCheckpoint}
+    never = {errors.UnsuitableCheckpoint, errors.UnreachableCheckpoint, errors.NotEnoughMemory}
     without = {errors.EngineError, errors.NotServing, errors.InternalError, *never}
     engine_errors = {kind for kind in descend(errors.EngineError) if "errors" in kind.__module__}
     assert engine_errors - without <= {kind for kind, _, _ in STATUSES}

@@ -18,7 +18,7 @@ from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
 from stt_service.deploy.pool import DRAIN_GRACE_S, PoolMember
 from stt_service.engine.model import StepOutput, StepPlan
-from stt_service.engine.moshi_model import MoshiModel
+from stt_service.engine.step.moshi_model import MoshiModel
 from stt_service.server import Server
 from tests.support import Recording
 

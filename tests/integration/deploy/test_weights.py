@@ -38,7 +38,7 @@ for _ in range(2):
     asyncio.run(weights.ensure_stored({REPOSITORY!r}, fetch_elsewhere, reload))
     print("stored" if weights.are_stored({REPOSITORY!r}) else "missing")
 
-from stt_service.engine.moshi_model import MoshiModel
+from stt_service.engine.step.moshi_model import MoshiModel
 print(MoshiModel({REPOSITORY!r}, slots=1, device="cpu", threads=1).info.delay_s)
 """
 

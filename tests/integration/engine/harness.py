@@ -17,9 +17,10 @@ from stt_service.engine.engine import Engine
 from stt_service.engine.events import Final
 from stt_service.engine.model import BatchedModel, StepOutput, StepPlan
 from stt_service.engine.model_thread import StepReport
-from stt_service.engine.moshi_model import MoshiModel, find_checkpoint
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session import Session, Update
+from stt_service.engine.step.checkpoint import find_checkpoint
+from stt_service.engine.step.moshi_model import MoshiModel
 
 SLOTS = 8
 FRAME_SAMPLES = 1920

@@ -17,15 +17,11 @@ from stt_service.engine.engine import Engine
 from stt_service.engine.errors import InvalidOptions, UnsuitableCheckpoint
 from stt_service.engine.events import Final
 from stt_service.engine.model import StepPlan
-from stt_service.engine.moshi_model import (
-    MoshiModel,
-    choose_device,
-    choose_dtype,
-    find_checkpoint,
-    read_pieces,
-)
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.pauses import VadOptions
+from stt_service.engine.step.checkpoint import find_checkpoint, read_pieces
+from stt_service.engine.step.device import choose_device, choose_dtype
+from stt_service.engine.step.moshi_model import MoshiModel
 
 
 def copy_checkpoint(directory: Path, **changes) -> Path:
@@ -96,6 +92,12 @@ def test_an_unsuitable_checkpoint_says_why(tmp_path, changes, message) -> None:
     directory = copy_checkpoint(tmp_path / "m", **changes)
     with pytest.raises(UnsuitableCheckpoint, match=message):
         find_checkpoint(str(directory))
+
+
+def test_what_our_step_does_not_know_is_not_served(tmp_path) -> None:
+    directory = copy_checkpoint(tmp_path / "m", delays=[0, 0, 1, 1, 1, 1, 1, 1, 1])
+    with pytest.raises(UnsuitableCheckpoint, match="delays between its codebooks"):
+        MoshiModel(str(directory), 1, "cpu", threads=1)
 
 
 def test_a_directory_that_is_not_there_is_not_looked_for_on_the_hub() -> None:

@@ -13,9 +13,9 @@ from stt_service.config import DIGITS_CHECKPOINT, EngineLimits
 from stt_service.engine.engine import Engine, State
 from stt_service.engine.errors import BrokenOutput, EngineDied, UnsuitableCheckpoint
 from stt_service.engine.model import StepPlan
-from stt_service.engine.moshi_model import MoshiModel
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.rows import CHECK_STEPS
+from stt_service.engine.step.moshi_model import MoshiModel
 from stt_service.metrics import Metrics
 from tests.integration.engine.harness import (
     BreakingModel,

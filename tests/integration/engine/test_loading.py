@@ -10,8 +10,8 @@ from stt_service.config import DIGITS_CHECKPOINT
 from stt_service.engine.engine import STOP_TIMEOUT_S, Engine
 from stt_service.engine.errors import EngineDied
 from stt_service.engine.model import BatchedModel
-from stt_service.engine.moshi_model import find_checkpoint
-from stt_service.engine.no_init import NoInit
+from stt_service.engine.step.checkpoint import find_checkpoint
+from stt_service.engine.step.no_init import NoInit
 
 
 async def test_nobody_who_stops_waits_for_a_model_that_still_loads() -> None:

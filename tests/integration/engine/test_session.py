@@ -18,9 +18,9 @@ from stt_service.engine.errors import (
     NoFreeSlot,
 )
 from stt_service.engine.events import Flushed, Pause, Token, Word
-from stt_service.engine.moshi_model import MoshiModel
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session import MAX_ITEMS_WAITING
+from stt_service.engine.step.moshi_model import MoshiModel
 from tests.integration.engine.harness import (
     FRAME_SAMPLES,
     SLOTS,

@@ -68,6 +68,7 @@ class Call:
     audio: bytearray = field(default_factory=bytearray)
     pieces: list[int] = field(default_factory=list)
     flush_ids: list[str] = field(default_factory=list)
+    vads: list[stt_pb2.VadSettings] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -111,6 +112,9 @@ class ScriptedService(stt_pb2_grpc.SpeechToTextServiceServicer):
                 call.flush_ids.append(request.flush.flush_id)
                 flushed = stt_pb2.Flushed(flush_id=request.flush.flush_id)
                 await context.write(Response(flushed=flushed))
+                continue
+            if request.HasField("vad"):
+                call.vads.append(request.vad)
                 continue
             call.audio += request.audio
             call.pieces.append(len(request.audio))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+import websockets
 from google.protobuf.duration_pb2 import Duration
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stt.v1 import stt_pb2
@@ -78,12 +80,21 @@ class SpeakingService(ScriptedService):
                 await context.write(Response(word=word, processed_offset=heard))
             if cut is not None and heard_s >= cut[0]:
                 if cut[1] in (DRAINED, IDLE):
+                    # It says every whole word that it has heard before its `final`.
+                    await self._say(call, said, context)
                     await context.write(self._final(call))
                 await cut[1].apply(context)
-        for token, word in self._words(call)[said:]:
+        await self._say(call, said, context)
+        await context.write(self._final(call))
+
+    async def _say(self, call: Call, said: int, context: Any) -> None:
+        for token, word in self._whole_words(call)[said:]:
             await context.write(Response(token=token))
             await context.write(Response(word=word))
-        await context.write(self._final(call))
+
+    def _whole_words(self, call: Call) -> list[tuple[stt_pb2.Token, stt_pb2.Word]]:
+        heard = duration(len(call.audio) / self._type.itemsize / RATE).ToNanoseconds()
+        return [each for each in self._words(call) if each[1].end_offset.ToNanoseconds() <= heard]
 
     def _words(self, call: Call) -> list[tuple[stt_pb2.Token, stt_pb2.Word]]:
         whole = len(call.audio) // self._type.itemsize * self._type.itemsize
@@ -103,7 +114,7 @@ class SpeakingService(ScriptedService):
         return found
 
     def _final(self, call: Call) -> Response:
-        words = [word for _, word in self._words(call)]
+        words = [word for _, word in self._whole_words(call)]
         seconds = duration(len(call.audio) / self._type.itemsize / RATE)
         transcript = "".join(f" {word.text}" for word in words)
         final = stt_pb2.Final(transcript=transcript, words=words, audio_duration=seconds)
@@ -114,10 +125,12 @@ async def speak(gateway: RunningGateway, query: str, audio: bytes, piece: int) -
     """Send the audio in pieces and an end; all that came back."""
     async with gateway.connect(query) as websocket:
         reading = asyncio.create_task(read_to_close(websocket))
-        for start in range(0, len(audio), piece):
-            await websocket.send(audio[start : start + piece])
-            await asyncio.sleep(0)
-        await websocket.send(END)
+        # What came says why, if the session ends before its audio does.
+        with contextlib.suppress(websockets.ConnectionClosed):
+            for start in range(0, len(audio), piece):
+                await websocket.send(audio[start : start + piece])
+                await asyncio.sleep(0)
+            await websocket.send(END)
         return await reading
 
 
@@ -142,6 +155,7 @@ def check(ended: Ended) -> None:
         max_size=3,
     )
 )
+@example(cuts=[(12.0, IDLE)])
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_client_that_asks_for_everything_notices_no_break(cuts: list[tuple[float, Refusal]]):
     async def serve() -> None:

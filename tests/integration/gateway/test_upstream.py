@@ -17,10 +17,11 @@ from client.rpc.channel import check_serving, open_channel
 from client.rpc.endpoint import Endpoint
 from client.rpc.writing import write_request
 from gateway.bridge import Bridge
+from gateway.client_socket import ClientSocket
 from gateway.config import GatewayConfig
 from gateway.inbox import Budgets
 from gateway.metrics import GatewayMetrics
-from gateway.query import decode_query
+from gateway.protocols.documented import DOOR
 from gateway.sessions import Sessions
 from gateway.upstream import Upstream
 from stt.v1 import stt_pb2, stt_pb2_grpc
@@ -130,13 +131,14 @@ async def test_a_bridge_leaves_nothing_wherever_it_is_cancelled(server: Server, 
 
     async def converse() -> None:
         visitor = Visitor()
-        await visitor.socket.accept()
-        bridge = Bridge(
-            visitor.socket, upstream, config, metrics, log, Budgets.of(config.max_buffered_bytes)
-        )
+        client = ClientSocket(visitor.socket, DOOR, config, metrics)
+        await client.accept()
+        codec = DOOR.make_codec(client.handshake)
+        budgets = Budgets.of(config.max_buffered_bytes)
+        bridge = Bridge(client, DOOR, codec, upstream, config, metrics, log, budgets)
         receiving = asyncio.create_task(bridge.receive_messages())
         try:
-            assert (await bridge.converse(decode_query(QUERY))).outcome == "finished"
+            assert (await bridge.converse()).outcome == "finished"
         finally:
             receiving.cancel()
             await asyncio.wait([receiving])
@@ -214,7 +216,7 @@ async def test_a_drain_waits_for_a_socket_that_is_just_being_accepted(upstream: 
     sessions = Sessions(config, upstream, GatewayMetrics())
     visitor = Visitor()
     visitor.let_in.clear()
-    serving = asyncio.create_task(sessions.serve(visitor.socket))
+    serving = asyncio.create_task(sessions.serve(visitor.socket, DOOR))
     await visitor.accepted.wait()
     draining = asyncio.create_task(sessions.drain(grace_s=60))
     await asyncio.sleep(0.05)
@@ -234,7 +236,7 @@ async def test_a_socket_that_breaks_off_is_told_as_that(
     """Servers raise one if the client has left, the other after a close was sent."""
     metrics = GatewayMetrics()
     sessions = Sessions(GatewayConfig(upstream.endpoint), upstream, metrics)
-    await sessions.serve(Visitor(breaks_at, error).socket)
+    await sessions.serve(Visitor(breaks_at, error).socket, DOOR)
     outcome = "finished" if breaks_at == "websocket.close" else "client_gone"
     code = "1000" if breaks_at == "websocket.close" else "none"
     labels = {"outcome": outcome, "close_code": code}

@@ -27,9 +27,11 @@ from client.rpc.events import Final, Flushed, Pause, Ping, Ready, Timing, Token,
 from client.rpc.messages import decode_event
 from client.rpc.reasons import Reason
 from client.websocket_handshake import WebSocketAddress
-from client.websocket_messages import Complaint, decode_message
-from gateway.protocol import encode_error, encode_event
-from gateway.query import decode_query
+from client.websocket_messages import ErrorMessage, decode_message
+from gateway.closing import CloseCode, Closing, Outcome
+from gateway.protocols.codec import Handshake
+from gateway.protocols.documented import DocumentedCodec, encode_event
+from gateway.protocols.documented_query import parse_query
 from stt.v1 import stt_pb2
 
 
@@ -90,7 +92,7 @@ def test_both_protocols_carry_the_same_events(
     message: stt_pb2.StreamingTranscribeResponse, event: object
 ) -> None:
     """Through the gateway's own codec, as the client asks it."""
-    asked = decode_query(urlencode(websocket_messages.encode_query(SessionOptions())))
+    asked = parse_query(urlencode(websocket_messages.encode_query(SessionOptions())))
     text = encode_event(message, asked)
     assert text is not None
 
@@ -117,7 +119,7 @@ def test_both_protocols_ask_for_the_same() -> None:
         stall_timeout_s=2.5,
     )
     over_grpc = grpc_connection.encode_config(options)
-    over_websocket = decode_query(urlencode(websocket_messages.encode_query(options))).config
+    over_websocket = parse_query(urlencode(websocket_messages.encode_query(options))).config
 
     assert sorted(over_grpc.events) == sorted(over_websocket.events)
     assert over_grpc.encoding == over_websocket.encoding
@@ -147,8 +149,8 @@ def test_both_protocols_ask_for_the_same() -> None:
 def test_without_a_reason_the_close_code_decides(
     code: int | None, close_text: str, wanted: type[SttError]
 ) -> None:
-    complaint = Complaint("what the server said")
-    error = websocket_connection.error_from_close(code, close_text, complaint)
+    told = ErrorMessage("what the server said")
+    error = websocket_connection.error_from_close(code, close_text, told)
 
     assert type(error) is wanted
     if code != 1000:
@@ -164,20 +166,22 @@ def test_without_a_reason_the_close_code_decides(
 def test_a_reason_decides_whatever_else_was_said(
     reason: Reason, code: int | None, close_text: str, text: str
 ) -> None:
-    message = json.dumps(encode_error(text, reason))
-    complaint = decode_message(message)
-    assert complaint == Complaint(text, reason)
-    assert isinstance(complaint, Complaint)
-    error = websocket_connection.error_from_close(code, close_text, complaint)
+    codec = DocumentedCodec(Handshake("events="))
+    closing = Closing(Outcome.FAILED, CloseCode.INTERNAL, error=text, reason=reason)
+    [message] = codec.encode_closing(closing).messages
+    told = decode_message(message)
+    assert told == ErrorMessage(text, reason)
+    assert isinstance(told, ErrorMessage)
+    error = websocket_connection.error_from_close(code, close_text, told)
 
     assert type(error) is CLASSES[reason]
     assert error.reason == reason
 
 
 def test_a_reason_of_a_newer_gateway_is_told_and_the_close_code_decides() -> None:
-    complaint = decode_message('{"type":"error","message":"Mars is in the way.","reason":"MARS"}')
-    assert isinstance(complaint, Complaint)
-    error = websocket_connection.error_from_close(1013, "", complaint)
+    told = decode_message('{"type":"error","message":"Mars is in the way.","reason":"MARS"}')
+    assert isinstance(told, ErrorMessage)
+    error = websocket_connection.error_from_close(1013, "", told)
 
     assert type(error) is ServerUnavailable
     assert (error.reason, str(error)) == ("MARS", "Mars is in the way.")
@@ -186,7 +190,7 @@ def test_a_reason_of_a_newer_gateway_is_told_and_the_close_code_decides() -> Non
 @pytest.mark.parametrize("value", [None, 5, [], {}, True, "5", "NaN"])
 @pytest.mark.parametrize(
     "message",
-    [encode_event(case, decode_query("events=ready,word,flushed,final")) for case, _ in CASES],
+    [encode_event(case, parse_query("events=ready,word,flushed,final")) for case, _ in CASES],
 )
 def test_a_field_that_is_missing_or_no_such_thing_is_the_servers_fault(
     message: dict[str, object], value: object

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.inbox import CHUNK_BYTES, COMMAND_BYTES, Inbox
-from gateway.protocol import Command, End
+from gateway.protocols.codec import Command, End
 from stt.v1 import stt_pb2
 
 items = st.lists(

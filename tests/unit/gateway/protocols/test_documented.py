@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from client.rpc.errors import Idle, ServerDraining
 from gateway.closing import close_for_bad_request, close_for_error
 from gateway.protocols.codec import End, Handshake, ProtocolError
-from gateway.protocols.documented import MAX_COMMAND, MAX_FLUSH_ID, DocumentedCodec
+from gateway.protocols.documented import (
+    MAX_COMMAND,
+    MAX_FLUSH_ID,
+    DocumentedCodec,
+    encode_server_info,
+)
 from gateway.protocols.documented_query import DOCUMENTED_EVENTS, OPTIONAL_EVENTS
 from stt.v1 import stt_pb2
 from tests.unit.gateway.protocols import events
@@ -123,6 +128,39 @@ def test_a_container_has_its_own_rate() -> None:
     response.ready.audio_sample_rate_hertz = 0
     (message,) = read(make_codec("events=ready"), response)
     assert (message["audio_encoding"], message["audio_sample_rate"]) == ("ogg_opus", None)
+
+
+def test_a_final_that_is_cut_says_so() -> None:
+    response = events.Response()
+    response.CopyFrom(FINAL)
+    response.final.is_cut = True
+    [message] = read(make_codec("events=final"), response)
+    assert message == {"type": "final", **EVENTS["final"][1], "is_cut": True}
+
+
+def test_server_info() -> None:
+    info = stt_pb2.GetServerInfoResponse(
+        model_name="digits",
+        sample_rate_hertz=24000,
+        frame_samples=1920,
+        delay=events.seconds(0.5),
+        has_semantic_vad=True,
+        slots_total=8,
+        slots_free=3,
+        version="0.1.0",
+        description="digits only",
+    )
+    assert encode_server_info(info) == {
+        "model_name": "digits",
+        "description": "digits only",
+        "version": "0.1.0",
+        "sample_rate": 24000,
+        "frame_samples": 1920,
+        "delay": 0.5,
+        "has_semantic_vad": True,
+        "slots_total": 8,
+        "slots_free": 3,
+    }
 
 
 def test_an_event_of_a_newer_service_is_passed_over() -> None:

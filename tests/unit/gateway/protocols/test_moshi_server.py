@@ -220,7 +220,7 @@ def test_http_answers() -> None:
     info = stt_pb2.GetServerInfoResponse(
         model_name="digits", version="0.2.0", slots_total=8, slots_free=3
     )
-    assert encode_modules_info(info, "/api/asr-streaming") == [
+    assert encode_modules_info(info) == [
         {
             "type": "batched_asr",
             "path": "/api/asr-streaming",
@@ -233,7 +233,7 @@ def test_http_answers() -> None:
     assert encode_build_info(info)["git_describe"] == "0.2.0"
     assert all(isinstance(value, str) for value in encode_build_info(info).values())
     transcribed = stt_pb2.TranscribeResponse(words=[events.make_word("one", 0.2, 0.5)])
-    assert encode_transcript(transcribed) == [
+    assert encode_transcript(transcribed.words) == [
         {"type": "Word", "text": "one", "start_time": 0.2},
         {"type": "EndWord", "stop_time": 0.5},
     ]

@@ -132,12 +132,12 @@ class TestOpening:
         assert updated["session"]["input_audio_format"] == "g711_ulaw"
         assert updated["session"]["turn_detection"] is None
 
-    def test_alaw_becomes_16_bit_samples(self) -> None:
+    def test_alaw(self) -> None:
         codec = OpenAiRealtimeCodec(Handshake())
         config, _ = codec.decode(update({"format": {"type": "audio/pcma"}}))
         assert isinstance(config, stt_pb2.StreamingConfig)
-        assert (config.encoding, config.sample_rate_hertz) == (stt_pb2.ENCODING_PCM_S16LE, 8_000)
-        assert codec.decode(append(b"\xd5\x55")) == [b"\x08\x00\xf8\xff"]
+        assert (config.encoding, config.sample_rate_hertz) == (stt_pb2.ENCODING_ALAW, 8_000)
+        assert codec.decode(append(b"\xd5\x55")) == [b"\xd5\x55"]
 
     def test_another_format_before_any_audio_opens_another_call(self) -> None:
         codec = make_codec()

@@ -16,7 +16,7 @@ def test_everything_comes_out_once_in_order_and_audio_is_joined(items: list[byte
             if isinstance(item, bytes):
                 received.add_audio(item)
             else:
-                received.add_text(item)
+                received.add_message(item)
         received.add({"type": "websocket.disconnect", "code": 1000})
         taken = []
         while (event := await received.take())["type"] != "websocket.disconnect":
@@ -52,5 +52,5 @@ async def test_it_is_full_at_its_limit_until_it_is_read():
 async def test_short_texts_cannot_pile_up():
     received = Received(64 * 1024)
     for _ in range(64):
-        received.add_text("")
+        received.add_message("")
     assert received.is_full

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stt_service.engine.model import StepPlan
-from stt_service.engine.moshi_model import MoshiModel
+from stt_service.engine.step.moshi_model import MoshiModel
 
 WARM_UP_ROUNDS = 5
 

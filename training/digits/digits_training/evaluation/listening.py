@@ -110,6 +110,6 @@ async def _send(session: Session, audio: FloatArray) -> None:
 
 def _load(checkpoint: Path, slots: int) -> BatchedModel:
     # Imports torch, which takes seconds: only where a model is wanted.
-    from stt_service.engine.moshi_model import MoshiModel
+    from stt_service.engine.step.moshi_model import MoshiModel
 
     return MoshiModel(str(checkpoint), slots, device="cpu", threads=1)

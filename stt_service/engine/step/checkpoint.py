@@ -1,23 +1,17 @@
-"""Kyutai's streaming models through moshi. The only module that imports moshi, and with `no_init`
-the only one that imports torch.
+"""A checkpoint's files: where they are, whether they can be served, and what they say.
 
-The way a step is made is moshi's own: `mimi.encode`, then
-`LMGen.step_with_extra_heads`, both in streaming mode with one row for each slot,
-an exec mask for the rows that have a frame and a reset mask for new sessions.
-On CUDA moshi captures its CUDA graphs at the first steps, which `warm_up` makes.
+A checkpoint is in moshi's layout: config.json, the weights of Mimi and of the language model, and
+a tokenizer, in a Hugging Face repository or in a local directory.
 """
 
 # moshi, sentencepiece and much of torch are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownVariableType=false, reportPrivateImportUsage=false
+# pyright: reportUnknownVariableType=false
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol, cast
 
-import numpy as np
 import sentencepiece
-import torch
 from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 from huggingface_hub.errors import (
@@ -27,142 +21,17 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
-from moshi.models import LMGen, LMModel, MimiModel
+from moshi.models.compression import MimiModel
+from moshi.models.lm import LMModel
 from moshi.models.loaders import CheckpointInfo
-from moshi.utils.compile import no_compile
 
 from stt_service.engine.checkpoint_config import check_config, read_config
-from stt_service.engine.checkpoint_weights import check_weights
 from stt_service.engine.errors import UnreachableCheckpoint, UnsuitableCheckpoint
-from stt_service.engine.model import BoolArray, ModelInfo, StepOutput, StepPlan
-from stt_service.engine.no_init import NoInit
+from stt_service.engine.model import ModelInfo
 from stt_service.engine.pauses import KYUTAI_PAUSE_HEADS_S
 
-# CUDAGraphed runs a function eagerly once, captures it at the second call and then replays it.
-WARM_UP_STEPS = 4
 HUB_TIMEOUT_S = 10.0
 WORD_MARK = "▁"
-
-
-class MoshiModel:
-    """A checkpoint in moshi's layout with `slots` rows of streaming state.
-
-    `source` is a Hugging Face repository id or a local directory with the same
-    files; `device` is auto, cpu, cuda or cuda:N; `threads` bounds torch's CPU
-    threads. Raises UnsuitableCheckpoint.
-    """
-
-    def __init__(
-        self, source: str, slots: int, device: str = "auto", threads: int | None = None
-    ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self._device = choose_device(device)
-        checkpoint = find_checkpoint(source)
-        for weights in (checkpoint.moshi_weights, checkpoint.mimi_weights):
-            check_weights(weights)
-        with NoInit():
-            lm = checkpoint.get_moshi(device=self._device, dtype=choose_dtype(self._device))
-        self._mimi = checkpoint.get_mimi(device=self._device)
-        self._lm_gen = LMGen(
-            lm,
-            use_sampling=False,
-            temp=0,
-            temp_text=0,
-            support_out_of_sync=True,
-            on_text_logits_hook=self._keep_logits,
-        )
-        self._slots = slots
-        self._info = read_info(checkpoint, self._mimi, lm)
-        self._logits = torch.empty(0)
-        self._mimi.streaming_forever(slots)
-        self._lm_gen.streaming_forever(slots)
-        # The mask that moshi's modules currently hold; setting it visits every module.
-        self._exec_mask: BoolArray | None = None
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._info
-
-    @property
-    def slots(self) -> int:
-        return self._slots
-
-    def warm_up(self) -> None:
-        pcm = np.zeros((self._slots, 1, self._info.frame_samples), dtype=np.float32)
-        everyone = np.ones(self._slots, dtype=np.bool_)
-        nobody = np.zeros(self._slots, dtype=np.bool_)
-        for _ in range(WARM_UP_STEPS):
-            self.step(StepPlan(pcm, active=everyone, reset=nobody))
-        self.step(StepPlan(pcm, active=nobody, reset=everyone))
-
-    def step(self, plan: StepPlan) -> StepOutput:
-        with torch.no_grad(), self._compiling():
-            self._reset(plan.reset)
-            self._set_exec_mask(plan.active)
-            pcm = torch.from_numpy(plan.pcm)  # [slots, 1, frame_samples]
-            codes = self._mimi.encode(pcm.to(self._device))  # [slots, codebooks, 1]
-            output = self._lm_gen.step_with_extra_heads(codes)
-            assert output is not None, "LMGen answers every step when out of sync"
-            text_ids, heads = output  # [slots, 1, 1], one [slots, 1, classes] for each head
-            return self._fetch(text_ids[:, 0, 0], heads)
-
-    def _fetch(self, text_ids: torch.Tensor, heads: list[torch.Tensor]) -> StepOutput:
-        # Greedy decoding: the text id is the most probable one.
-        probabilities = self._logits.float().softmax(dim=-1).amax(dim=-1).reshape(-1)
-        # One copy to the host for everything; float64 holds every text id exactly.
-        columns = [text_ids, probabilities, *(head[:, 0, 0] for head in heads)]
-        rows = torch.stack([column.double() for column in columns], dim=1).cpu().numpy()
-        return StepOutput(
-            text_ids=rows[:, 0].astype(np.int64),
-            probabilities=rows[:, 1].astype(np.float32),
-            pauses=rows[:, 2:].astype(np.float32),
-        )
-
-    def _keep_logits(self, logits: torch.Tensor) -> None:
-        self._logits = logits  # [slots, 1, 1, text ids]
-
-    def _reset(self, reset: BoolArray) -> None:
-        if not reset.any():
-            return
-        mask = torch.from_numpy(reset)
-        self._mimi.reset_streaming(mask)
-        self._lm_gen.reset_streaming(mask)
-        self._exec_mask = None  # A reset sets the mask of its rows.
-
-    def _set_exec_mask(self, active: BoolArray) -> None:
-        if self._exec_mask is not None and np.array_equal(active, self._exec_mask):
-            return
-        mask = torch.from_numpy(active).to(self._device)
-        self._mimi.set_exec_mask(mask)
-        self._lm_gen.set_exec_mask(mask)
-        self._exec_mask = active.copy()
-
-    def _compiling(self) -> AbstractContextManager[None]:
-        # torch.compile needs a C++ compiler and slows the first steps; on a CPU it does not pay.
-        return no_compile() if self._device.type == "cpu" else nullcontext()
-
-
-def choose_device(device: str) -> torch.device:
-    """`auto` is the first GPU if there is one."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UnsuitableCheckpoint(f"device {device} was asked for, but torch finds no CUDA device")
-    _, _, number = device.partition(":")
-    if number and int(number) >= torch.cuda.device_count():
-        last = torch.cuda.device_count() - 1
-        raise UnsuitableCheckpoint(f"device {device} was asked for, but the last is cuda:{last}")
-    return torch.device(device)
-
-
-def choose_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on GPUs that compute in it, float16 on those that do not (T4), float32 on CPU."""
-    if device.type != "cuda":
-        return torch.float32
-    # Emulated bfloat16 runs, slowly, on a T4.
-    has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if has_bfloat16 else torch.float16
 
 
 def find_checkpoint(source: str) -> CheckpointInfo:

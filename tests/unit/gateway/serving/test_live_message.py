@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from gateway.serving.whole_messages import MessageBorders, read_whole_message
+from gateway.serving.live_message import MessageBorders, read_whole_message
 
 PAYLOADS = st.integers(0, 70_000).flatmap(
     lambda size: st.binary(min_size=min(size, 200), max_size=min(size, 200)).map(

@@ -1,0 +1,158 @@
+"""Whole recordings over HTTP: moshi-server takes a file by POST and answers with all its words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from http import HTTPStatus
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from client.rpc.errors import (
+    InvalidRequest,
+    ServerFull,
+    ServerUnavailable,
+    SttError,
+    error_from_rpc,
+)
+from client.rpc.writing import write_request
+from gateway.config import GatewayConfig
+from gateway.inbox import CHUNK_BYTES
+from gateway.protocols.codec import ProtocolError
+from gateway.protocols.moshi_http import encode_failure, encode_transcript
+from gateway.protocols.wav import WavReader
+from gateway.responses import to_duration
+from gateway.upstream import Call, Upstream
+from stt.v1 import stt_pb2
+from stt_service.process.tasks import first_of
+
+REQUEST_EXTENSION = "stt.request"
+"""Of the ASGI scope, if the server is ours: see `gateway.serving.http`."""
+IDLE_TIMEOUT_S = 60
+CLIENT_GONE = 499
+"""nginx's status for a client that went away; nobody reads it."""
+
+_MAGIC_BYTES = 4
+_USAGE = "POST a WAV file or Ogg Opus."
+
+
+class Recordings:
+    """Transcribes what is POSTed while it is read: of a recording no more is held than of a
+    stream."""
+
+    def __init__(self, config: GatewayConfig, upstream: Upstream) -> None:
+        self._config = config
+        self._upstream = upstream
+
+    async def transcribe(self, request: Request) -> Response:
+        """The words of a request's body, or why there are none."""
+        try:
+            words = await self._transcribe(request)
+        except ClientDisconnect:
+            return Response(status_code=CLIENT_GONE)
+        except ProtocolError as error:
+            return JSONResponse(encode_failure(str(error)), HTTPStatus.BAD_REQUEST)
+        except grpc.aio.AioRpcError as rpc_error:
+            return _answer_error(error_from_rpc(rpc_error))
+        except SttError as error:
+            return _answer_error(error)
+        return JSONResponse(encode_transcript(words))
+
+    async def _transcribe(self, request: Request) -> list[stt_pb2.Word]:
+        async with contextlib.aclosing(_read_audio(request)) as audio:
+            config = await anext(audio)
+            if not isinstance(config, stt_pb2.StreamingConfig):
+                raise ProtocolError(_USAGE)
+            config.wait_for_slot.CopyFrom(to_duration(self._config.wait_for_slot_s))
+            patience_s = self._config.patience_s
+            async with self._upstream.admit(config, patience_s, lambda _: None) as admission:
+                return await first_of(
+                    _collect_words(admission.responses, request),
+                    _write_audio(admission.call, audio),
+                )
+
+
+async def _read_audio(request: Request) -> AsyncGenerator[stt_pb2.StreamingConfig | bytes]:
+    """How the recording is written, then its bytes."""
+    wav: WavReader | None = None
+    begin = b""
+    has_config = False
+    async for piece in request.stream():
+        _note_progress(request)
+        data = begin + piece
+        if not has_config and wav is None:
+            begin = data[:_MAGIC_BYTES] if len(data) < _MAGIC_BYTES else b""
+            if begin:
+                continue
+            if data.startswith(b"RIFF"):
+                wav = WavReader()
+            elif data.startswith(b"OggS"):
+                yield _make_config(stt_pb2.ENCODING_OGG_OPUS, 0)
+                has_config = True
+            else:
+                raise ProtocolError(f"That is neither a WAV file nor Ogg. {_USAGE}")
+        if wav is not None:
+            data = wav.feed(data)
+            if wav.format is None or (not data and not has_config):
+                continue
+            if not has_config:
+                yield _make_config(wav.format.encoding, wav.format.sample_rate_hertz)
+                has_config = True
+        if data:
+            yield data
+    if not has_config:
+        raise ProtocolError(f"There is no audio in that. {_USAGE}")
+
+
+def _make_config(
+    encoding: stt_pb2.Encoding.ValueType, sample_rate_hertz: int
+) -> stt_pb2.StreamingConfig:
+    return stt_pb2.StreamingConfig(
+        encoding=encoding,
+        sample_rate_hertz=sample_rate_hertz,
+        events=[stt_pb2.OPTIONAL_EVENT_WORD, stt_pb2.OPTIONAL_EVENT_PING],
+        idle_timeout=Duration(seconds=IDLE_TIMEOUT_S),
+    )
+
+
+async def _write_audio(call: Call, audio: AsyncIterator[Any]) -> None:
+    async for data in audio:
+        for start in range(0, len(data), CHUNK_BYTES):
+            part = data[start : start + CHUNK_BYTES]
+            if not await write_request(call, stt_pb2.StreamingTranscribeRequest(audio=part)):
+                return
+    # A call that has ended by itself need not be half-closed.
+    with contextlib.suppress(grpc.aio.BaseError):
+        await call.done_writing()
+
+
+async def _collect_words(
+    responses: AsyncIterator[stt_pb2.StreamingTranscribeResponse], request: Request
+) -> list[stt_pb2.Word]:
+    words: list[stt_pb2.Word] = []
+    async for response in responses:
+        _note_progress(request)
+        if response.HasField("word"):
+            words.append(response.word)
+    return words
+
+
+def _note_progress(request: Request) -> None:
+    extensions: Any = request.scope.get("extensions") or {}
+    if REQUEST_EXTENSION in extensions:
+        extensions[REQUEST_EXTENSION]["note_progress"]()
+
+
+def _answer_error(error: SttError) -> Response:
+    match error:
+        case InvalidRequest():
+            status = HTTPStatus.BAD_REQUEST
+        case ServerFull() | ServerUnavailable():
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+        case _:
+            status = HTTPStatus.BAD_GATEWAY
+    return JSONResponse(encode_failure(str(error)), status)
