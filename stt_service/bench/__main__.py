@@ -1,4 +1,4 @@
-"""`uv run poe bench`: what the model's step costs beside stock moshi's, and the service around it."""
+"""`uv run poe bench`: what a step costs beside stock moshi's, and the service around it."""
 
 import argparse
 import json
