@@ -19,6 +19,7 @@ from stt_service.engine.errors import (
     NotServing,
     Overloaded,
     SlowConsumer,
+    TooManySessions,
     WarmingUp,
 )
 from stt_service.engine.events import Event, Final, Flushed, Pause, Step, Token, Utterance, Word
@@ -44,6 +45,17 @@ class TooManyCalls(NotServing):
         super().__init__("too many calls are open; try again shortly", retry_after_s=1.0)
 
 
+class Unauthenticated(EngineError):
+    """The call carries no key, or a wrong one."""
+
+    def __init__(self, *, is_wrong: bool) -> None:
+        problem = "this server does not know the key" if is_wrong else "this server wants a key"
+        super().__init__(
+            f"{problem}: send its name and secret as Modal-Key and Modal-Secret, or KEY:SECRET as "
+            "Authorization: Bearer"
+        )
+
+
 # The first class that an error is an instance of decides.
 STATUSES: tuple[tuple[type[EngineError], grpc.StatusCode, stt_pb2.ErrorReason.ValueType], ...] = (
     (InvalidOptions, grpc.StatusCode.INVALID_ARGUMENT, stt_pb2.ERROR_REASON_INVALID_REQUEST),
@@ -52,6 +64,12 @@ STATUSES: tuple[tuple[type[EngineError], grpc.StatusCode, stt_pb2.ErrorReason.Va
     (NoFreeSlot, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_NO_FREE_SLOT),
     (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_OVERLOADED),
     (TooManyCalls, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_NO_FREE_SLOT),
+    (
+        TooManySessions,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        stt_pb2.ERROR_REASON_TOO_MANY_SESSIONS,
+    ),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, stt_pb2.ERROR_REASON_UNAUTHENTICATED),
     (WarmingUp, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_WARMING_UP),
     (Draining, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_DRAINING),
     (IdleTimeout, grpc.StatusCode.DEADLINE_EXCEEDED, stt_pb2.ERROR_REASON_IDLE_TIMEOUT),

@@ -1,4 +1,4 @@
-"""`uv run poe bench`: what a step costs beside stock moshi's, and the service around it."""
+"""`uv run poe bench`: what the service costs."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stt_service.bench.parts import add_parts
+from stt_service.bench.step_part import add_step_part
 from stt_service.process.environment import InvalidSetting
 
 EXIT_OK = 0
@@ -17,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure on this machine; the exit status."""
     parser = argparse.ArgumentParser(prog="poe bench", description=__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
+    add_step_part(parts)
     add_parts(parts)
     for part in parts.choices.values():
         part.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")

@@ -1,17 +1,12 @@
-"""The parts of `poe bench`: the model's step, and what is around the model."""
+"""The parts of `poe bench` that measure what is around the model."""
 
 import argparse
-import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 from stt_service.bench.processes import SCRIPTED, check_system
-from stt_service.config import DIGITS_CHECKPOINT, WEIGHTS
 from stt_service.deploy.bench import parse_batch_sizes
 from stt_service.process.environment import InvalidSetting
-
-OFFICIAL_SHAPES = ("1b", "2.6b")
 
 
 class Report(Protocol):
@@ -27,30 +22,7 @@ Measured = tuple[Report, str]
 
 
 def add_parts(parts: Any) -> None:
-    """Add all of them to the command line."""
-    _add_step(parts)
-    _add_front(parts)
-
-
-def _add_step(parts: Any) -> None:
-    step = parts.add_parser("step", help="one step of the model, by batch size")
-    step.add_argument(
-        "--checkpoint",
-        default="digits",
-        help="digits, 1b or 2.6b (of random weights, written for the run), or a directory",
-    )
-    step.add_argument("--batch-sizes", default="1,8,64", metavar="N,N,…")
-    step.add_argument("--steps", type=int, default=30, help="timed, per batch size")
-    step.add_argument("--threads", type=int, default=1)
-    step.add_argument("--weights", choices=WEIGHTS, default="auto", help="ours")
-    step.add_argument(
-        "--stock", choices=("float32", "bfloat16", "none"), default="float32", help="stock moshi's"
-    )
-    step.add_argument("--plot", type=Path, metavar="FILE", help="draw them, as PNG or SVG")
-    step.set_defaults(measure=measure_step)
-
-
-def _add_front(parts: Any) -> None:
+    """Add `service`, `start` and `memory` to the command line's parts."""
     service = parts.add_parser("service", help="live streams: CPU time, delays, backlog")
     service.add_argument("--model", default=SCRIPTED, help="scripted, or as in stt-serve --model")
     service.add_argument("--protocols", default="grpc,ws", metavar="grpc,ws")
@@ -70,37 +42,6 @@ def _add_front(parts: Any) -> None:
     memory.set_defaults(measure=measure_memory)
     for part in (service, start, memory):
         part.add_argument("--threads", type=int, default=1, help="of a model on the CPU")
-
-
-def measure_step(arguments: argparse.Namespace) -> Measured:
-    """Raises InvalidSetting."""
-    batch_sizes = parse_batch_sizes(arguments.batch_sizes)
-    if arguments.steps < 1 or arguments.threads < 1:
-        raise InvalidSetting("--steps and --threads must be 1 or more")
-    from stt_service.bench import step
-
-    name: str = arguments.checkpoint
-    written = name in OFFICIAL_SHAPES
-    with tempfile.TemporaryDirectory() if written else nullcontext(name) as directory:
-        source = str(DIGITS_CHECKPOINT) if name == "digits" else directory
-        if written:
-            from stt_service.bench.shapes import write_checkpoint
-
-            write_checkpoint(name, Path(directory))
-        report = step.measure(
-            source,
-            name,
-            batch_sizes,
-            arguments.steps,
-            arguments.threads,
-            arguments.weights,
-            None if arguments.stock == "none" else arguments.stock,
-        )
-    if arguments.plot:
-        from stt_service.bench.plot import draw_steps
-
-        draw_steps(report, arguments.plot)
-    return report, step.format_table(report)
 
 
 def measure_service(arguments: argparse.Namespace) -> Measured:
