@@ -106,8 +106,8 @@ class Decoder:
     @property
     def duration_s(self) -> float | None:
         """Length according to the header or, in formats that have none there, to the size."""
-        if self._wav is not None and self._wav.promised_s is not None:
-            return self._wav.promised_s
+        if self._wav is not None and self._wav.declared_s is not None:
+            return self._wav.declared_s
         stream = self._stream
         if stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base)
@@ -118,12 +118,12 @@ class Decoder:
 
     def decode(self) -> Iterator[Samples]:
         """Yield everything that can be decoded, then raise `AudioError` if something is missing."""
-        promised_s = self._find_promise_s()
-        for frame in self._frames():
-            pcm = _to_array(frame)
-            self.decoded_s += len(pcm) / frame.sample_rate
-            yield Samples(pcm, frame.sample_rate)
-        self._complain(promised_s)
+        declared_s = self._find_declared_s()
+        for block in self._blocks():
+            pcm = _to_array(block)
+            self.decoded_s += len(pcm) / block.sample_rate
+            yield Samples(pcm, block.sample_rate)
+        self._check_complete(declared_s)
 
     def close(self) -> None:
         """Release FFmpeg's state; the input stays open. May be called twice."""
@@ -156,9 +156,9 @@ class Decoder:
             )
         return stream
 
-    def _find_promise_s(self) -> float | None:
-        if self._wav is not None and (self._wav.promised_s or self._wav.data_bytes is None):
-            return self._wav.promised_s
+    def _find_declared_s(self) -> float | None:
+        if self._wav is not None and (self._wav.declared_s or self._wav.data_bytes is None):
+            return self._wav.declared_s
         if self._container.format.name not in _FORMATS_WITH_LENGTH:
             return None
         length_s, context = self.duration_s, self._stream.codec_context
@@ -167,7 +167,7 @@ class Decoder:
             return length_s if length_bytes < UNKNOWN_FROM_BYTES - (1 << 16) else None
         return length_s
 
-    def _frames(self) -> Iterator[Any]:
+    def _blocks(self) -> Iterator[Any]:
         try:
             for packet in self._container.demux(self._stream):
                 try:
@@ -177,20 +177,20 @@ class Decoder:
         except FFmpegError:
             self._damaged_pieces += 1
 
-    def _complain(self, promised_s: float | None) -> None:
+    def _check_complete(self, declared_s: float | None) -> None:
         if self._watched.was_stopped:
             return
         name, decoded_s = self._name, self.decoded_s
         if self._container.format.name == "mp3":
-            promised_s = read_mp3_length_s(self._watched.head)
+            declared_s = read_mp3_length_s(self._watched.head)
         if decoded_s < MIN_S:
             if self._damaged_pieces:
                 raise AudioError(explain_no_audio(name, self._watched.head))
             held = f"only {decoded_s * 1000:.2g} ms of" if decoded_s else "a header and no"
             raise AudioError(f"{name} holds {held} audio.")
-        if promised_s is not None and decoded_s < promised_s - LENGTH_TOLERANCE_S:
+        if declared_s is not None and decoded_s < declared_s - LENGTH_TOLERANCE_S:
             raise AudioError(
-                f"{name} is cut off: its header promises {promised_s:.1f} s of audio, and "
+                f"{name} is cut off: its header promises {declared_s:.1f} s of audio, and "
                 f"{decoded_s:.1f} s are there."
             )
         if self._container.format.name == "ogg" and not is_ended_ogg(self._watched.tail):
@@ -271,10 +271,10 @@ class _SeekableFile(_File):
         self.tell = source.tell
 
 
-def _to_array(frame: Any) -> npt.NDArray[Any]:
-    """`[samples, channels]` of the frame's own type; unsigned bytes become floats."""
-    pcm = cast("npt.NDArray[Any]", frame.to_ndarray())
-    pcm = pcm.T if frame.format.is_planar else pcm.reshape(-1, frame.layout.nb_channels)
+def _to_array(block: Any) -> npt.NDArray[Any]:
+    """`[samples, channels]` of an `av.AudioFrame`'s own type; unsigned bytes become floats."""
+    pcm = cast("npt.NDArray[Any]", block.to_ndarray())
+    pcm = pcm.T if block.format.is_planar else pcm.reshape(-1, block.layout.nb_channels)
     if pcm.dtype == np.uint8:
         return (pcm.astype(np.float32) - 128) / 128
     return pcm

@@ -52,7 +52,7 @@ class WavHeader:
         return _RAW_FORMATS.get((self.format_tag, self.sample_bits))
 
     @property
-    def promised_s(self) -> float | None:
+    def declared_s(self) -> float | None:
         """Length of the audio in seconds, according to the header."""
         if self.data_bytes is None or not self.bytes_per_second:
             return None

@@ -154,10 +154,10 @@ class MicrophoneSource:
             ) from error
         return stream
 
-    def _receive(self, block: FloatArray, frames: int, times: object, status: object) -> None:
+    def _receive(self, block: FloatArray, samples: int, times: object, status: object) -> None:
         """In PortAudio's thread: pass the block to the event loop."""
         if self.started_at is None:
-            self.started_at = time.monotonic() - frames / self.device.sample_rate_hertz
+            self.started_at = time.monotonic() - samples / self.device.sample_rate_hertz
         assert self._loop is not None
         # At exit the loop may close before the device.
         with contextlib.suppress(RuntimeError):

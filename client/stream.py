@@ -4,7 +4,8 @@
         final = await client.transcribe_file("speech.wav")
         print(final.transcript)
 
-        async for event in client.stream(MicrophoneSource()):
+        microphone = choose_device(list_input_devices(), None)
+        async for event in client.stream(MicrophoneSource(microphone)):
             match event:
                 case Token(text): print(text, end="", flush=True)
                 case Pause(): print()
@@ -76,9 +77,9 @@ class _Client:
     ) -> TranscriptStream:
         """Transcribe blocks of mono float32 at 24 kHz as they come; iterate the result.
 
-        The last event is `Final`. If the connection breaks it is made again and the audio that
-        was not settled is sent again. If the source fails, what it yielded is transcribed to the
-        end and its error is raised after `Final`.
+        The last event is `Final`. If the connection breaks it is made again, and the audio
+        whose words may not have come yet is sent again (docs/replay.md). If the source fails,
+        what it yielded is transcribed to the end and its error is raised after `Final`.
         """
         options = options or SessionOptions()
         return TranscriptStream(

@@ -24,7 +24,7 @@ from client.rpc.events import Final, ServerEvent
 from client.rpc.reasons import Reason
 from client.rpc.retry import OnWait
 from client.websocket_handshake import WebSocketAddress, shake_hands
-from client.websocket_messages import Complaint, decode_message, encode_query
+from client.websocket_messages import ErrorMessage, decode_message, encode_query
 
 IDLE_TEXT = "idle"
 # The codes with which this side closes after invalid frames or invalid UTF-8.
@@ -59,26 +59,26 @@ class WebSocketConnection:
 
     async def events(self) -> AsyncIterator[ServerEvent]:
         """Typed events until the session ends; raises the `SttError` that says why it failed."""
-        complaint: Complaint | None = None
+        message: ErrorMessage | None = None
         finished = False
         try:
             while True:
                 event = decode_message(await self._socket.recv())
-                if isinstance(event, Complaint):
-                    complaint = event
+                if isinstance(event, ErrorMessage):
+                    message = event
                 elif event is not None:
                     yield event
                     finished = isinstance(event, Final)
         except ConnectionClosed as closed:
             code = closed.rcvd.code if closed.rcvd else None
             close_text = closed.rcvd.reason if closed.rcvd else ""
-            if finished and code == 1000 and close_text != IDLE_TEXT and not complaint:
+            if finished and code == 1000 and close_text != IDLE_TEXT and not message:
                 return
             if closed.sent is not None and closed.sent.code in _PROTOCOL_FAULTS and code is None:
                 raise ServerFailed(
                     f"The service broke the WebSocket protocol: {closed.sent.reason}."
                 ) from closed
-            raise error_from_close(code, close_text, complaint) from closed
+            raise error_from_close(code, close_text, message) from closed
 
     async def aclose(self) -> None:
         """Close the socket."""
@@ -92,15 +92,15 @@ class WebSocketConnection:
             raise ServerUnavailable("The connection broke.") from error
 
 
-def error_from_close(code: int | None, close_text: str, complaint: Complaint | None) -> SttError:
+def error_from_close(code: int | None, close_text: str, message: ErrorMessage | None) -> SttError:
     """Why a session ended. `code` and `close_text` are those of the close frame, None if it
-    never came; `complaint` is the `error` message, None without one.
+    never came; `message` is the `error` message, None without one.
 
-    The complaint's reason decides. Without one, from an older gateway, the code does.
+    Its reason decides. Without one, from an older gateway, the code does.
     """
-    text = (complaint and complaint.text) or close_text
+    text = (message and message.text) or close_text
     text = text or f"The connection broke (close code {code})."
-    reason = complaint and complaint.reason
+    reason = message and message.reason
     if known := error_from_reason(reason, text):
         return known
     match code:

@@ -17,7 +17,7 @@ _MAX_QUOTE = 80
 
 
 @dataclass(frozen=True)
-class Complaint:
+class ErrorMessage:
     """Why the server is about to close the session."""
 
     text: str
@@ -40,7 +40,7 @@ def encode_query(options: SessionOptions) -> list[tuple[str, str]]:
     return query
 
 
-def decode_message(message: str | bytes) -> ServerEvent | Complaint | None:
+def decode_message(message: str | bytes) -> ServerEvent | ErrorMessage | None:
     """The event or error in a message; None for a type that this client does not know.
 
     Raises `ServerFailed` for a message that breaks the protocol.
@@ -49,7 +49,7 @@ def decode_message(message: str | bytes) -> ServerEvent | Complaint | None:
         content: Any = json.loads(message, parse_constant=_refuse)
         if content["type"] == "error":
             reason = _text(content, "reason") if "reason" in content else None
-            return Complaint(_text(content, "message"), reason)
+            return ErrorMessage(_text(content, "message"), reason)
         return decode_event(content)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ServerFailed(

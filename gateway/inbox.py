@@ -71,7 +71,7 @@ class Inbox:
     def __init__(self, limit_bytes: int, budget: Budget | None = None) -> None:
         self._limit_bytes = limit_bytes
         self._budget = budget or Budget(float("inf"))
-        self._items: deque[bytearray | Command] = deque()
+        self._items: deque[bytes | bytearray | Command] = deque()
         self._held_bytes = 0
         self._kept_bytes = 0
         self._added = asyncio.Event()
@@ -124,8 +124,12 @@ class Inbox:
             self._added.clear()
             await self._added.wait()
         first = self._items[0]
-        if isinstance(first, bytearray):
-            taken: bytes | Command = self._take_audio(first)
+        if isinstance(first, bytes):
+            taken: bytes | Command = first
+            self._items.popleft()
+            self._count(-len(first))
+        elif isinstance(first, bytearray):
+            taken = self._take_audio(first)
         else:
             taken = first
             self._items.popleft()
@@ -147,8 +151,11 @@ class Inbox:
         last = self._items[-1] if self._items else None
         if isinstance(last, bytearray):
             last += audio
+        elif isinstance(last, bytes):
+            self._items[-1] = bytearray(last + audio)
         else:
-            self._items.append(bytearray(audio))
+            # Live audio is taken before more comes, and is then never copied.
+            self._items.append(audio if len(audio) <= CHUNK_BYTES else bytearray(audio))
         self._count(len(audio))
 
     def _take_audio(self, first: bytearray) -> bytes:

@@ -1,7 +1,6 @@
 """stt-serve: the gRPC server and the WebSocket gateway until SIGTERM."""
 
 import argparse
-import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InvalidSetting, ValueError) as error:
         say(PROGRAM, str(error))
         return EXIT_USAGE
-    return asyncio.run(_serve(options))
+    from stt_service.process.loop import run
+
+    return run(_serve(options))
 
 
 async def _serve(options: "ServeOptions") -> int:

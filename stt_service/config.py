@@ -69,8 +69,8 @@ class EngineLimits:
     """How long the model may take, and how far it may be behind, in seconds.
 
     Without a sign of life for longer than a timeout the engine is dead. Loading may include a
-    download of gigabytes, and the warm-up may compile. While the engine is further behind real
-    time than `max_behind_s`, it admits nobody.
+    download of gigabytes, and the warm-up captures CUDA graphs. While the engine is further behind
+    real time than `max_behind_s`, it admits nobody.
     """
 
     loading_timeout_s: float = 1800.0

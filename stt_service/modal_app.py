@@ -40,8 +40,6 @@ checkpoint = deployment.engine.checkpoint
 volume = images.weights_volume
 server_image = images.make_server_image(deployment)
 gateway_image = images.make_gateway_image(deployment)
-pool_volumes = images.find_pool_volumes(deployment)
-pool_environment = images.make_pool_environment(deployment)
 
 
 @app.function(
@@ -60,8 +58,8 @@ def fetch_weights() -> None:
 @app.server(
     name=POOL_NAME,
     image=server_image,
-    env=pool_environment,
-    volumes=pool_volumes,
+    env=images.POOL_ENVIRONMENT,
+    volumes=images.weights_to_read,
     gpu=deployment.gpu,
     cpu=limits.POOL_CPU_CORES,
     memory=limits.POOL_MEMORY_MIB,
@@ -144,8 +142,8 @@ class Gateway:
 
 @app.function(
     image=server_image,
-    env=pool_environment,
-    volumes=pool_volumes,
+    env=images.POOL_ENVIRONMENT,
+    volumes=images.weights_to_read,
     gpu=deployment.gpu,
     cpu=limits.POOL_CPU_CORES,
     memory=limits.POOL_MEMORY_MIB,

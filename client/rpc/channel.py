@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health_pb2
 
-from client.rpc import core_words
+from client.rpc import grpc_core_messages
 from client.rpc.endpoint import Credentials, Endpoint, Tls
 from client.rpc.errors import (
     CallCancelled,
@@ -153,7 +153,9 @@ async def _error_from_check(
                 if obstacle := await find_obstacle(find_route(endpoint)):
                     return obstacle
     match rpc_error.code():
-        case grpc.StatusCode.UNKNOWN if core_words.NO_STATUS.search(rpc_error.details() or ""):
+        case grpc.StatusCode.UNKNOWN if grpc_core_messages.NO_STATUS.search(
+            rpc_error.details() or ""
+        ):
             return NoSuchService(f"The server at {endpoint} answers, but not as a gRPC service.")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return ServerUnavailable(

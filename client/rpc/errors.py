@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import grpc
 
-from client.rpc import core_words
+from client.rpc import grpc_core_messages
 from client.rpc.details import metadata_value, read_details
 from client.rpc.reasons import Reason
 
@@ -179,13 +179,13 @@ def _error_from_code(code: grpc.StatusCode, text: str, retry_after_s: float | No
 
 def _error_from_core(code: grpc.StatusCode, text: str) -> SttError | None:
     """The error for a status that gRPC core made; None for any other."""
-    if http := core_words.HTTP_STATUS.search(text):
+    if http := grpc_core_messages.HTTP_STATUS.search(text):
         return error_from_http(int(http.group(1)))
-    if core_words.MESSAGE_TOO_LARGE.search(text):
+    if grpc_core_messages.MESSAGE_TOO_LARGE.search(text):
         return MessageTooLarge(f"{text} Send the audio in smaller messages.")
-    if core_words.STREAM_RESET.search(text):
+    if grpc_core_messages.STREAM_RESET.search(text):
         return ServerUnavailable(f"The connection to the service broke: {text}")
-    if code is grpc.StatusCode.UNAVAILABLE and core_words.NO_CONNECTION.search(text):
+    if code is grpc.StatusCode.UNAVAILABLE and grpc_core_messages.NO_CONNECTION.search(text):
         return ServerUnreachable(f"Nothing answers at this address: {text}")
     return None
 
@@ -224,13 +224,13 @@ def status_is_from_the_service(error: grpc.aio.AioRpcError) -> bool:
     nor the edge's status code.
     """
     text = error.details() or ""
-    if core_words.HTTP_STATUS.search(text):
+    if grpc_core_messages.HTTP_STATUS.search(text):
         return True
     if metadata_value(error.initial_metadata(), "session-id") is not None:
         return True
     if read_details(error).reason is not None:
         return True
-    return not core_words.STREAM_RESET.search(text) and error.code() in {
+    return not grpc_core_messages.STREAM_RESET.search(text) and error.code() in {
         grpc.StatusCode.INVALID_ARGUMENT,
         grpc.StatusCode.UNAUTHENTICATED,
         grpc.StatusCode.RESOURCE_EXHAUSTED,

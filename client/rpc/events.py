@@ -90,7 +90,7 @@ class Final:
 
 @dataclass(frozen=True)
 class Reconnected:
-    """The connection had broken and the audio that was not settled was sent again."""
+    """The connection had broken and a part of the audio was sent again (docs/replay.md)."""
 
     session_id: str
     replayed_from_s: float

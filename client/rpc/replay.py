@@ -150,7 +150,8 @@ class Transcript:
             if index == 0:
                 return word.start_s - NEW_WORD_MARGIN_S
             before = self._heard[index - 1]
-            return ((before.end_s or before.start_s) + word.start_s) / 2
+            before_s = before.start_s if before.end_s is None else before.end_s
+            return (before_s + word.start_s) / 2
         return time_s
 
     def _accept_ready(self, event: Ready) -> Ready | Reconnected:

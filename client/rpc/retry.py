@@ -25,7 +25,7 @@ class Patience:
     starting_s: float = 120.0
     """The service says that it is starting (503, NOT_SERVING, no answer to a connection)."""
     full_s: float = 40.0
-    """The edge says that every container is full (429) while it may be starting one more."""
+    """Every slot is taken, or an HTTP edge says that every container is (429)."""
     unreachable_s: float = 10.0
     """Nothing answers: wrong address, or a local server that is not up yet."""
 

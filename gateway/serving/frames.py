@@ -15,6 +15,7 @@ from wsproto import events as wire_events
 from wsproto.connection import ConnectionState
 from wsproto.frame_protocol import CloseReason
 
+from gateway.serving.live_message import MessageBorders, read_whole_message
 from gateway.serving.pacing import (
     TURN_FRAMES,
     SharedPace,
@@ -84,6 +85,7 @@ class FrameReader:
         self._is_turn_due = False
         self._owed_pong: wire_events.Ping | None = None
         self._message_bytes = 0
+        self._borders = MessageBorders()
         self._text: list[str] = []
 
     def start(self, transport: asyncio.Transport, early: bytes) -> None:
@@ -123,11 +125,31 @@ class FrameReader:
 
     def feed(self, data: bytes) -> None:
         """Bytes were read from the socket."""
+        if self._take_whole_message(data):
+            return
         if not self.is_broken and self._wire.state in _READABLE:
+            self._borders.follow(data)
             self._wire.receive_data(data)
             self._has_unread = True
         if not self._is_turn_due:
             self._take_turn()
+
+    def _take_whole_message(self, data: bytes) -> bool:
+        """Take a message of live audio past wsproto, which knows only of what it was given."""
+        is_free = (
+            self._assembly is None
+            and self._borders.is_at_border
+            and not (self._has_unread or self._is_turn_due or self.is_broken or self._is_blocked)
+        )
+        if not is_free or self._wire.state is not ConnectionState.OPEN or not self._bucket.tokens:
+            return False
+        audio = read_whole_message(data)
+        if audio is None:
+            return False
+        self._bucket.take(1)
+        self._handle_audio(audio, is_last=True)
+        self._pause_or_resume()
+        return True
 
     def proceed(self) -> None:
         """Go on: the application took an event, or the peer has read."""
@@ -192,7 +214,7 @@ class FrameReader:
                 self._assemble(self._assembly, event)
                 return 1 if event.frame_finished else 0
             case wire_events.BytesMessage():
-                self._handle_audio(event)
+                self._handle_audio(event.data, is_last=event.message_finished)
                 return 1 if event.frame_finished else 0
             case wire_events.TextMessage():
                 self._handle_text(event)
@@ -217,13 +239,13 @@ class FrameReader:
     def _give_up(self) -> None:
         self._report(CloseReason.TRY_AGAIN_LATER, "")
 
-    def _handle_audio(self, event: wire_events.BytesMessage) -> None:
-        self._message_bytes += len(event.data)
+    def _handle_audio(self, audio: bytes | bytearray, *, is_last: bool) -> None:
+        self._message_bytes += len(audio)
         if self._message_bytes > self._max_message_bytes:
             self._report(CloseReason.MESSAGE_TOO_BIG, "")
         if not self.is_ignoring:
-            self.received.add_audio(event.data)
-        if event.message_finished:
+            self.received.add_audio(audio)
+        if is_last:
             self._message_bytes = 0
 
     def _handle_text(self, event: wire_events.TextMessage) -> None:

@@ -17,7 +17,7 @@ class Received:
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-        self._items: deque[bytearray | AsgiEvent] = deque()
+        self._items: deque[bytes | bytearray | AsgiEvent] = deque()
         self._held_bytes = 0
         self._arrived = asyncio.Event()
 
@@ -34,8 +34,11 @@ class Received:
         last = self._items[-1] if self._items else None
         if isinstance(last, bytearray):
             last += audio
+        elif isinstance(last, bytes):
+            self._items[-1] = bytearray(last + audio)
         else:
-            self._append(bytearray(audio))
+            # Live audio is taken before more comes, and is then never copied.
+            self._append(bytes(audio))
 
     def add_message(self, message: str | bytes) -> None:
         """Append a whole message."""
@@ -53,7 +56,7 @@ class Received:
             self._arrived.clear()
             await self._arrived.wait()
         item = self._items.popleft()
-        if isinstance(item, bytearray):
+        if isinstance(item, bytes | bytearray):
             self._held_bytes -= len(item)
             return {"type": "websocket.receive", "bytes": bytes(item)}
         message: str | bytes | None = item.get("text", item.get("bytes"))
@@ -61,6 +64,6 @@ class Received:
             self._held_bytes -= len(message) + MESSAGE_COST_BYTES
         return item
 
-    def _append(self, item: bytearray | AsgiEvent) -> None:
+    def _append(self, item: bytes | AsgiEvent) -> None:
         self._items.append(item)
         self._arrived.set()

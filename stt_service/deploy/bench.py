@@ -8,7 +8,6 @@ the same class. `uv run poe bench step` compares them with stock moshi's.
 import argparse
 import gc
 import json
-import os
 import statistics
 import sys
 import time
@@ -58,7 +57,6 @@ class Report:
     model: str
     device: str
     torch: str
-    compiles: bool
     measurements: tuple[Measurement, ...]
     out_of_memory: tuple[int, ...]
     """Batch sizes that the GPU's memory did not hold."""
@@ -89,7 +87,6 @@ def measure(engine: EngineConfig, batch_sizes: Sequence[int], steps: int = DEFAU
         model=engine.model,
         device=_describe_device(engine.device),
         torch=torch.__version__,
-        compiles=torch.cuda.is_available() and not os.environ.get("NO_TORCH_COMPILE"),
         measurements=tuple(measurements),
         out_of_memory=tuple(out_of_memory),
     )
@@ -165,9 +162,8 @@ def print_report(report: Mapping[str, Any], gpu: str = "") -> None:
 
 def format_table(report: Mapping[str, Any]) -> str:
     """The figures for a person."""
-    compiled = "with" if report["compiles"] else "without"
     lines = [
-        f"{report['model']} on {report['device']}, torch {report['torch']} {compiled} compilation",
+        f"{report['model']} on {report['device']}, torch {report['torch']}",
         " batch   p50 ms   p99 ms  live  load s  warm s    GiB",
     ]
     for row in report["measurements"]:

@@ -30,9 +30,6 @@ DEFAULTS = {
     "MODEL_NAME": "kyutai/stt-1b-en_fr",
     "BATCH_SIZE": "8",
 }
-# moshi's own switches, read in the containers.
-NO_COMPILE = "NO_TORCH_COMPILE"
-NO_CUDA_GRAPH = "NO_CUDA_GRAPH"
 
 # The names of the two classes in the app; the label makes the address that users were told.
 POOL_NAME = "SpeechToText"
@@ -63,25 +60,17 @@ class Deployment:
     routing_region: str
     """Where calls enter Modal, and where the gateway runs."""
     snapshot: bool
-    compiles: bool
-    """Whether moshi compiles its models with torch.compile."""
     container_environment: Mapping[str, str]
     """The settings for the containers, which read them again and must see the same."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Deployment":
-        """Read and check the variables of DEFAULTS, and moshi's switches. Raises InvalidSetting."""
+        """Read and check the variables of DEFAULTS. Raises InvalidSetting."""
         settings = {
             name: read_variable(environment, name, default) for name, default in DEFAULTS.items()
         }
         settings["KYUTAI_GPU"] = _check_gpu(settings["KYUTAI_GPU"])
         settings["KYUTAI_ROUTING_REGION"] = _check_region(settings["KYUTAI_ROUTING_REGION"])
-        # Off until a measurement says otherwise: the compiler's workers, up to 32, each import
-        # torch on the two cores of a container that somebody waits for.
-        compiles = NO_COMPILE in environment and not _read_switch(environment, NO_COMPILE)
-        switches = {NO_COMPILE: "" if compiles else "1"}  # moshi takes "0" for yes
-        if _read_switch(environment, NO_CUDA_GRAPH):
-            switches[NO_CUDA_GRAPH] = "1"
         engine = _check_engine(settings)
         check_fits(engine.model, engine.slots, settings["KYUTAI_GPU"])
         return cls(
@@ -90,8 +79,7 @@ class Deployment:
             engine=engine,
             routing_region=settings["KYUTAI_ROUTING_REGION"],
             snapshot=_read_switch(settings, "KYUTAI_SNAPSHOT"),
-            compiles=compiles,
-            container_environment={**settings, **switches},
+            container_environment=settings,
         )
 
     @property
@@ -117,16 +105,6 @@ class Deployment:
         return max(1, self.engine.slots * 3 // 4)
 
 
-def make_compile_settings(folder: str) -> dict[str, str]:
-    """What torch.compile reads: one thread, as the cores are the model's, and where it keeps what
-    it made, for the containers that start later."""
-    return {
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",
-        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
-        "TRITON_CACHE_DIR": f"{folder}/triton",
-    }
-
-
 def read_credentials(environment: Mapping[str, str], *, required: bool) -> dict[str, str]:
     """The proxy auth token with which the gateway reaches the GPU pool.
 
@@ -148,8 +126,8 @@ def read_credentials(environment: Mapping[str, str], *, required: bool) -> dict[
     return credentials
 
 
-def _read_switch(environment: Mapping[str, str], name: str) -> bool:
-    value = read_variable(environment, name)
+def _read_switch(settings: Mapping[str, str], name: str) -> bool:
+    value = settings[name]
     if value not in ("", "0", "1"):
         raise InvalidSetting(f"{name} is {value!r}; write 1 for on or 0 for off")
     return value == "1"

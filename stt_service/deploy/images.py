@@ -8,22 +8,27 @@ from pathlib import Path, PurePosixPath
 import modal
 
 from stt_service.deploy import limits, weights
-from stt_service.deploy.deployment import Deployment, make_compile_settings
+from stt_service.deploy.deployment import Deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_VERSION = "3.11"
 SOURCE_DIR = "/root"
 WEIGHTS_DIR = "/weights"
-COMPILED_DIR = "/compiled"
+# moshi compiles its own modules at their first use unless this variable holds some text. Nothing of
+# ours does: see "Plain torch calls" in docs/architecture.md.
+NO_COMPILE = {"NO_TORCH_COMPILE": "1"}
+# How the programs in a GPU container use its disks.
+POOL_ENVIRONMENT: dict[str, str | None] = {"HF_HUB_OFFLINE": "1"}
 
 Volumes = dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount]
 weights_volume = modal.Volume.from_name("kyutai-stt-weights", create_if_missing=True)
 weights_to_write: Volumes = {WEIGHTS_DIR: weights_volume}
+weights_to_read: Volumes = {WEIGHTS_DIR: weights_volume.with_mount_options(read_only=True)}
 
 
 def make_server_image(deployment: Deployment) -> modal.Image:
     """What the GPU containers run. Building it fills the volume of the weights."""
-    image = _install("server").env({"HF_HUB_CACHE": WEIGHTS_DIR})
+    image = _install("server").env({"HF_HUB_CACHE": WEIGHTS_DIR, **NO_COMPILE})
     image = image.run_function(
         weights.fetch,
         args=(deployment.engine.checkpoint,),
@@ -39,21 +44,6 @@ def make_gateway_image(deployment: Deployment) -> modal.Image:
     """What the gateway's containers run: no model."""
     packages = ("stt_service", "proto/stt", "client", "gateway")
     return _add_sources(_install("gateway"), deployment, *packages)
-
-
-def find_pool_volumes(deployment: Deployment) -> Volumes:
-    """The disks of a GPU container: the weights, and what torch.compile made if it is used."""
-    volumes: Volumes = {WEIGHTS_DIR: weights_volume.with_mount_options(read_only=True)}
-    if deployment.compiles:
-        compiled = modal.Volume.from_name("kyutai-stt-compiled", create_if_missing=True)
-        volumes[COMPILED_DIR] = compiled
-    return volumes
-
-
-def make_pool_environment(deployment: Deployment) -> dict[str, str | None]:
-    """How the programs in a GPU container use its disks."""
-    compiling = make_compile_settings(COMPILED_DIR) if deployment.compiles else {}
-    return {"HF_HUB_OFFLINE": "1", **compiling}
 
 
 def _install(extra: str) -> modal.Image:

@@ -193,7 +193,7 @@ class Engine:
         if not self._loaded.done():
             self._loaded.set_result(None)
 
-    def receive(self, outcomes: Sequence[Outcome], step_ended_at: float) -> None:
+    def dispatch(self, outcomes: Sequence[Outcome], step_ended_at: float) -> None:
         """Give each session what is its own."""
         for item in outcomes:
             match item:

@@ -18,7 +18,7 @@ EngineError
     └── UnreachableCheckpoint   it is not in the local cache and cannot be fetched
 
 Each message is written for the caller. The engine knows no status codes: the
-servicer holds the one table that translates these classes.
+one table that translates these classes is in `stt_service/translation.py`.
 """
 
 MAX_REASON_LENGTH = 500

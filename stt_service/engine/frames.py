@@ -1,6 +1,6 @@
 """Any audio becomes 80 ms frames at the model's rate."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -50,7 +50,7 @@ class Decoder(Protocol):
         """How much audio the encoding gives at once; 0 if each sample comes as soon as it can."""
         ...
 
-    def decode(self, data: bytes) -> Iterator[FloatArray]:
+    def decode(self, data: bytes) -> Iterable[FloatArray]:
         """The samples that `data` completes, in pieces that are quick to decode; InvalidAudio."""
         ...
 
@@ -95,15 +95,13 @@ class Framer:
         """How much audio came at once, and so how long a live source may take for the next."""
         return self._decoder.burst_s
 
-    def push(self, data: bytes) -> Iterator[list[Frame]]:
-        """Decode `data` piece by piece; gives the full frames of each piece.
+    def push(self, data: bytes) -> Iterable[list[Frame]]:
+        """Decode `data` piece by piece; gives the full frames of each piece, once.
 
         InvalidAudio if a sample is not finite or far outside [-1, 1], or is not Ogg Opus where
         that was promised. The samples of a frame may be read-only.
         """
-        for samples in self._decoder.decode(data):
-            self._received_samples += len(samples)
-            yield self._cut(self._resample(samples, last=False))
+        return map(self._take, self._decoder.decode(data))
 
     def cut_rest(self) -> list[Frame]:
         """The frames of everything received and not yet framed, the last one padded with silence.
@@ -121,6 +119,10 @@ class Framer:
             self._pending = nothing
         return frames
 
+    def _take(self, samples: FloatArray) -> list[Frame]:
+        self._received_samples += len(samples)
+        return self._cut(self._resample(samples, last=False))
+
     def _make_resampler(self) -> soxr.ResampleStream | None:
         source_hertz, target_hertz = self._rates
         if source_hertz == target_hertz:
@@ -135,6 +137,8 @@ class Framer:
 
     def _cut(self, samples: FloatArray) -> list[Frame]:
         # A message of whole frames, as most clients send, is cut without a copy.
+        if not len(self._pending) and len(samples) == self._frame_samples:
+            return [Frame(samples, self._frame_samples)]
         pending = np.concatenate([self._pending, samples]) if len(self._pending) else samples
         whole = len(pending) - len(pending) % self._frame_samples
         self._pending = pending[whole:]

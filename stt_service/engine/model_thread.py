@@ -37,7 +37,7 @@ class Listener(Protocol):
 
     def become_ready(self, info: ModelInfo, slots: int) -> None: ...
 
-    def receive(self, outcomes: Sequence[Outcome], step_ended_at: float) -> None:
+    def dispatch(self, outcomes: Sequence[Outcome], step_ended_at: float) -> None:
         """All that one step, or commands without one, led to; the wall clock at its end."""
         ...
 
@@ -160,7 +160,7 @@ class ModelThread:
     def _deliver(self, outcomes: Sequence[Outcome]) -> None:
         # Wake the loop once per step, not once per session.
         if outcomes:
-            self._tell(self._listener.receive, outcomes, time.time())
+            self._tell(self._listener.dispatch, outcomes, time.time())
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         # A thread that is left behind while it loads may outlive the loop, where nobody listens.

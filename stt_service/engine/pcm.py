@@ -1,6 +1,6 @@
 """PCM: samples of a fixed width become floats, and floats are checked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import cache
 from io import BytesIO
 from typing import Any
@@ -36,20 +36,26 @@ class PcmDecoder:
         self._samples_before = 0
         self.burst_s = 0.0
 
-    def decode(self, data: bytes) -> Iterator[FloatArray]:
+    def decode(self, data: bytes) -> Iterable[FloatArray]:
         """The samples that `data` completes, shape [samples], in pieces.
 
         InvalidAudio if a float is not finite or far outside [-1, 1].
         """
-        for start in range(0, len(data), PIECE_BYTES):
-            samples = self._split(data[start : start + PIECE_BYTES])
-            match self._encoding:
-                case "pcm_f32le":
-                    yield self._check(np.asarray(samples, dtype=np.float32))
-                case "pcm_s16le":
-                    yield np.multiply(samples, _INT16_SCALE, dtype=np.float32)
-                case _:
-                    yield g711_table(self._encoding)[samples]
+        # A live message is one piece, for which no generator need be made.
+        if len(data) <= PIECE_BYTES:
+            return (self._decode_piece(data),)
+        starts = range(0, len(data), PIECE_BYTES)
+        return (self._decode_piece(data[start : start + PIECE_BYTES]) for start in starts)
+
+    def _decode_piece(self, data: bytes) -> FloatArray:
+        samples = self._split(data)
+        match self._encoding:
+            case "pcm_f32le":
+                return self._check(np.asarray(samples, dtype=np.float32))
+            case "pcm_s16le":
+                return np.multiply(samples, _INT16_SCALE, dtype=np.float32)
+            case _:
+                return g711_table(self._encoding)[samples]
 
     def _split(self, data: bytes) -> npt.NDArray[Any]:
         # Neither adding nothing nor taking everything copies bytes.
@@ -62,7 +68,8 @@ class PcmDecoder:
         # One pass for ordinary audio: no square is larger than the sum of all. NaN fails both
         # comparisons.
         if not (
-            np.dot(samples, samples) <= MAX_MAGNITUDE**2 or np.abs(samples).max() <= MAX_MAGNITUDE
+            float(samples.dot(samples)) <= MAX_MAGNITUDE**2
+            or np.abs(samples).max() <= MAX_MAGNITUDE
         ):
             index = int(np.argmin(np.abs(samples) <= MAX_MAGNITUDE))
             raise InvalidAudio(

@@ -107,7 +107,8 @@ class Session:
                 # A message without a complete sample does not count as audio.
                 if self._framer.received_s > received_s:
                     self._silence.note_audio(self._framer.burst_s)
-                await self._wait_for_room()
+                if self._is_over or not self._has_room():
+                    await self._wait_for_room()
                 if self._is_over or self._is_cut:
                     break
                 self._push(frames)

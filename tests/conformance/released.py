@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.conformance.speech import Speech
 
 CLIENTS = Path(__file__).parent / "clients"
-ENVIRONMENT = Path(__file__).parents[2] / "build" / "clients"
+ENVIRONMENT = Path(__file__).parents[2] / ".clients"
 PYTHON_VARIABLE = "CLIENTS_PYTHON"
 """Another environment that has them."""
 TIMEOUT_S = 100

@@ -3,5 +3,6 @@
 `moshi_model` is what the engine steps. Below it, in the order of a step: `mimi` turns a frame of
 audio into codes, `language_model` turns codes into a text id, both with the layers of
 `transformer`. `weights` reads moshi's modules into plain tensors once; `state` is everything that
-a slot remembers. Only this package imports torch and moshi.
+a slot remembers. Beside the benchmarks, only this package imports torch and
+moshi.
 """

@@ -253,7 +253,7 @@ async def test_a_task_that_is_cancelled_while_it_connects_leaves_nothing_behind(
     for protocol in PROTOCOLS:
         client = make_client(service, protocol)
         for turns in range(0, 120, 4):
-            task = asyncio.create_task(drain(client, recordings[0].samples()))
+            task = asyncio.create_task(consume(client, recordings[0].samples()))
             for _ in range(turns):
                 await asyncio.sleep(0)
             task.cancel()
@@ -269,7 +269,7 @@ async def test_a_task_that_is_cancelled_while_it_connects_leaves_nothing_behind(
     assert len(asyncio.all_tasks()) == 1
 
 
-async def drain(client: Client, samples: FloatArray) -> None:
+async def consume(client: Client, samples: FloatArray) -> None:
     async def endless() -> AsyncIterator[FloatArray]:
         yield samples
         await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""Run the modal command line as a stranger does: `uvx modal`, where only modal is installed."""
+"""Run the modal command line as a user does: `uvx modal`, where only modal is installed."""
 
 import asyncio
 import importlib.metadata

@@ -40,6 +40,9 @@ async def test_another_app_on_another_gpu(deployer: Deployer) -> None:
         MODEL_NAME='"kyutai/stt-2.6b-en"',
         KYUTAI_ROUTING_REGION="EU-West",
         KYUTAI_SNAPSHOT="1",
+        # Settings of former versions, which users still export.
+        NO_TORCH_COMPILE="0",
+        NO_CUDA_GRAPH="yes",
     )
 
     assert finished.status == 0, finished.output
@@ -49,31 +52,10 @@ async def test_another_app_on_another_gpu(deployer: Deployer) -> None:
     check_gateway(registered, label="kyutai-stt-l4-kyutaisttrustservice-serve", region="eu-west")
     check_resources(registered)
     environment = "\n".join(registered.commands_of("SpeechToText"))
+    assert "ENV NO_TORCH_COMPILE=1" in environment
+    assert "NO_CUDA_GRAPH" not in environment
     for setting in ("kyutai/stt-2.6b-en", "KYUTAI_APP_NAME=kyutai-stt-l4", "BATCH_SIZE=16"):
         assert setting in environment
-
-
-@pytest.mark.parametrize("switch", ["0", ""])
-async def test_compilation_on_a_deployment_that_asks_for_it(
-    deployer: Deployer, switch: str
-) -> None:
-    finished = await deployer.deploy(**CREDENTIALS, NO_TORCH_COMPILE=switch)
-
-    assert finished.status == 0, finished.output
-    registered = deployer.registered
-    for name in ("SpeechToText", "measure"):
-        # Empty, which alone is no for moshi.
-        assert "ENV NO_TORCH_COMPILE=''" in registered.commands_of(name)
-        settings = registered.secrets_of(name)
-        assert settings.pop("HF_HUB_OFFLINE") == "1"
-        assert settings.pop("TORCHINDUCTOR_COMPILE_THREADS") == "1"
-        # What is compiled is kept where it can be written: the weights cannot be.
-        volumes = registered.volumes_of(name)
-        assert volumes.pop("/weights") == ("kyutai-stt-weights", True)
-        [(folder, volume)] = volumes.items()
-        assert volume == ("kyutai-stt-compiled", False)
-        assert settings.keys() == {"TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"}
-        assert all(Path(kept).is_relative_to(folder) for kept in settings.values())
 
 
 def check_pool(
@@ -202,7 +184,7 @@ def check_images(registered: Registered) -> None:
         ({**CREDENTIALS, "BATCH_SIZE": "eight"}, "BATCH_SIZE is 'eight'; it must be"),
         ({**CREDENTIALS, "BATCH_SIZE": "4096"}, "BATCH_SIZE is '4096'; it must be a"),
         ({**CREDENTIALS, "KYUTAI_ROUTING_REGION": "eu"}, "choose one of us-east, us-west, eu-west"),
-        ({**CREDENTIALS, "NO_TORCH_COMPILE": "yes"}, "NO_TORCH_COMPILE is 'yes'; write 1 for on"),
+        ({**CREDENTIALS, "KYUTAI_SNAPSHOT": "yes"}, "KYUTAI_SNAPSHOT is 'yes'; write 1 for on"),
         ({}, "MODAL_KEY and MODAL_SECRET must be set: make a proxy auth token"),
     ],
 )
@@ -242,10 +224,7 @@ for name, function in sorted(functions.items()):
 """
 
 
-@pytest.mark.parametrize("settings", [{}, {"NO_TORCH_COMPILE": "0"}])
-async def test_the_file_reads_the_same_in_a_container(
-    deployer: Deployer, tmp_path: Path, settings: dict[str, str]
-) -> None:
+async def test_the_file_reads_the_same_in_a_container(deployer: Deployer, tmp_path: Path) -> None:
     """Modal matches what a function depends on, here and in its container, by position."""
     source_dir = tmp_path / "root"
     source_dir.mkdir()
@@ -254,8 +233,8 @@ async def test_the_file_reads_the_same_in_a_container(
         (source_dir / Path(package).name).symlink_to(ROOT / package)
 
     count = ("-c", COUNT_DEPENDENCIES)
-    in_images = Deployment.from_environment(settings).container_environment
-    here = await deployer.run(*count, str(MODAL_APP.parent), "here", **CREDENTIALS, **settings)
+    in_images = Deployment.from_environment({}).container_environment
+    here = await deployer.run(*count, str(MODAL_APP.parent), "here", **CREDENTIALS)
     there = await deployer.run(*count, str(source_dir), "there", **in_images)
 
     assert here.status == 0, here.output

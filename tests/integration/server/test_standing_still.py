@@ -3,16 +3,13 @@
 import asyncio
 import contextlib
 import os
-import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 
 import grpc
 import pytest
 import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.integration.server.calls import (
@@ -170,31 +167,6 @@ async def test_who_is_silent_is_idle_although_the_server_was_stopped(service, ch
             while await call.read() is not grpc.aio.EOF:
                 pass
     assert reason(ended.value) == "IDLE_TIMEOUT"
-
-
-async def test_a_server_whose_model_hangs_says_so_and_exits(recordings) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.integration.server.hanging_server"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    ready = (await process.stdout.readline()).decode()
-    address = dict(re.findall(r"(\w+)=(\S+)", ready))["grpc"]
-    async with grpc.aio.insecure_channel(address) as channel:
-        health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-        assert (await health.read()).status == health_pb2.HealthCheckResponse.SERVING
-        audio = request_audio(recordings[0].pcm_f32le())
-        with pytest.raises(grpc.aio.AioRpcError) as told:
-            await stream(channel, [request_config(), audio])
-        assert told.value.code() is grpc.StatusCode.INTERNAL
-        assert reason(told.value) == "ENGINE_DIED"
-        assert (await health.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        health.cancel()
-    async with asyncio.timeout(20):
-        _, stderr = await process.communicate()
-    assert process.returncode == 1
-    assert b"no step has ended for 1 s while audio waited" in stderr
 
 
 async def test_a_call_that_waits_for_a_slot_is_served_in_its_turn(channel) -> None:

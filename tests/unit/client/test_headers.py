@@ -19,7 +19,7 @@ def test_a_wav_header_promises_its_data(data_bytes: int, rate_hertz: int, channe
     header = read_wav_header(wav_header(data_bytes, rate_hertz, channels))
 
     assert header is not None
-    assert header.promised_s == pytest.approx(data_bytes / rate_hertz / channels / 2)
+    assert header.declared_s == pytest.approx(data_bytes / rate_hertz / channels / 2)
     assert (header.raw_format, header.channels) == ("s16le", channels)
 
 
@@ -28,7 +28,7 @@ def test_what_a_pipe_writes_for_an_unknown_length_is_no_promise(data_bytes: int)
     header = read_wav_header(wav_header(data_bytes))
 
     assert header is not None
-    assert header.promised_s is None
+    assert header.declared_s is None
 
 
 @given(st.binary(max_size=9), st.binary(max_size=9))

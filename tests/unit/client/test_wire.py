@@ -27,7 +27,7 @@ from client.rpc.events import Final, Flushed, Pause, Ping, Ready, Timing, Token,
 from client.rpc.messages import decode_event
 from client.rpc.reasons import Reason
 from client.websocket_handshake import WebSocketAddress
-from client.websocket_messages import Complaint, decode_message
+from client.websocket_messages import ErrorMessage, decode_message
 from gateway.closing import CloseCode, Closing, Outcome
 from gateway.protocols.codec import Handshake
 from gateway.protocols.documented import DocumentedCodec, encode_event
@@ -149,8 +149,8 @@ def test_both_protocols_ask_for_the_same() -> None:
 def test_without_a_reason_the_close_code_decides(
     code: int | None, close_text: str, wanted: type[SttError]
 ) -> None:
-    complaint = Complaint("what the server said")
-    error = websocket_connection.error_from_close(code, close_text, complaint)
+    told = ErrorMessage("what the server said")
+    error = websocket_connection.error_from_close(code, close_text, told)
 
     assert type(error) is wanted
     if code != 1000:
@@ -169,19 +169,19 @@ def test_a_reason_decides_whatever_else_was_said(
     codec = DocumentedCodec(Handshake("events="))
     closing = Closing(Outcome.FAILED, CloseCode.INTERNAL, error=text, reason=reason)
     [message] = codec.encode_closing(closing).messages
-    complaint = decode_message(message)
-    assert complaint == Complaint(text, reason)
-    assert isinstance(complaint, Complaint)
-    error = websocket_connection.error_from_close(code, close_text, complaint)
+    told = decode_message(message)
+    assert told == ErrorMessage(text, reason)
+    assert isinstance(told, ErrorMessage)
+    error = websocket_connection.error_from_close(code, close_text, told)
 
     assert type(error) is CLASSES[reason]
     assert error.reason == reason
 
 
 def test_a_reason_of_a_newer_gateway_is_told_and_the_close_code_decides() -> None:
-    complaint = decode_message('{"type":"error","message":"Mars is in the way.","reason":"MARS"}')
-    assert isinstance(complaint, Complaint)
-    error = websocket_connection.error_from_close(1013, "", complaint)
+    told = decode_message('{"type":"error","message":"Mars is in the way.","reason":"MARS"}')
+    assert isinstance(told, ErrorMessage)
+    error = websocket_connection.error_from_close(1013, "", told)
 
     assert type(error) is ServerUnavailable
     assert (error.reason, str(error)) == ("MARS", "Mars is in the way.")

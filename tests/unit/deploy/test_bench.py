@@ -32,7 +32,6 @@ REPORT = Report(
     model="kyutai/stt-1b-en_fr",
     device="NVIDIA L4",
     torch="2.9.1",
-    compiles=True,
     measurements=(
         make_measurement(8, 30.0, 3.2),
         make_measurement(32, 79.9, 6.4),
@@ -44,7 +43,7 @@ REPORT = Report(
 
 def test_live_streams_are_the_largest_batch_whose_steps_keep_up() -> None:
     assert REPORT.live_streams == 32
-    assert Report("m", "d", "t", False, (), (1,)).live_streams == 0
+    assert Report("m", "d", "t", (), (1,)).live_streams == 0
 
 
 def test_the_report_is_printed_as_a_table_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +51,7 @@ def test_the_report_is_printed_as_a_table_and_as_json(capsys: pytest.CaptureFixt
     *table, line = capsys.readouterr().out.splitlines()
     assert json.loads(line) == {**json.loads(json.dumps(REPORT.as_dict())), "gpu": "L4"}
     assert "\n".join(table) == format_table(REPORT.as_dict())
-    assert table[0] == "kyutai/stt-1b-en_fr on NVIDIA L4, torch 2.9.1 with compilation"
+    assert table[0] == "kyutai/stt-1b-en_fr on NVIDIA L4, torch 2.9.1"
     assert table[3].split() == ["32", "40.0", "79.9", "yes", "3.0", "1.5", "6.4"]
     assert table[4].split()[3] == "no"
     assert table[5].strip() == "128 does not fit in memory"

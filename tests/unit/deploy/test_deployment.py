@@ -9,7 +9,6 @@ from stt_service.deploy.deployment import (
     MAX_APP_NAME,
     REGIONS,
     Deployment,
-    make_compile_settings,
     read_credentials,
 )
 from stt_service.process.environment import InvalidSetting
@@ -27,8 +26,6 @@ VALUES = {
     "KYUTAI_SNAPSHOT": "1",
     "MODEL_NAME": "kyutai/stt-2.6b-en",
     "BATCH_SIZE": "16",
-    "NO_TORCH_COMPILE": "0",
-    "NO_CUDA_GRAPH": "1",
 }
 
 
@@ -40,7 +37,6 @@ def test_the_defaults_are_what_users_were_told() -> None:
     assert (deployment.engine.model, deployment.engine.slots) == ("kyutai/stt-1b-en_fr", 8)
     assert deployment.routing_region == "us-east"
     assert not deployment.snapshot
-    assert not deployment.compiles
 
 
 def test_the_regions_are_modals() -> None:
@@ -100,25 +96,14 @@ def test_the_longest_app_name(length: int, taken: bool) -> None:
         assert taken
 
 
-@pytest.mark.parametrize("value", ["0", "", " ", '"0"', "''"])
-def test_compilation_is_off_unless_the_switch_against_it_is_off(value: str) -> None:
-    compiles = Deployment.from_environment({"NO_TORCH_COMPILE": value})
-    assert compiles.compiles
-    # moshi.utils.compile reads any text as yes, "0" too.
-    assert compiles.container_environment["NO_TORCH_COMPILE"] == ""
-    for environment in ({}, {"NO_TORCH_COMPILE": "1"}):
-        deployment = Deployment.from_environment(environment)
-        assert not deployment.compiles
-        assert deployment.container_environment["NO_TORCH_COMPILE"] == "1"
+@pytest.mark.parametrize("name", ["NO_TORCH_COMPILE", "NO_CUDA_GRAPH"])
+@pytest.mark.parametrize("value", ["", "0", "1", "yes"])
+def test_a_setting_of_former_versions_changes_nothing(name: str, value: str) -> None:
+    assert Deployment.from_environment({name: value}) == Deployment.from_environment({})
 
 
 def test_the_model_takes_one_thread_of_the_machine_that_others_use_too() -> None:
     assert Deployment.from_environment({}).engine.cpu_threads == 1
-
-
-def test_compiled_code_is_kept_in_the_folder_that_is_named() -> None:
-    folders = {value for value in make_compile_settings("/kept").values() if "/" in value}
-    assert folders == {"/kept/inductor", "/kept/triton"}
 
 
 def test_another_app_has_the_same_pattern_of_address() -> None:
@@ -131,15 +116,12 @@ def test_another_container_starts_before_one_is_full(slots: int, target: int) ->
     assert Deployment.from_environment({"BATCH_SIZE": str(slots)}).target_sessions == target
 
 
-@pytest.mark.parametrize(
-    "switches", [{}, {"NO_TORCH_COMPILE": "1"}, {"NO_TORCH_COMPILE": "0"}, {"NO_TORCH_COMPILE": ""}]
-)
-def test_containers_read_the_same_settings_again(switches: dict[str, str]) -> None:
-    environment = {"KYUTAI_GPU": "T4", "BATCH_SIZE": "4", **switches, "HOME": "/x"}
+def test_containers_read_the_same_settings_again() -> None:
+    environment = {"KYUTAI_GPU": "T4", "BATCH_SIZE": "4", "HOME": "/x"}
     deployment = Deployment.from_environment(environment)
     again = Deployment.from_environment(deployment.container_environment)
     assert again == deployment
-    assert deployment.container_environment.keys() == DEFAULTS.keys() | {"NO_TORCH_COMPILE"}
+    assert deployment.container_environment.keys() == DEFAULTS.keys()
 
 
 @pytest.mark.parametrize("value", ["0", ""])
@@ -173,8 +155,6 @@ def test_snapshots_are_off_unless_asked_for(value: str) -> None:
         ("KYUTAI_ROUTING_REGION", "US East", "choose one of us-east, us-west, eu-west, ap-south"),
         ("KYUTAI_ROUTING_REGION", "eu-central", "choose one of"),
         ("KYUTAI_SNAPSHOT", "yes", "write 1 for on or 0 for off"),
-        ("NO_TORCH_COMPILE", "off", "write 1 for on or 0 for off"),
-        ("NO_CUDA_GRAPH", "true", "write 1 for on or 0 for off"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_sentence(name: str, value: str, says: str) -> None:

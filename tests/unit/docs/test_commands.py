@@ -17,7 +17,7 @@ from tests.unit.docs.reading import UNDERSTOOD, read_command_line
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SCRIPTS: dict[str, str] = PROJECT["project"]["scripts"]
-TASKS = set(PROJECT["tool"]["poe"]["tasks"])
+TASKS: dict[str, str | dict[str, str]] = PROJECT["tool"]["poe"]["tasks"]
 MARKERS = {line.partition(":")[0] for line in PROJECT["tool"]["pytest"]["ini_options"]["markers"]}
 
 SHELL_BLOCKS = read_blocks("sh")
@@ -46,6 +46,8 @@ def test_every_command_is_understood(block: Block) -> None:
         "uvx modal run stt_service/modal_app.py::benchmark",
         "uv run --extra modle stt-latency",
         "uv run poe chekc",
+        "uv run poe bench stpe",
+        "uv run poe fuzz --scael 0.1",
         "uv run pytest -m slwo",
         "export MODAL_KEYS=wk-1",
         "MODEL=digits stt-serve",
@@ -108,8 +110,8 @@ def check(words: list[str], folder: Path) -> None:
                 check_variable(variable)
         case ["pytest", *arguments]:
             check_pytest(arguments)
-        case ["poe", task]:
-            assert task in TASKS
+        case ["poe", task, *arguments]:
+            check_task(task, arguments)
         case ["ruff", "check" | "format", *_] | ["arecord" | "ffmpeg", *_]:
             pass
         case ["modal", *arguments]:
@@ -117,6 +119,15 @@ def check(words: list[str], folder: Path) -> None:
         case [name, *arguments]:
             assert name in SCRIPTS, f"there is no program {name}"
             check_options(SCRIPTS[name], arguments)
+
+
+def check_task(name: str, arguments: Sequence[str]) -> None:
+    """Fail if there is no such task, or its program does not understand the arguments."""
+    assert name in TASKS, f"there is no task {name}"
+    if arguments:
+        task = TASKS[name]
+        program = task if isinstance(task, str) else task["cmd"]
+        check([*program.split(), *arguments], ROOT)
 
 
 def check_uv_options(arguments: Sequence[str]) -> list[str]:

@@ -1,6 +1,8 @@
 """What the pages point at exists: links, anchors, files, folders, names in the code."""
 
+import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,10 @@ _FILE = re.compile(r"[\w.-]+(/[\w.-]+)*\.(py|md|proto|json|toml|mjs|js|png|svg|w
 _FOLDER = re.compile(r"[\w.-]+(/[\w.-]+)*/")
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _PLACE = re.compile(r"`([\w.]+)`\s+\(`([\w/.]+\.py)`\)")
+_STEP = re.compile(r"^\d+\. .*?(?=^\d+\. |^$)", re.MULTILINE | re.DOTALL)
+_METHOD = re.compile(r"`([A-Z]\w+\.\w+)`")
+_SOURCE = re.compile(r"`([\w/]+\.py)`")
+WALKS = ("## One frame", "## One error")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -64,11 +70,25 @@ def test_every_function_that_a_page_places_is_there() -> None:
     places = [place for page in PAGES for place in _PLACE.findall(read_prose(page))]
     assert len(places) > 6
     for name, path in places:
-        source = (ROOT / path).read_text()
-        for part in name.split("."):
-            assert re.search(rf"^ *(async def|def|class) {part}\b", source, re.MULTILINE), (
-                f"{path} has no {name}"
-            )
+        assert name in find_definitions(path), f"{path} has no {name}"
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_every_step_of_a_walk_names_functions_of_the_files_that_it_names(walk: str) -> None:
+    page = read_prose(ROOT / "docs" / "architecture.md")
+    steps = _STEP.findall(page.partition(f"{walk}\n")[2].partition("\n## ")[0])
+    assert len(steps) == 10
+    for step in steps:
+        assert _PLACE.search(step), f"no place in the code: {step}"
+        defined = set[str]().union(*map(find_definitions, _SOURCE.findall(step)))
+        for name in _METHOD.findall(step):
+            assert name in defined, f"no file of this step has {name}: {step}"
+
+
+def test_a_method_is_not_taken_for_one_of_another_class() -> None:
+    defined = find_definitions("stt_service/engine/scheduler.py")
+    assert {"Delivery", "Scheduler.plan"} <= defined
+    assert not {"plan", "Delivery.plan"} & defined
 
 
 def test_readme_is_short_and_leads_to_every_page() -> None:
@@ -94,6 +114,21 @@ def test_the_examples_page_lists_every_program() -> None:
         if path.suffix in (".py", ".mjs") and "node_modules" not in path.parts
     }
     assert programs == listed
+
+
+@cache
+def find_definitions(path: str) -> frozenset[str]:
+    """The functions and classes of a module, and the methods of these as `CLASS.METHOD`."""
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    names: set[str] = set()
+    for node in ast.parse((ROOT / path).read_text()).body:
+        if isinstance(node, functions | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {
+                f"{node.name}.{each.name}" for each in node.body if isinstance(each, functions)
+            }
+    return frozenset(names)
 
 
 def exists(name: str, page: Path) -> bool:
