@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.closing import CLIENT_GONE, Closing, close_for_too_big, close_for_violation
@@ -94,10 +94,10 @@ class ClientSocket:
             extensions[STREAM_EXTENSION][what](*arguments)
 
 
-async def refuse(websocket: WebSocket, status: int, text: str) -> None:
-    """Answer a WebSocket's handshake with an HTTP status and a sentence."""
+async def refuse(websocket: WebSocket, answer: Response) -> None:
+    """Answer a WebSocket's handshake as an ordinary request."""
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
-        await websocket.send_denial_response(PlainTextResponse(f"{text}\n", status))
+        await websocket.send_denial_response(answer)
     else:
         # Without that extension, an ASGI server answers a close before the accept with 403.
         await websocket.close()

@@ -182,6 +182,10 @@ def close_for_gateway_fault() -> Closing:
 
 def close_for_error(error: SttError) -> Closing:
     """The close for an error: what the client gets when a session fails."""
+    if error.reason == Reason.UNAUTHENTICATED:
+        return Closing(
+            Outcome.BAD_REQUEST, CloseCode.POLICY, "key refused", str(error), error.reason
+        )
     _, outcome, code, text, reason = next(row for row in _CLOSES if isinstance(error, row[0]))
     message: str | None = str(error)
     match error:
@@ -189,7 +193,7 @@ def close_for_error(error: SttError) -> Closing:
             # All audio was transcribed and delivered, so this is not an error.
             message = None
         case Unauthenticated() | NoSuchService():
-            # The client's own key was checked at the edge; this error is about the gateway's.
+            # An edge refuses the gateway's own credentials; the client's key has a reason.
             message = f"The gateway cannot use the service behind it. {error}"
         case _:
             pass

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.config import MIB, GatewayConfig, config_from_arguments
+from stt_service.process.access import add_access_arguments, add_web_arguments
 from stt_service.process.address import DEFAULT_HTTP_ADDRESS
 from stt_service.process.arguments import (
     EXIT_USAGE,
@@ -33,7 +34,9 @@ DESCRIPTION = "Serve WebSockets in front of a speech-to-text gRPC service."
 EPILOG = """\
 --http: a number is that address; localhost is both loopback addresses; 0.0.0.0 and [::] are every
 address of this machine, IPv4 and IPv6; another name is every address that it has here.
-MODAL_KEY and MODAL_SECRET, where set, are sent to the upstream over TLS and never to a client.
+MODAL_KEY and MODAL_SECRET, where set, are sent to the upstream over TLS and never to a client. If
+they are not set, each caller's own key is passed on to the upstream.
+STT_KEY and STT_SECRET are a key that every caller must have, where --keys names no file.
 Exit status: 0 after SIGTERM or SIGINT, 1 if the address cannot be listened on, 2 for wrong options.
 """
 
@@ -49,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     host, port = parse_listening_address(options.http)
     try:
         config = config_from_arguments(options)
+        config.access.check_address("--http", options.http)
     except ValueError as error:
         say(PROGRAM, str(error))
         return EXIT_USAGE
@@ -140,6 +144,8 @@ def build_parser() -> Parser:
         help="how long open sessions may go on after SIGTERM (default %(default)g)",
     )
     _add_limits(parser)
+    add_access_arguments(parser, "/v1/info and /metrics")
+    add_web_arguments(parser)
     add_log_format(parser)
     parser.add_argument(
         "--exit-with-parent",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from client.rpc.endpoint import Credentials, Endpoint
 from gateway.tls import ServerFiles, UpstreamFiles
+from stt_service.process.access import NOBODY_ASKED, Access
 from stt_service.process.address import check_origin, is_loopback, join_host_port
 from stt_service.process.environment import KEY_VARIABLE, SECRET_VARIABLE
 from stt_service.process.listening import is_local_only
@@ -59,6 +60,12 @@ class GatewayConfig:
     """Sessions that may wait for a slot at once; more are refused with HTTP 503."""
     max_buffered_bytes: int = 256 * MIB
     """Audio held for all sessions together, half of it for those that wait for a slot."""
+    access: Access = NOBODY_ASKED
+    """Whose keys are let in."""
+    allow_hosts: frozenset[str] = frozenset()
+    """Names that the gateway answers to, beside numbers and this machine's; none for any."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Numbers or networks of the proxies whose `X-Forwarded-For` is believed."""
     tls: ServerFiles | None = None
     """Certificate and key of the listening sockets; of `stt-gateway`, not of the application."""
 
@@ -113,6 +120,9 @@ def config_from_arguments(
         max_connections=arguments.max_connections,
         max_waiting=arguments.max_waiting,
         max_buffered_bytes=max(1, round(arguments.max_buffered_mib * MIB)),
+        access=Access.from_arguments(arguments, environment),
+        allow_hosts=frozenset(arguments.allow_host),
+        trusted_proxies=tuple(arguments.trusted_proxy),
         tls=_read_tls(arguments.tls_cert, arguments.tls_key),
     )
 

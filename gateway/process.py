@@ -90,6 +90,9 @@ class GatewayServer(uvicorn.Server):
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         for number in before:
             loop.add_signal_handler(number, self.stop)
+        if self._gateway.config.access.keys_path is not None:
+            before[signal.SIGHUP] = signal.getsignal(signal.SIGHUP)
+            loop.add_signal_handler(signal.SIGHUP, lambda: self._gateway.config.access.reload(_log))
         try:
             yield
         finally:
@@ -133,6 +136,9 @@ def make_server(config: GatewayConfig) -> GatewayServer:
         log_config=None,
         access_log=False,
         server_header=False,
+        # uvicorn believes whatever comes from this machine, unless it is told whom to believe.
+        proxy_headers=bool(config.trusted_proxies),
+        forwarded_allow_ips=list(config.trusted_proxies),
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         ws_max_size=config.max_message_bytes,
         # The pings keep middleboxes awake. A pong is no sign of life: it waits behind audio that

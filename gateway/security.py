@@ -59,12 +59,18 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-def is_origin_allowed(headers: Headers, allow_origins: Set[str], *, local_only: bool) -> bool:
+def is_origin_allowed(
+    headers: Headers,
+    allow_origins: Set[str],
+    *,
+    local_only: bool,
+    allow_hosts: Set[str] = frozenset(),
+) -> bool:
     """Whether this origin may open a WebSocket: our own page, a listed one, or no page at all.
 
     Browsers always send `Origin`, and a page cannot change it; other programs send none. Our own
     page has the host of the request as its origin. With `local_only` that host must be a loopback
-    name: another site's name could resolve to this machine (DNS rebinding).
+    name or in `allow_hosts`: another site's name could resolve to this machine (DNS rebinding).
     """
     origin = headers.get("origin")
     if origin is None:
@@ -75,7 +81,7 @@ def is_origin_allowed(headers: Headers, allow_origins: Set[str], *, local_only: 
     if any(place == _place(allowed) for allowed in allow_origins):
         return True
     scheme, host, _port = place
-    if local_only and not is_loopback(host):
+    if local_only and not is_loopback(host) and host not in allow_hosts:
         return False
     # The scheme cannot be compared: behind an edge that ends TLS this side sees plain HTTP.
     return place == _place(f"{scheme}://{headers.get('host', '')}")

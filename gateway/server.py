@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,7 +16,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from client.rpc.errors import SttError
+from client.rpc.errors import SttError, Unauthenticated
+from gateway.authorization import CHALLENGE, CallerCheck
 from gateway.client_socket import refuse
 from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
@@ -66,7 +68,7 @@ class Gateway:
         if door is None:
             self.metrics.refused.labels("path").inc()
             text = f"There is no WebSocket at this path; they are at {name_paths()}."
-            await refuse(websocket, NOT_FOUND, text)
+            await refuse(websocket, PlainTextResponse(f"{text}\n", NOT_FOUND))
         else:
             await self.sessions.serve(websocket, door)
 
@@ -109,6 +111,8 @@ class Gateway:
         try:
             info = await self.upstream.get_server_info(ASK_UPSTREAM_S)
         except SttError as error:
+            if isinstance(error, Unauthenticated) and self.upstream.passes_keys_on:
+                return JSONResponse({"error": str(error)}, HTTPStatus.UNAUTHORIZED, CHALLENGE)
             return JSONResponse({"error": str(error)}, UNAVAILABLE)
         return JSONResponse(encode_server_info(info))
 
@@ -162,7 +166,10 @@ def create_app(config: GatewayConfig) -> Starlette:
         routes.append(Route("/{path:path}", StaticFiles(directory=WEB_FOLDER, html=True)))
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(CallerCheck, config=config, metrics=gateway.metrics),
+        ],
         exception_handlers={NOT_FOUND: gateway.say_not_found},
         lifespan=gateway.lifespan,
     )

@@ -8,12 +8,19 @@ import secrets
 import time
 from collections.abc import Iterable
 
+from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from structlog.stdlib import BoundLogger
 
 from gateway.bridge import Bridge
 from gateway.client_socket import ClientSocket, refuse
-from gateway.closing import CLIENT_GONE, GATEWAY_RESTARTS, Closing, close_for_gateway_fault
+from gateway.closing import (
+    CLIENT_GONE,
+    GATEWAY_RESTARTS,
+    Closing,
+    Outcome,
+    close_for_gateway_fault,
+)
 from gateway.config import GatewayConfig
 from gateway.inbox import Budgets
 from gateway.metrics import GatewayMetrics
@@ -52,7 +59,10 @@ class Sessions:
             await self._refuse(websocket, log, UNAVAILABLE, "draining", "The gateway is restarting")
             return
         if not is_origin_allowed(
-            websocket.headers, self._config.allow_origins, local_only=self._config.local_only
+            websocket.headers,
+            self._config.allow_origins,
+            local_only=self._config.local_only,
+            allow_hosts=self._config.allow_hosts,
         ):
             text = (
                 "Pages of this origin may not connect. Start the gateway with --allow-origin "
@@ -86,6 +96,9 @@ class Sessions:
             self._open.discard(bridge)
             self._metrics.sessions_open.dec()
             code = str(int(closing.code)) if closing.code is not None else "none"
+            # What is said of a bad request may quote it, and so a key in the wrong place.
+            quotes = closing.outcome is Outcome.BAD_REQUEST
+            error = {} if quotes or not closing.error else {"error": closing.error}
             self._metrics.sessions.labels(closing.outcome, code).inc()
             bridge.log.info(
                 "session closed",
@@ -94,7 +107,8 @@ class Sessions:
                 seconds=round(time.monotonic() - started_s, 3),
                 audio_bytes=bridge.audio_bytes,
                 retries=bridge.retries,
-                **({"error": closing.error, "reason": closing.reason} if closing.error else {}),
+                **({"reason": closing.reason} if closing.error else {}),
+                **error,
             )
             if not self._open:
                 self._all_gone.set()
@@ -141,7 +155,7 @@ class Sessions:
     ) -> None:
         self._metrics.refused.labels(reason).inc()
         log.warning("session refused", reason=reason, client=_client_of(websocket))
-        await refuse(websocket, status, f"{text}.")
+        await refuse(websocket, PlainTextResponse(f"{text}.\n", status))
 
 
 def _client_of(websocket: WebSocket) -> str:

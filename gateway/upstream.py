@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -23,6 +24,7 @@ from client.rpc.errors import (
     ServerFull,
     ServerUnavailable,
     SttError,
+    Unauthenticated,
     error_from_rpc,
     status_is_from_the_service,
 )
@@ -30,17 +32,35 @@ from client.rpc.reasons import Reason
 from client.rpc.retry import Patience, Retry
 from client.rpc.writing import write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
+from stt_service.process.listening import is_own_number
 
 Call = grpc.aio.StreamStreamCall[
     stt_pb2.StreamingTranscribeRequest, stt_pb2.StreamingTranscribeResponse
 ]
 OnRetry = Callable[[SttError], None]
 
+Metadata = tuple[tuple[str, str], ...]
 FindEndpoint = Callable[[], Endpoint]
 
 MIN_ADMISSION_S = 10.0
 RETIRE_S = 5.0
 """For unary calls on a connection that is replaced: longer than any of them waits."""
+
+
+_FULL_OF_ITSELF = (Reason.NO_FREE_SLOT, Reason.OVERLOADED, Reason.TOO_MANY_SESSIONS)
+
+
+_caller: ContextVar[Metadata] = ContextVar("caller", default=())
+
+
+@contextlib.contextmanager
+def calling_for(caller: Metadata) -> Generator[None]:
+    """Call the service for somebody whose key is in this metadata, whoever calls in the block."""
+    token = _caller.set(caller)
+    try:
+        yield
+    finally:
+        _caller.reset(token)
 
 
 @dataclass(frozen=True)
@@ -68,6 +88,12 @@ class Upstream:
         await asyncio.gather(self._questions.close(), self._channels.close(), *self._retiring)
 
     def _connect(self, endpoint: Endpoint) -> None:
+        is_private = (
+            endpoint.tls is not None or endpoint.is_loopback or is_own_number(endpoint.host)
+        )
+        self.passes_keys_on = endpoint.credentials is None and is_private
+        """Whether the service is shown the callers' own keys: where the gateway has no credentials
+        for it, and nobody can read them on the way."""
         # Unary calls have their own connection, so that they never wait behind audio.
         self._questions = open_channel(endpoint)
         self._channels = ChannelPool(lambda: open_channel(endpoint))
@@ -88,6 +114,9 @@ class Upstream:
         self._renew()
         await check_serving(self._questions, self.endpoint, timeout_s)
 
+    def _make_metadata(self) -> Metadata:
+        return _caller.get() if self.passes_keys_on else self.endpoint.metadata
+
     async def get_server_info(self, timeout_s: float) -> stt_pb2.GetServerInfoResponse:
         """What is served. Raises `SttError`."""
         self._renew()
@@ -95,7 +124,7 @@ class Upstream:
         request = stt_pb2.GetServerInfoRequest()
         try:
             return await stub.GetServerInfo(
-                request, timeout=timeout_s, metadata=self.endpoint.metadata
+                request, timeout=timeout_s, metadata=self._make_metadata()
             )
         except grpc.aio.AioRpcError as error:
             if not status_is_from_the_service(error):
@@ -134,7 +163,7 @@ class Upstream:
     def _open_call(self, channel: grpc.aio.Channel) -> Generator[Call]:
         """A call that is cancelled when the block ends, so that its slot is free at once."""
         stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
-        call = stub.StreamingTranscribe(metadata=self.endpoint.metadata)
+        call = stub.StreamingTranscribe(metadata=self._make_metadata())
         try:
             yield call
         finally:
@@ -172,6 +201,9 @@ class Upstream:
             error = await find_true_error(channel, self.endpoint, rpc_error)
             if _may_pass(error):
                 return error
+            if isinstance(error, Unauthenticated) and not self.passes_keys_on:
+                # Only a client whose own key is refused can do anything about it.
+                error.reason = None
             raise error from rpc_error
         if ready is None or not ready.HasField("ready"):
             raise ServerFailed(f"The service at {self.endpoint} does not speak stt.v1.")
@@ -183,6 +215,6 @@ def _may_pass(error: SttError) -> TypeGuard[ServerUnavailable | ServerFull]:
     that says that every slot is taken is not."""
     match error:
         case ServerFull():
-            return error.reason not in (Reason.NO_FREE_SLOT, Reason.OVERLOADED)
+            return error.reason not in _FULL_OF_ITSELF
         case _:
             return isinstance(error, ServerUnavailable)

@@ -17,6 +17,7 @@ from stt_service.config import (
     ServerConfig,
     TlsConfig,
 )
+from stt_service.process.access import Access, add_access_arguments, add_web_arguments
 from stt_service.process.address import DEFAULT_HTTP_ADDRESS
 from stt_service.process.arguments import (
     EXIT_USAGE,
@@ -41,7 +42,8 @@ EXIT_FAILED = 1
 EPILOG = """\
 addresses: a number is that address; localhost is both loopback addresses; 0.0.0.0 and [::] are
 every address of this machine, IPv4 and IPv6; another name is every address that it has here.
-environment: MODEL_NAME and BATCH_SIZE are the defaults of --model and --batch-size.
+environment: MODEL_NAME and BATCH_SIZE are the defaults of --model and --batch-size; STT_KEY and
+STT_SECRET are a key that every caller must have, where --keys names no file.
 exit codes: 0 stopped by a signal, after draining if it served, 1 the model could not be loaded, an
 address cannot be listened on, or the engine died, 2 wrong usage.
 """
@@ -112,6 +114,8 @@ def make_parser() -> Parser:
     )
     _add_limits(parser)
     _add_network_arguments(parser)
+    add_access_arguments(parser, "reflection, GetServerInfo, /v1/info and metrics")
+    add_web_arguments(parser)
     add_log_format(parser)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -184,17 +188,17 @@ def _add_network_arguments(parser: Parser) -> None:
 
 def read_options(arguments: argparse.Namespace) -> "ServeOptions":
     """Validate the command line and the environment. Raises ValueError, like InvalidSetting."""
-    from stt_service.process.environment import read_proxy_token
     from stt_service.supervisor import ServeOptions
 
+    access = Access.from_arguments(arguments, os.environ)
     if not arguments.no_gateway:
-        # The gateway reads them in its own process, after this one has begun to serve.
-        read_proxy_token(os.environ)
+        access.check_address("--http", arguments.http)
     engine = _read_engine(arguments)
     server = ServerConfig(
         grpc_address=arguments.grpc,
         metrics_address=arguments.metrics,
         tls=read_tls(arguments),
+        access=access,
         drain_grace_s=arguments.drain_grace,
     )
     return ServeOptions(
@@ -202,6 +206,8 @@ def read_options(arguments: argparse.Namespace) -> "ServeOptions":
         server=server,
         http_address=None if arguments.no_gateway else arguments.http,
         log_format=arguments.log_format,
+        allow_hosts=tuple(arguments.allow_host),
+        trusted_proxies=tuple(arguments.trusted_proxy),
         allow_origins=tuple(arguments.allow_origin),
     )
 

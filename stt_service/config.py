@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stt_service.process.access import NOBODY_ASKED, Access
 from stt_service.process.address import DEFAULT_GRPC_ADDRESS
 from stt_service.process.environment import InvalidSetting, parse_count, read_variable
 from stt_service.process.listening import parse_listening_address
@@ -179,18 +180,26 @@ class TlsConfig:
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """How the gRPC server listens and stops. Addresses are HOST:PORT; port 0 picks a free one."""
+    """How the gRPC server listens and stops. Addresses are HOST:PORT; port 0 picks a free one.
+
+    Beyond this machine it listens only if callers need a key or, for gRPC, a certificate, unless
+    `access` says that it is meant so.
+    """
 
     grpc_address: str = DEFAULT_GRPC_ADDRESS
     metrics_address: str | None = None
     tls: TlsConfig | None = None
+    access: Access = NOBODY_ASKED
     max_message_bytes: int = MAX_MESSAGE_BYTES
     drain_grace_s: float = 30.0
 
     def __post_init__(self) -> None:
         parse_listening_address(self.grpc_address)
+        if self.tls is None or self.tls.client_ca is None:
+            self.access.check_address("--grpc", self.grpc_address)
         if self.metrics_address is not None:
             parse_listening_address(self.metrics_address)
+            self.access.check_address("--metrics", self.metrics_address)
         if not 0.0 <= self.drain_grace_s < float("inf"):
             raise InvalidSetting(
                 f"the grace of draining is {self.drain_grace_s}; it must be 0 s or more"

@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
+from stt_service.process.access import NOBODY_ASKED, Access
 from stt_service.process.address import join_host_port, split_host_port
 from stt_service.process.child import ChildEnded, run_child, wait_for_line
+from stt_service.process.environment import KEY_VARIABLE, SECRET_VARIABLE
 from stt_service.process.logs import LogFormat, get_logger
 
 READY = "ready http="
@@ -28,12 +31,15 @@ class GatewayFailed(Exception):
 
 @dataclass(frozen=True)
 class GatewayOptions:
-    """Where it listens, HOST:PORT, the address of the gRPC server, and whose pages may connect."""
+    """Where it listens, HOST:PORT, the address of the gRPC server, and whom they let in."""
 
     http_address: str
     upstream: str
     log_format: LogFormat
     allow_origins: tuple[str, ...] = ()
+    access: Access = NOBODY_ASKED
+    allow_hosts: Sequence[str] = ()
+    trusted_proxies: Sequence[str] = ()
 
 
 class Gateway:
@@ -48,6 +54,7 @@ class Gateway:
         self._options = options
         self._bind_address = options.http_address
         self._pause_s = FIRST_PAUSE_S
+        self._process: Process | None = None
         self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """HOST:PORT to connect to, from the first start on."""
 
@@ -75,14 +82,25 @@ class Gateway:
         async with run_child(
             self._compose_command(),
             stdin=asyncio.subprocess.PIPE,
-            env=without_proxies(os.environ),
+            env=make_environment(os.environ),
             # A Ctrl-C at the terminal is for the server, which drains before it ends the gateway.
             start_new_session=True,
         ) as process:
             self._note_address(await _wait_until_ready(process))
-            return await process.wait()
+            self._process = process
+            try:
+                return await process.wait()
+            finally:
+                self._process = None
+
+    def reload_keys(self) -> None:
+        """Have it read the file of keys again. One that starts just now reads it anyway."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGHUP)
 
     def _compose_command(self) -> list[str]:
+        access = self._options.access
         return [
             *(sys.executable, "-m", "gateway"),
             *("--upstream", self._options.upstream),
@@ -91,6 +109,12 @@ class Gateway:
             *(f"--allow-origin={origin}" for origin in self._options.allow_origins),
             # It ends when its standard input does, so a killed server leaves no orphan.
             "--exit-with-parent",
+            # The name of the file, which others may see; a key of the environment stays there.
+            *(("--keys", str(access.keys_path)) if access.keys_path else ()),
+            *(("--open-info",) if access.open_info else ()),
+            *(("--insecure",) if access.insecure else ()),
+            *(f"--allow-host={name}" for name in self._options.allow_hosts),
+            *(f"--trusted-proxy={network}" for network in self._options.trusted_proxies),
         ]
 
     def _note_address(self, address: str) -> None:
@@ -104,8 +128,8 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def run_gateway(options: GatewayOptions) -> AsyncGenerator[str]:
-    """Keep a gateway running while the block runs; where to connect to it.
+async def run_gateway(options: GatewayOptions) -> AsyncGenerator[Gateway]:
+    """Keep a gateway, which has its address, running while the block runs.
 
     Raises GatewayFailed if it does not start.
     """
@@ -115,17 +139,20 @@ async def run_gateway(options: GatewayOptions) -> AsyncGenerator[str]:
         await asyncio.wait({running, gateway.address}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
-        yield gateway.address.result()
+        yield gateway
     finally:
         running.cancel()
         # Where the caller is cancelled meanwhile, the child is killed.
         await asyncio.gather(running, return_exceptions=True)
 
 
-def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would send a call to this very machine through a proxy."""
+def make_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what would send a call to this very machine through a proxy, and
+    without the token of a service elsewhere."""
     return {
-        name: value for name, value in environment.items() if not name.lower().endswith("_proxy")
+        name: value
+        for name, value in environment.items()
+        if not name.lower().endswith("_proxy") and name not in (KEY_VARIABLE, SECRET_VARIABLE)
     }
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from stt_service.authorization import Authorization
+from stt_service.engine.allowance import allowing
 from stt_service.engine.errors import EngineError, InternalError, InvalidOptions
 from stt_service.process.logs import OccasionalLog, get_logger
-from stt_service.translation import TooManyCalls
+from stt_service.translation import TooManyCalls, Unauthenticated
 from stt_service.writing import Context, Writer, abort
 
 FIRST_MESSAGE_TIMEOUT_S = 10.0
@@ -30,12 +32,19 @@ log = get_logger(__name__)
 class CallGuard(grpc.aio.ServerInterceptor):
     """Serves every method of the server in the same way, whoever wrote it.
 
-    The first message comes within a bound; what cannot be parsed is the caller's fault; every write
-    has the writer's bound; and whatever a method raises becomes a status of ours, without the text
-    of an exception that was not made for callers.
+    The caller has a key, where keys are asked for; the first message comes within a bound; what
+    cannot be parsed is the caller's fault; every write has the writer's bound; and whatever a
+    method raises becomes a status of ours, without the text of an exception that was not made for
+    callers.
     """
 
-    def __init__(self, writer: Writer, first_message_timeouts_s: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        authorization: Authorization,
+        writer: Writer,
+        first_message_timeouts_s: Mapping[str, float],
+    ) -> None:
+        self._authorization = authorization
         self._writer = writer
         self._first_message_timeouts_s = first_message_timeouts_s
         self._calls = 0
@@ -63,7 +72,9 @@ class CallGuard(grpc.aio.ServerInterceptor):
         try:
             if self._calls > MAX_CALLS:
                 raise TooManyCalls
-            await self._call(handler, method, context)
+            metadata: Any = context.invocation_metadata() or ()
+            with allowing(self._authorization.admit(method, metadata)):
+                await self._call(handler, method, context)
         except grpc.aio.BaseError:
             # The call has been aborted, or the caller has left: nobody is there to be told.
             raise
@@ -125,6 +136,8 @@ class CallGuard(grpc.aio.ServerInterceptor):
     async def _refuse(self, method: str, context: Context, error: Exception) -> None:
         if isinstance(error, TooManyCalls):
             self._occasional.warning("too many calls at once", peer=context.peer())
+        elif isinstance(error, Unauthenticated):
+            self._occasional.warning("no valid key", method=method, peer=context.peer())
         elif not isinstance(error, EngineError):
             # Its text is for the log; a caller could not use it.
             log.error("call failed", method=method, exc_info=error)

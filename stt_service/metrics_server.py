@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from socketserver import ThreadingMixIn
 from typing import Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -19,16 +19,34 @@ from stt_service.process.listening import address_to_connect_to, addresses_of
 SCRAPE_TIMEOUT_S = 10.0
 MAX_SCRAPES = 16
 
+UNAUTHORIZED = "401 Unauthorized"
+# Browsers ask their user for name and secret; Prometheus has them as `basic_auth`.
+CHALLENGE = ("WWW-Authenticate", 'Basic realm="speech to text"')
+_HEADER_PREFIX = "HTTP_"
+
 
 class MetricsServer:
     """Serves a registry on listening sockets, which it owns, from its start to `stop`.
 
-    In threads of its own: a scrape answers also while the event loop is busy.
+    In threads of its own: a scrape answers also while the event loop is busy. `may_see` decides
+    by a request's headers, with names in lower case, whether it is answered.
     """
 
-    def __init__(self, registry: CollectorRegistry, listening: Sequence[socket.socket]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        listening: Sequence[socket.socket],
+        may_see: Callable[[Mapping[str, str]], bool],
+    ) -> None:
         self.address = address_to_connect_to(addresses_of(listening))
-        app = cast(Any, make_wsgi_app)(registry)  # Typed in part only.
+        metrics = cast(Any, make_wsgi_app)(registry)  # Typed in part only.
+
+        def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            if may_see(_read_headers(environ)):
+                return metrics(environ, start_response)
+            start_response(UNAUTHORIZED, [CHALLENGE, ("Content-Type", "text/plain")])
+            return [b"These metrics are for callers with a key.\n"]
+
         self._servers = [_HttpServer(each, app) for each in listening]
         for server in self._servers:
             threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
@@ -43,6 +61,10 @@ class MetricsServer:
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: a scrape is no event."""
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is no HTTP, without quoting it."""
+        super().send_error(code)
 
 
 class _HttpServer(ThreadingMixIn, WSGIServer):
@@ -79,6 +101,15 @@ class _HttpServer(ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: the caller has left."""
+
+
+def _read_headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    """WSGI's variables of the request's headers, as they are written in HTTP."""
+    return {
+        name.removeprefix(_HEADER_PREFIX).replace("_", "-").lower(): str(value)
+        for name, value in environ.items()
+        if name.startswith(_HEADER_PREFIX)
+    }
 
 
 def _end(connection: socket.socket) -> None:

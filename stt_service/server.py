@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from stt.nvidia_riva import riva_asr_pb2, riva_asr_pb2_grpc
 from stt.v1 import stt_pb2, stt_pb2_grpc
+from stt_service.authorization import Authorization
 from stt_service.config import EngineConfig, ServerConfig
 from stt_service.engine.engine import Engine, State
 from stt_service.engine.errors import EngineDied
@@ -70,6 +71,7 @@ class Server:
         )
         self._metrics.watch(self.engine)
         self._writer = Writer()
+        self._authorization = Authorization(config.access)
         self._health = HealthServicer(HEALTH_NAMES, self._writer)
         # Made when it listens: its threads and sockets would not outlive a memory snapshot.
         self._grpc: grpc.aio.Server | None = None
@@ -85,7 +87,7 @@ class Server:
 
     async def start(self) -> None:
         """Bind and answer. Raises OSError if an address cannot be listened on; then stop it."""
-        guard = CallGuard(self._writer, FIRST_MESSAGE_TIMEOUTS_S)
+        guard = CallGuard(self._authorization, self._writer, FIRST_MESSAGE_TIMEOUTS_S)
         server = make_grpc_server(
             [guard],
             make_channel_arguments(self._config.max_message_bytes, self._engine_config.slots),
@@ -98,7 +100,9 @@ class Server:
         await server.start()
         if self._config.metrics_address is not None:
             listening = listen(*parse_listening_address(self._config.metrics_address))
-            self._metrics_server = MetricsServer(self._metrics.registry, listening)
+            self._metrics_server = MetricsServer(
+                self._metrics.registry, listening, self._authorization.may_see_metrics
+            )
 
     async def warm_up(self) -> None:
         """Load the model; sessions are welcome when this returns. Raises what loading raised."""
@@ -108,6 +112,10 @@ class Server:
         )
         self._tell_of_missing_pauses()
         self._health.set(Health.SERVING)
+
+    def reload_keys(self) -> None:
+        """Read the file of keys again, if there is one; the log says how it went."""
+        self._authorization.reload()
 
     async def wait_for_death(self) -> EngineDied:
         """Return why the engine died, when it does and every session was told."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
+from stt_service.engine.allowance import current_allowance
 from stt_service.engine.engine import Engine
 from stt_service.engine.errors import EngineError, InternalError, NotServing
 from stt_service.engine.events import Final
@@ -38,7 +39,8 @@ class Sessions:
         except NotServing as error:
             self._metrics.refusals.labels(reason=type(error).__name__).inc()
             raise
-        session_log = log.bind(session_id=session.id)
+        caller = {"key": name} if (name := current_allowance().name) else {}
+        session_log = log.bind(session_id=session.id, **caller)
         outcome = "cancelled"
         with self._metrics.count_session():
             try:

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
@@ -15,6 +15,7 @@ from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
 from stt_service.engine.errors import EngineDied, EngineError
 from stt_service.engine.model import BatchedModel
 from stt_service.gateway_child import GatewayFailed, GatewayOptions, run_gateway
+from stt_service.process.access import Access
 from stt_service.process.listening import CannotListen, listen, parse_listening_address
 from stt_service.process.logs import LogFormat, configure_logging, get_logger
 from stt_service.process.program import announce, show
@@ -35,6 +36,8 @@ class ServeOptions:
     http_address: str | None
     log_format: LogFormat
     allow_origins: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class ServeFailed(Exception):
@@ -46,7 +49,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the draining.
 
-    Raises ServeFailed.
+    With a file of keys, SIGHUP has it read again. Raises ServeFailed.
     """
     configure_logging(options.log_format)
     signals = Signals()
@@ -58,7 +61,7 @@ async def serve(
             await server.start()
         except OSError as error:
             raise ServeFailed(str(error)) from error
-        async with _run_gateway(options, server.address) as http_address:
+        async with _run_gateway(options, server) as http_address:
             await first_of(_warm_up(server, options, http_address), signals.first.wait())
             if signals.first.is_set():
                 return
@@ -133,20 +136,51 @@ class Signals:
 
 
 @contextlib.asynccontextmanager
-async def _run_gateway(options: ServeOptions, upstream: str) -> AsyncGenerator[str | None]:
+async def _run_gateway(options: ServeOptions, server: Server) -> AsyncGenerator[str | None]:
     """The gateway's address while the block runs; None without a gateway. Raises ServeFailed."""
+    access = options.server.access
     if options.http_address is None:
-        yield None
+        with reloading(access, server.reload_keys):
+            yield None
         return
     wanted = GatewayOptions(
-        options.http_address, upstream, options.log_format, options.allow_origins
+        options.http_address,
+        server.address,
+        options.log_format,
+        options.allow_origins,
+        access,
+        options.allow_hosts,
+        options.trusted_proxies,
     )
     async with contextlib.AsyncExitStack() as stack:
         try:
-            address = await stack.enter_async_context(run_gateway(wanted))
+            gateway = await stack.enter_async_context(run_gateway(wanted))
         except GatewayFailed as error:
             raise ServeFailed(str(error)) from error
-        yield address
+        stack.enter_context(reloading(access, server.reload_keys, gateway.reload_keys))
+        yield gateway.address.result()
+
+
+@contextlib.contextmanager
+def reloading(access: Access, *reload: Callable[[], None]) -> Generator[None]:
+    """Call each at SIGHUP while the block runs, if there is a file to read again."""
+    if access.keys_path is None:
+        # As ever, a terminal that hangs up ends the process.
+        yield
+        return
+
+    def reload_all() -> None:
+        for each in reload:
+            each()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reload_all)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        # Not its default, which would end the process amidst its last words.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 async def _warm_up(

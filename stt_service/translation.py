@@ -19,9 +19,10 @@ from stt_service.engine.errors import (
     NotServing,
     Overloaded,
     SlowConsumer,
+    TooManySessions,
     WarmingUp,
 )
-from stt_service.engine.events import Final, Flushed, Pause, Step, Token, Utterance, Word
+from stt_service.engine.events import Event, Final, Flushed, Pause, Step, Token, Utterance, Word
 from stt_service.engine.options import DEFAULT_IDLE_TIMEOUT_S, SessionOptions
 from stt_service.engine.pauses import DEFAULT_PAUSE_S, DEFAULT_THRESHOLD, VadOptions
 from stt_service.engine.session import Update
@@ -44,6 +45,17 @@ class TooManyCalls(NotServing):
         super().__init__("too many calls are open; try again shortly", retry_after_s=1.0)
 
 
+class Unauthenticated(EngineError):
+    """The call carries no key, or a wrong one."""
+
+    def __init__(self, *, is_wrong: bool) -> None:
+        problem = "this server does not know the key" if is_wrong else "this server wants a key"
+        super().__init__(
+            f"{problem}: send its name and secret as Modal-Key and Modal-Secret, or KEY:SECRET as "
+            "Authorization: Bearer"
+        )
+
+
 # The first class that an error is an instance of decides.
 STATUSES: tuple[tuple[type[EngineError], grpc.StatusCode, stt_pb2.ErrorReason.ValueType], ...] = (
     (InvalidOptions, grpc.StatusCode.INVALID_ARGUMENT, stt_pb2.ERROR_REASON_INVALID_REQUEST),
@@ -52,6 +64,12 @@ STATUSES: tuple[tuple[type[EngineError], grpc.StatusCode, stt_pb2.ErrorReason.Va
     (NoFreeSlot, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_NO_FREE_SLOT),
     (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_OVERLOADED),
     (TooManyCalls, grpc.StatusCode.RESOURCE_EXHAUSTED, stt_pb2.ERROR_REASON_NO_FREE_SLOT),
+    (
+        TooManySessions,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        stt_pb2.ERROR_REASON_TOO_MANY_SESSIONS,
+    ),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, stt_pb2.ERROR_REASON_UNAUTHENTICATED),
     (WarmingUp, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_WARMING_UP),
     (Draining, grpc.StatusCode.UNAVAILABLE, stt_pb2.ERROR_REASON_DRAINING),
     (IdleTimeout, grpc.StatusCode.DEADLINE_EXCEEDED, stt_pb2.ERROR_REASON_IDLE_TIMEOUT),
@@ -120,10 +138,20 @@ def decode_recording_options(config: stt_pb2.StreamingConfig) -> SessionOptions:
     return decode_options(timeless)
 
 
+# Every session of the engine has them; steps and utterances it makes for those who want them.
+_OPTIONAL_EVENTS: dict[type[Event], stt_pb2.OptionalEvent.ValueType] = {
+    Word: stt_pb2.OPTIONAL_EVENT_WORD,
+    Pause: stt_pb2.OPTIONAL_EVENT_VAD_END,
+}
+
+
 def encode_response(
     update: Update, wanted: Container[stt_pb2.OptionalEvent.ValueType]
 ) -> stt_pb2.StreamingTranscribeResponse | None:
     """The message for an update, or None if the caller does not want it."""
+    optional = _OPTIONAL_EVENTS.get(type(update.event))
+    if optional is not None and optional not in wanted:
+        return None
     response = stt_pb2.StreamingTranscribeResponse(
         processed_offset=to_duration(update.processed_s),
         lag=to_duration(update.lag_s),
@@ -135,12 +163,8 @@ def encode_response(
             response.token.text = text
             response.token.start_offset.CopyFrom(to_duration(start_s))
         case Word():
-            if stt_pb2.OPTIONAL_EVENT_WORD not in wanted:
-                return None
             response.word.CopyFrom(encode_word(update.event))
         case Pause(offset_s):
-            if stt_pb2.OPTIONAL_EVENT_VAD_END not in wanted:
-                return None
             response.vad_end.offset.CopyFrom(to_duration(offset_s))
         case Step(index, pause_probabilities):
             response.step.index = index

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,16 @@ class Service:
     @property
     def websocket_url(self) -> str:
         return f"ws://{self.http}/v1/stream"
+
+
+def own_address() -> str:
+    """An address of this machine that other machines could use, or a spelling of loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            return "127.1"
+        return probe.getsockname()[0]
 
 
 @contextlib.contextmanager

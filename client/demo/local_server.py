@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 from stt_service.process.child import ChildEnded, run_child, wait_for_line
+from stt_service.process.keys import KEY_VARIABLE, SECRET_VARIABLE
 from stt_service.process.tasks import first_of
 
 START_TIMEOUT_S = 120.0
@@ -21,6 +22,8 @@ LOG_TAIL_LINES = 8
 
 # One package of each extra that the server needs; looked for, not imported.
 _SERVER_NEEDS = ("moshi", "starlette")
+
+_KEY_VARIABLES = (KEY_VARIABLE, SECRET_VARIABLE)
 
 _READY = re.compile(r"^ready (?P<fields>\S+=\S+(?: \S+=\S+)*)$")
 
@@ -54,7 +57,8 @@ async def run_local_server(
             "The server's packages are not installed beside the client. "
             "In a clone: pip install '.[server,gateway]', or uv run stt-demo."
         )
-    environment = dict(os.environ)
+    # A key of the environment would be one for others, and is none that this client sends.
+    environment = {name: value for name, value in os.environ.items() if name not in _KEY_VARIABLES}
     if batch_size is not None:
         environment["BATCH_SIZE"] = str(batch_size)
     command = [

@@ -5,7 +5,7 @@
     │   ├── InvalidAudio       the audio is not what the request says it is
     │   └── MessageTooLarge    one message exceeds the server's limit
     ├── SlowConsumer           this side read no events for too long
-    ├── Unauthenticated        no or wrong Modal-Key and Modal-Secret
+    ├── Unauthenticated        no or wrong key (Modal-Key and Modal-Secret)
     ├── NoSuchService          something answers, there or on the way, but not this service
     │   └── UntrustedServer    it cannot prove by its certificate that it is this host
     ├── ServerFull             no room for another session; try again after `retry_after_s`
@@ -79,8 +79,8 @@ class _TryLater(SttError):
 
 
 class ServerFull(_TryLater):
-    """Every slot is taken, or the model is behind the sessions that are open. `retry_after_s` is
-    the server's advice in seconds, or None."""
+    """Every slot is taken, or all that this key may have, or the model is behind the sessions that
+    are open. `retry_after_s` is the server's advice in seconds, or None."""
 
 
 class ServerUnavailable(_TryLater):
@@ -107,12 +107,19 @@ class ServerFailed(SttError):
     """The server failed through no fault of the caller."""
 
 
+_WHAT_TO_EXPORT = (
+    "Export MODAL_KEY and MODAL_SECRET from a proxy auth token of the workspace's settings, or a "
+    "key of a server of your own."
+)
+
 CLASSES: dict[str, type[SttError]] = {
     Reason.INVALID_REQUEST: InvalidRequest,
     Reason.INVALID_AUDIO: InvalidAudio,
     Reason.MESSAGE_TOO_LARGE: MessageTooLarge,
     Reason.NO_FREE_SLOT: ServerFull,
     Reason.OVERLOADED: ServerFull,
+    Reason.TOO_MANY_SESSIONS: ServerFull,
+    Reason.UNAUTHENTICATED: Unauthenticated,
     Reason.WARMING_UP: ServerUnavailable,
     Reason.DRAINING: ServerDraining,
     Reason.IDLE_TIMEOUT: Idle,
@@ -133,6 +140,9 @@ def error_from_reason(
     kind = CLASSES.get(reason) if reason is not None else None
     if kind is None:
         return None
+    # A gateway passes on what it has been told, in these words already.
+    if kind is Unauthenticated and _WHAT_TO_EXPORT not in text:
+        text = _refused_credentials(text)
     if issubclass(kind, _TryLater):
         return kind(text, retry_after_s, reason=reason)
     return kind(text, reason=reason)
@@ -238,7 +248,4 @@ def status_is_from_the_service(error: grpc.aio.AioRpcError) -> bool:
 
 
 def _refused_credentials(reason: str) -> str:
-    return (
-        f"The service refused the credentials ({reason}). Export MODAL_KEY and MODAL_SECRET from "
-        "a proxy auth token of the workspace's settings."
-    )
+    return f"The service refused the credentials ({reason}). {_WHAT_TO_EXPORT}"

@@ -18,6 +18,8 @@ class Reason(StrEnum):
     ENGINE_DIED = "ENGINE_DIED"
     INTERNAL = "INTERNAL"
     OVERLOADED = "OVERLOADED"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    TOO_MANY_SESSIONS = "TOO_MANY_SESSIONS"
     # The gateway's own, where the service behind it gave none; docs/websocket.md says when.
     UPSTREAM_FULL = "UPSTREAM_FULL"
     UPSTREAM_UNAVAILABLE = "UPSTREAM_UNAVAILABLE"

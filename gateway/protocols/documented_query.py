@@ -44,6 +44,7 @@ _ON_REQUEST = {
     "step": stt_pb2.OPTIONAL_EVENT_STEP,
     "utterance": stt_pb2.OPTIONAL_EVENT_UTTERANCE,
 }
+_WORDS = frozenset({"", "true", "false", *ENCODINGS}) | DOCUMENTED_EVENTS | OPTIONAL_EVENTS
 _MAX_PARAMETERS = 32
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
@@ -92,12 +93,21 @@ def asks_for_events(query: str) -> bool:
 
 
 def hide_unknown(query: str) -> str:
-    """A query for the log: without the values of parameters that do not exist."""
+    """A query for the log: what is none of our parameters and values may be a key, and is `…`."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
     except ValueError:
         return "…"
-    return "&".join(f"{name}={value if name in PARAMETERS else '…'}" for name, value in pairs)
+    return "&".join(
+        f"{name}={value if _is_plain(value) else '…'}" if name in PARAMETERS else "…"
+        for name, value in pairs
+    )
+
+
+def _is_plain(value: str) -> bool:
+    return all(
+        part.strip() in _WORDS or _NUMBER.fullmatch(part.strip()) for part in value.split(",")
+    )
 
 
 def _collect_parameters(query: str) -> dict[str, list[str]]:

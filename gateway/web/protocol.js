@@ -52,7 +52,7 @@ const INTERNAL = 1011;
 const TRY_AGAIN_LATER = 1013;
 
 /** Reasons that say more than their close code. */
-const FULL_REASONS = ["NO_FREE_SLOT", "OVERLOADED", "UPSTREAM_FULL"];
+const FULL_REASONS = ["NO_FREE_SLOT", "OVERLOADED", "TOO_MANY_SESSIONS", "UPSTREAM_FULL"];
 const SLOW_REASON = "SLOW_CONSUMER";
 
 /**

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from stt_service.config import EngineConfig, ServerConfig
 from stt_service.engine.engine import State
+from stt_service.process.access import Access
 from stt_service.process.logs import configure_logging, get_logger
 from stt_service.server import Server
 
@@ -36,7 +37,10 @@ class PoolMember:
         configure_logging("json")
         names = {"model": engine.model, "checkpoint": engine.checkpoint}
         log.info("loading", **names, slots=engine.slots)
-        return cls(Server(engine, ServerConfig(address, drain_grace_s=DRAIN_GRACE_S)))
+        # The edge lets nobody in without a proxy auth token, and is the only way in.
+        access = Access(insecure=True)
+        config = ServerConfig(address, access=access, drain_grace_s=DRAIN_GRACE_S)
+        return cls(Server(engine, config))
 
     @property
     def port(self) -> int:

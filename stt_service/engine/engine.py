@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from stt_service.config import EngineLimits
 from stt_service.engine.admission import Answer
+from stt_service.engine.allowance import Allowance, current_allowance
 from stt_service.engine.awake_clock import AwakeClock
 from stt_service.engine.commands import Abandon, Close, Drain, Open, Push, Stop
 from stt_service.engine.errors import (
@@ -121,9 +122,12 @@ class Engine:
     async def open_session(self, options: SessionOptions) -> Session:
         """Lease a slot, waiting for one if the options say so.
 
-        Raises NotServing (WarmingUp, NoFreeSlot, Overloaded, Draining), InvalidOptions, EngineDied.
+        It is opened on the current allowance. Raises NotServing (WarmingUp, NoFreeSlot, Overloaded,
+        TooManySessions, Draining), InvalidOptions, EngineDied.
         """
         self._check_admission()
+        allowance = current_allowance()
+        options = allowance.limit(options)
         info = self.info
         framer = Framer(
             options.encoding,
@@ -133,21 +137,26 @@ class Engine:
         )
         options.vad.check_against(info)
         session_id = uuid4().hex
-        lease = await self._lease_slot(session_id, options)
+        allowance.enter()
+        lease: Lease | None = None
         try:
+            lease = await self._lease_slot(session_id, options)
             # The engine may have begun to drain, or died, since the slot was leased.
             self._check_admission()
             session = Session(
                 session_id,
                 framer,
-                push=lambda items: self._thread.put(Push(lease, items)),
-                on_close=partial(self._forget, session_id, lease),
+                push=lambda items, lease=lease: self._thread.put(Push(lease, items)),
+                on_close=partial(self._forget, session_id, lease, allowance),
                 clock=self._clock,
                 idle_timeout_s=options.idle_timeout_s,
                 stall_timeout_s=options.resolve_stall_timeout_s(info),
+                allowance=allowance,
             )
         except BaseException:
-            self._thread.put(Close(lease))
+            allowance.leave()
+            if lease is not None:
+                self._thread.put(Close(lease))
             raise
         self._sessions[session_id] = session
         self._idle.clear()
@@ -261,7 +270,8 @@ class Engine:
             # The slot counts as taken until the caller resumes, although it has no session yet.
             del self._openings[session_id]
 
-    def _forget(self, session_id: str, lease: Lease) -> None:
+    def _forget(self, session_id: str, lease: Lease, allowance: Allowance) -> None:
+        allowance.leave()
         self._thread.put(Close(lease))
         self._sessions.pop(session_id, None)
         if not self._sessions:

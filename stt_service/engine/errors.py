@@ -7,6 +7,7 @@ EngineError
 │   ├── WarmingUp     the model is still loading
 │   ├── NoFreeSlot    every slot is taken
 │   ├── Overloaded    the model is behind the sessions that are open
+│   ├── TooManySessions  this caller has as many as it may have
 │   └── Draining      the engine admits no new sessions
 ├── IdleTimeout       no audio for too long; the words were flushed
 ├── SlowConsumer      the caller does not read its events
@@ -64,6 +65,15 @@ class Overloaded(NotServing):
     def __init__(self, behind_s: float) -> None:
         super().__init__(
             f"the model is {behind_s:.1f} s behind the sessions that are open; try again shortly",
+            retry_after_s=1.0,
+        )
+
+
+class TooManySessions(NotServing):
+    def __init__(self, sessions: int) -> None:
+        what = "1 session" if sessions == 1 else f"{sessions} sessions"
+        super().__init__(
+            f"{what} at once is all that your key may have; try again when one has ended",
             retry_after_s=1.0,
         )
 

@@ -1,11 +1,13 @@
 """A session as its caller holds it, on the event loop's side of the thread boundary."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from stt_service.engine.allowance import Allowance
 from stt_service.engine.errors import EngineError, IdleTimeout, InvalidOptions
 from stt_service.engine.events import Event, Final
 from stt_service.engine.frames import Frame, Framer
@@ -67,9 +69,11 @@ class Session:
         *,
         idle_timeout_s: float,
         stall_timeout_s: float,
+        allowance: Allowance | None = None,
     ) -> None:
         self.id = session_id
         self._framer = framer
+        self._allowance = allowance or Allowance()
         self._push_items = push
         self._on_close = on_close
         self._phase = Phase.OPEN
@@ -102,11 +106,15 @@ class Session:
             return
         self._pushing += 1
         try:
-            received_s = self._framer.received_s
+            received_s = counted_s = self._framer.received_s
             for frames in self._framer.push(data):
                 # A message without a complete sample does not count as audio.
                 if self._framer.received_s > received_s:
                     self._silence.note_audio(self._framer.burst_s)
+                if self._allowance.wait_s:
+                    await self._wait_for_allowance()
+                self._allowance.take(self._framer.received_s - counted_s)
+                counted_s = self._framer.received_s
                 if self._is_over or not self._has_room():
                     await self._wait_for_room()
                 if self._is_over or self._is_cut:
@@ -251,6 +259,15 @@ class Session:
                 self._waiting_for_room -= 1
         if self._is_over and self._error is not None:
             raise self._error
+
+    async def _wait_for_allowance(self) -> None:
+        """Wait until the caller may be heard on."""
+        # It is this side that does not listen, so it counts as no silence of the caller's.
+        with self._silence.held_back():
+            while not self._is_over and not self._is_cut and (wait_s := self._allowance.wait_s):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._wait_for_change()
 
     def _must_wait_for_room(self) -> bool:
         return not self._is_over and not self._is_cut and not self._has_room()

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 KEY_VARIABLE = "MODAL_KEY"
-SECRET_VARIABLE = "MODAL_SECRET"
+SECRET_VARIABLE = "MODAL_SECRET"  # nosec B105
 
 _COUNT = re.compile(r"[0-9]{1,9}")
 _QUOTES = ("'", '"')

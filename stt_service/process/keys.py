@@ -22,9 +22,9 @@ from stt_service.process.environment import (
 )
 
 KEY_VARIABLE = "STT_KEY"
-SECRET_VARIABLE = "STT_SECRET"
+SECRET_VARIABLE = "STT_SECRET"  # nosec B105
 KEY_HEADER = "modal-key"
-SECRET_HEADER = "modal-secret"
+SECRET_HEADER = "modal-secret"  # nosec B105
 AUTHORIZATION_HEADER = "authorization"
 SHORT_SECRET = 16
 """Secrets below this many characters can be guessed; a server warns of them."""

@@ -29,7 +29,8 @@ from stt_service.process.environment import InvalidSetting
 BACKLOG = 1024
 FREE_PORT_ATTEMPTS = 10
 
-_EVERYWHERE = ("0.0.0.0", "::")
+# Whether that is meant, stt_service.process.access asks.
+_EVERYWHERE = ("0.0.0.0", "::")  # nosec B104
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _REASONS = {
     errno.EADDRINUSE: "another program listens there; stop it, or choose another port",
@@ -104,6 +105,28 @@ def address_to_connect_to(addresses: Sequence[str]) -> str:
     return join_host_port(host, port)
 
 
+def lets_others_in(host: str) -> bool:
+    """Whether other machines can connect to what listens at `host`.
+
+    False for a name that cannot be looked up: nothing can listen there.
+    """
+    try:
+        return not all(map(is_loopback, _find_addresses(host)))
+    except (OSError, UnicodeError):
+        return False
+
+
+def is_own_number(host: str) -> bool:
+    """Whether a host is a number of this machine, so that what is sent there does not leave it."""
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def is_local_only(listening: Sequence[socket.socket]) -> bool:
     """Whether only this machine can connect to these sockets."""
     return all(is_loopback(each.getsockname()[0]) for each in listening)
@@ -166,7 +189,7 @@ def _listen_at(address: str, port: int) -> socket.socket:
 
 def _listen_everywhere(port: int) -> socket.socket:
     if not socket.has_dualstack_ipv6():
-        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)
+        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # nosec B104
     return socket.create_server(
         ("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
     )

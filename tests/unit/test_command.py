@@ -38,9 +38,15 @@ def run(arguments: list[str]) -> int | str | None:
         (["--batch", "8"], {}, "--batch"),
         (["--tls-cert", "x.pem"], {}, "go together"),
         (["--tls-cert", "x.pem", "--tls-key", "x", "--no-gateway"], {}, "x.pem cannot be read"),
-        ([], {"MODAL_KEY": "wk\u20131", "MODAL_SECRET": "ws-1"}, "MODAL_KEY holds"),
-        ([], {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws 1"}, "MODAL_SECRET holds"),
-        ([], {"MODAL_KEY": "wk-1", "MODAL_SECRET": ""}, "MODAL_SECRET is not set"),
+        ([], {"STT_KEY": "k\u20131", "STT_SECRET": "s-1"}, "STT_KEY holds"),
+        ([], {"STT_KEY": "k-1", "STT_SECRET": "s 1"}, "STT_SECRET holds"),
+        ([], {"STT_KEY": "k-1", "STT_SECRET": ""}, "STT_SECRET is not set"),
+        (["--keys", "/nowhere/keys"], {}, "--keys: /nowhere/keys cannot be read"),
+        (["--grpc", "0.0.0.0:0"], {}, "--grpc 0.0.0.0:0 lets other machines in"),
+        (["--http", "[::]:0"], {}, "--http [::]:0 lets other machines in"),
+        (["--metrics", "0.0.0.0:0"], {}, "--metrics 0.0.0.0:0 lets other machines in"),
+        (["--allow-host", "https://x"], {}, "--allow-host: 'https://x' is no host name"),
+        (["--trusted-proxy", "nginx"], {}, "--trusted-proxy: 'nginx' is no address"),
     ],
 )
 def test_wrong_usage_is_named(arguments, environment, message, monkeypatch, capsys) -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from stt_service.config import EngineConfig, ServerConfig
-from stt_service.gateway_child import without_proxies
+from stt_service.gateway_child import make_environment
+from stt_service.process.access import Access
 from stt_service.supervisor import (
     ServeFailed,
     ServeOptions,
@@ -16,10 +17,12 @@ from stt_service.supervisor import (
 
 
 def options_with(option: str, address: str) -> ServeOptions:
-    options = ServeOptions(EngineConfig(), ServerConfig("127.0.0.1:0"), "127.0.0.1:0", "text")
+    anybody = Access(insecure=True)
+    server = ServerConfig("127.0.0.1:0", access=anybody)
+    options = ServeOptions(EngineConfig(), server, "127.0.0.1:0", "text")
     match option:
         case "--grpc":
-            return replace(options, server=ServerConfig(address))
+            return replace(options, server=replace(server, grpc_address=address))
         case "--http":
             return replace(options, http_address=address)
         case _:
@@ -97,4 +100,12 @@ def test_a_model_that_may_be_is_looked_for(model: str) -> None:
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "grpc_proxy", "ALL_PROXY"])
 def test_no_proxy_is_handed_on(name: str) -> None:
-    assert without_proxies({name: "http://proxy:1", "PATH": "/bin"}) == {"PATH": "/bin"}
+    assert make_environment({name: "http://proxy:1", "PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+def test_the_token_of_a_service_elsewhere_is_not_sent_to_ones_own() -> None:
+    token = {"MODAL_KEY": "wk-1", "MODAL_SECRET": "ws-1"}
+    assert make_environment({**token, "STT_KEY": "k", "STT_SECRET": "s"}) == {
+        "STT_KEY": "k",
+        "STT_SECRET": "s",
+    }

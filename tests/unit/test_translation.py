@@ -14,6 +14,7 @@ from stt_service.engine.session import Update
 from stt_service.translation import (
     STATUSES,
     MessageTooLarge,
+    Unauthenticated,
     decode_options,
     decode_recording_options,
     encode_response,
@@ -78,6 +79,8 @@ def test_a_wrong_setting_is_named(config, option) -> None:
         (MessageTooLarge(2, 1), Code.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", None),
         (errors.NoFreeSlot(8), Code.RESOURCE_EXHAUSTED, "NO_FREE_SLOT", "RetryInfo"),
         (errors.Overloaded(0.7), Code.RESOURCE_EXHAUSTED, "OVERLOADED", "RetryInfo"),
+        (errors.TooManySessions(2), Code.RESOURCE_EXHAUSTED, "TOO_MANY_SESSIONS", "RetryInfo"),
+        (Unauthenticated(is_wrong=False), Code.UNAUTHENTICATED, "UNAUTHENTICATED", None),
         (errors.WarmingUp(), Code.UNAVAILABLE, "WARMING_UP", "RetryInfo"),
         (errors.Draining(), Code.UNAVAILABLE, "DRAINING", "RetryInfo"),
         (errors.IdleTimeout(10), Code.DEADLINE_EXCEEDED, "IDLE_TIMEOUT", None),

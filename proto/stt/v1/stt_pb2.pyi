@@ -146,6 +146,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: slots are free, but the model is behind the sessions
     that are open. google.rpc.RetryInfo says when to try again.
     """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 12
+    """UNAUTHENTICATED: the call carries no key, or one that the server does not
+    know. An HTTP edge says the same with a status that carries no reason.
+    """
+    ERROR_REASON_TOO_MANY_SESSIONS: _ErrorReason.ValueType  # 13
+    """RESOURCE_EXHAUSTED: slots may be free, but the caller's key has as many
+    sessions as it may have. google.rpc.RetryInfo says when to try again.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. A status carries it as google.rpc.ErrorInfo with the domain
@@ -187,6 +195,14 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 10
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 11
 """RESOURCE_EXHAUSTED: slots are free, but the model is behind the sessions
 that are open. google.rpc.RetryInfo says when to try again.
+"""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 12
+"""UNAUTHENTICATED: the call carries no key, or one that the server does not
+know. An HTTP edge says the same with a status that carries no reason.
+"""
+ERROR_REASON_TOO_MANY_SESSIONS: ErrorReason.ValueType  # 13
+"""RESOURCE_EXHAUSTED: slots may be free, but the caller's key has as many
+sessions as it may have. google.rpc.RetryInfo says when to try again.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

@@ -168,7 +168,7 @@ async def test_exit_with_parent(
 )
 async def test_the_ready_line_names_an_address_to_connect_to(upstream: Endpoint, listening: str):
     async with (
-        start_gateway(upstream, "--http", listening) as gateway,
+        start_gateway(upstream, "--http", listening, "--insecure") as gateway,
         websockets.connect(f"{gateway.url}?events=final", proxy=None) as websocket,
     ):
         await websocket.send(b"abc")

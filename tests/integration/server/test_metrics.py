@@ -86,7 +86,9 @@ async def test_every_metric_moves(recordings) -> None:
 
 def test_callers_who_say_nothing_do_not_keep_the_scraper_out(monkeypatch) -> None:
     monkeypatch.setattr(metrics_server, "SCRAPE_TIMEOUT_S", 0.5)
-    server = metrics_server.MetricsServer(Metrics().registry, listen("127.0.0.1", 0))
+    server = metrics_server.MetricsServer(
+        Metrics().registry, listen("127.0.0.1", 0), lambda _: True
+    )
     host, _, port = server.address.rpartition(":")
     try:
         with contextlib.ExitStack() as stack:

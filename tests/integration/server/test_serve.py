@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from tests.integration.server.calls import kinds, request_config, stream
-from tests.support import Service, run_service
+from tests.support import Service, own_address, run_service
 
 
 @dataclass
@@ -65,7 +65,7 @@ def started(
     with (
         path.open("w") as log,
         run_service(
-            *options, *arguments, "--log-format", "json", env=environment, log=log
+            *options, *arguments, "--insecure", "--log-format", "json", env=environment, log=log
         ) as service,
     ):
         yield Started(service, hosts, path)
@@ -109,23 +109,14 @@ def test_with_json_logs_every_line_on_standard_error_is_an_object(started: Start
     assert "gateway started" in events
 
 
-def own_address() -> str:
-    """An address of this machine that other machines could use, or a spelling of loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("198.51.100.1", 9))
-        except OSError:
-            return "127.1"
-        return probe.getsockname()[0]
-
-
 async def test_the_gateway_reaches_its_own_server_past_every_proxy(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with socket.create_server(("127.0.0.1", 0)) as proxy, path.open("w") as log:
         address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
         names = ("http_proxy", "HTTP_PROXY", "https_proxy", "grpc_proxy", "all_proxy", "ALL_PROXY")
         environment = dict.fromkeys(names, address) | {"PYTHONPROFILEIMPORTTIME": "1"}
-        with run_service("--grpc", f"{own_address()}:0", env=environment, log=log) as service:
+        own = ("--grpc", f"{own_address()}:0", "--insecure")
+        with run_service(*own, env=environment, log=log) as service:
             async with httpx.AsyncClient(trust_env=False) as client:
                 assert (await client.get(f"http://{service.http}/readyz")).status_code == 200
         proxy.setblocking(False)

@@ -35,7 +35,8 @@ def only_line(result: subprocess.CompletedProcess[str]) -> str:
         (["--device", "gpu"], {}, "--device"),
         (["--grpc", "[::1"], {}, "write HOST:PORT"),
         ([], {"BATCH_SIZE": "many"}, "BATCH_SIZE is 'many'"),
-        ([], {"MODAL_KEY": "wk\u20131", "MODAL_SECRET": "ws-1"}, "MODAL_KEY holds"),
+        ([], {"STT_KEY": "k-1"}, "STT_SECRET is not set"),
+        (["--grpc", "0.0.0.0:0"], {}, "--grpc 0.0.0.0:0 lets other machines in"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, environment, message) -> None:

@@ -55,6 +55,11 @@ TLS_UPSTREAM = ("--upstream", "https://127.0.0.1:1")
         ([*UPSTREAM, "--tls-cert", "/none"], "go together"),
         ([*UPSTREAM, "--tls-cert", "/none", "--tls-key", "/none"], "/none cannot be read"),
         ([*UPSTREAM, "--tls-cert", "/dev/null", "--tls-key", "/dev/null"], "PEM format"),
+        ([*UPSTREAM, "--keys", "/none"], "--keys: /none cannot be read"),
+        ([*UPSTREAM, "--keys", "/dev/null"], "--keys: /dev/null: there is no key in it"),
+        ([*UPSTREAM, "--http", "0.0.0.0:0"], "--http 0.0.0.0:0 lets other machines in"),
+        ([*UPSTREAM, "--allow-host", "a:80"], "--allow-host: 'a:80' is no host name"),
+        ([*UPSTREAM, "--trusted-proxy", "*"], "--trusted-proxy: '*' is no address"),
         ([*UPSTREAM, "--max-connections", "0"], "--max-connections"),
         ([*UPSTREAM, "--max-waiting", "1.5"], "--max-waiting"),
         ([*UPSTREAM, "--max-buffered-mib", "0"], "--max-buffered-mib"),
@@ -90,7 +95,7 @@ def test_an_invalid_token_ends_with_2_and_its_name(name: str, value: str):
     ],
 )
 def test_an_unusable_address_ends_with_1(address: str, reason: str):
-    done = run_gateway(*UPSTREAM, "--http", address)
+    done = run_gateway(*UPSTREAM, "--http", address, "--insecure")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"stt-gateway: --http: cannot listen on {address}: ")

@@ -20,6 +20,8 @@ from client.rpc.errors import (
     ServerUnavailable,
     SlowConsumer,
     SttError,
+    Unauthenticated,
+    error_from_reason,
     error_from_rpc,
     status_is_from_the_service,
 )
@@ -39,6 +41,8 @@ CLASS_OF = {
     "ENGINE_DIED": ServerFailed,
     "INTERNAL": ServerFailed,
     "OVERLOADED": ServerFull,
+    "UNAUTHENTICATED": Unauthenticated,
+    "TOO_MANY_SESSIONS": ServerFull,
 }
 NAMES = [name.removeprefix("ERROR_REASON_") for name in stt_pb2.ErrorReason.keys()[1:]]
 
@@ -75,8 +79,17 @@ def test_the_reason_decides_and_neither_code_nor_text(
     error = error_from_rpc(rpc_error)
 
     assert type(error) is CLASS_OF[name]
-    assert (error.reason, str(error)) == (name, text)
+    assert error.reason == name
+    # To credentials that were refused is added what to do about them.
+    assert text in str(error) if name == "UNAUTHENTICATED" else str(error) == text
     assert status_is_from_the_service(rpc_error)
+
+
+def test_what_a_gateway_was_told_of_a_key_is_not_told_twice() -> None:
+    told = error_from_rpc(status(grpc.StatusCode.UNAUTHENTICATED, "no", "UNAUTHENTICATED"))
+    again = error_from_reason("UNAUTHENTICATED", str(told))
+    assert str(again) == str(told)
+    assert "Export MODAL_KEY" in str(told)
 
 
 def test_a_reason_of_a_newer_service_is_told_and_the_code_decides() -> None:

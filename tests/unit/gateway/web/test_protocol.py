@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from client.rpc.errors import CLASSES, InvalidRequest, ServerFull, error_from_reason
+from client.rpc.errors import (
+    CLASSES,
+    InvalidRequest,
+    ServerFull,
+    Unauthenticated,
+    error_from_reason,
+)
 from client.rpc.reasons import Reason
 from gateway.closing import close_for_error
 from tests.unit.gateway.web.conftest import Play
@@ -50,7 +56,7 @@ def test_the_page_takes_every_reason_as_the_client_does(play_js: Play, reason: R
     inside = classify(play_js, code, ended=False, admitted=True, reason=reason)
 
     assert ("full" in (at_the_door, inside)) is (CLASSES[reason] is ServerFull)
-    assert (inside == "refused") is isinstance(error, InvalidRequest)
+    assert (inside == "refused") is isinstance(error, InvalidRequest | Unauthenticated)
 
 
 def test_a_reason_of_a_newer_gateway_changes_nothing(play_js: Play) -> None:
