@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.conformance.speech import Speech
 
 CLIENTS = Path(__file__).parent / "clients"
-ENVIRONMENT = Path(__file__).parents[2] / "build" / "clients"
+ENVIRONMENT = Path(__file__).parents[2] / ".clients"
 PYTHON_VARIABLE = "CLIENTS_PYTHON"
 """Another environment that has them."""
 TIMEOUT_S = 100
@@ -49,18 +49,40 @@ def find_python() -> str | None:
     return python if Path(python).is_file() else None
 
 
+class Client:
+    """A client that is to transcribe the conversation at real time."""
+
+    def __init__(self, kind: str, http: str, speech: Speech) -> None:
+        python = find_python()
+        assert python is not None
+        arguments = [str(speech.path), str(len(speech.text.split())), *map(str, speech.turn_ends_s)]
+        self._process = subprocess.Popen(
+            [python, str(CLIENTS / f"{kind}.py"), http, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
+        )
+
+    def wait_until_ready(self) -> None:
+        """Until everything is imported, which takes seconds."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line == "ready\n", self._process.communicate(timeout=TIMEOUT_S)
+
+    def talk(self) -> Report:
+        """Let it connect and talk to its end."""
+        try:
+            said, log = self._process.communicate("\n", timeout=TIMEOUT_S)
+        finally:
+            self._process.kill()
+        assert said.strip(), log[-4000:]
+        return Report(**json.loads(said.splitlines()[-1]), log=log[-4000:])
+
+
 def run_client(kind: str, http: str, speech: Speech) -> Report:
-    """Let a client transcribe the conversation at real time."""
-    python = find_python()
-    assert python is not None
-    arguments = [str(speech.path), str(len(speech.text.split())), *map(str, speech.turn_ends_s)]
-    done = subprocess.run(
-        [python, str(CLIENTS / f"{kind}.py"), http, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-        env={name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
-    )
-    assert done.stdout.strip(), done.stderr[-4000:]
-    return Report(**json.loads(done.stdout.splitlines()[-1]), log=done.stderr[-4000:])
+    """What one client shows to its user."""
+    client = Client(kind, http, speech)
+    client.wait_until_ready()
+    return client.talk()

@@ -88,8 +88,11 @@ class Conversation:
 
 
 def run(talk: Callable[[Conversation, Report], Awaitable[None]]) -> None:
-    """Run a client; what it raises is part of the report."""
+    """Run a client once a line comes from standard input, so that several can begin together; what
+    it raises is part of the report."""
     report = Report()
+    print("ready", flush=True)
+    sys.stdin.readline()
 
     async def main() -> None:
         try:

@@ -68,4 +68,9 @@ async def talk_to(service: FrameProcessor, conversation: Conversation, report: R
 
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(worker)
-    await asyncio.gather(runner.run(), speak())
+    speaking = asyncio.create_task(speak())
+    await runner.run()
+    if not speaking.done():
+        # What was connected too slowly, for one.
+        report.errors.append("the pipeline has stopped")
+        speaking.cancel()
