@@ -82,7 +82,7 @@ async def test_all_sessions_are_admitted_and_unary_calls_answered_meanwhile(serv
         await become(
             lambda: all(call.ended.is_set() for call in service.calls), lambda: "calls are left"
         )
-        # Cancelled tasks and their tracebacks are a circle that holds a call, and so its connection,
+        # Cancelled tasks and their tracebacks are a circle that holds a call and its connection
         # until garbage is collected. Here nothing else would make Python do that.
         gc.collect()
         # One is kept for the next session, one for unary calls.
