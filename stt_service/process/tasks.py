@@ -1,6 +1,7 @@
 """Running a few activities together until one of them has a result."""
 
 import asyncio
+import traceback
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -31,4 +32,8 @@ async def first_of(*activities: Coroutine[Any, Any, T | None]) -> T:
         for task in tasks:
             task.cancel()
         # Ends only when all have ended, also where the caller is cancelled once more.
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, asyncio.CancelledError):
+                # Its frames hold what the activity used, a connection perhaps, for longer than
+                # anybody wants to know how it was stopped.
+                traceback.clear_frames(ended.__traceback__)

@@ -7,7 +7,6 @@ call 101 back until another ends.
 
 import asyncio
 import contextlib
-import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -82,9 +81,6 @@ async def test_all_sessions_are_admitted_and_unary_calls_answered_meanwhile(serv
         await become(
             lambda: all(call.ended.is_set() for call in service.calls), lambda: "calls are left"
         )
-        # Cancelled tasks and their tracebacks are a circle that holds a call and its connection
-        # until garbage is collected. Here nothing else would make Python do that.
-        gc.collect()
         # One is kept for the next session, one for unary calls.
         await become(lambda: count_connections(endpoint) <= 2, lambda: "connections are left")
 
