@@ -31,9 +31,21 @@ async def first_of(*activities: Coroutine[Any, Any, T | None]) -> T:
     finally:
         for task in tasks:
             task.cancel()
-        # Ends only when all have ended, also where the caller is cancelled once more.
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(ended, asyncio.CancelledError):
-                # Its frames hold what the activity used, a connection perhaps, for longer than
-                # anybody wants to know how it was stopped.
-                traceback.clear_frames(ended.__traceback__)
+        try:
+            # Ends only when all have ended, also where the caller is cancelled once more.
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for task in tasks:
+                _let_go(task)
+
+
+def _let_go(stopped: asyncio.Task[Any]) -> None:
+    """Free what a cancelled task used, a connection perhaps.
+
+    Its exception holds its frames and they hold the task: they would wait for the collector.
+    """
+    if stopped.cancelled():
+        try:
+            stopped.result()
+        except asyncio.CancelledError as cancelled:
+            traceback.clear_frames(cancelled.__traceback__)

@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 
 import pytest
 from hypothesis import given
@@ -58,6 +60,23 @@ async def test_cancelling_stops_all():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert all(activity.stopped for activity in activities)
+
+
+async def test_what_a_stopped_activity_used_is_free_without_the_collector():
+    used: list[weakref.ref[Activity]] = []
+
+    async def use() -> None:
+        connection = Activity(60)
+        used.append(weakref.ref(connection))
+        await first_of(connection.run(), asyncio.sleep(60))
+
+    gc.disable()
+    try:
+        # As when a client leaves: one activity ends, and the other runs activities of its own.
+        assert await first_of(use(), Activity(0.01, "client gone").run()) == "client gone"
+        assert [reference() for reference in used] == [None]
+    finally:
+        gc.enable()
 
 
 @given(PLANS, CANCELLATIONS)
