@@ -43,7 +43,6 @@ from gateway.replay import Replay
 from gateway.responses import Response, to_duration
 from gateway.terms import find_terms
 from gateway.upstream import Admission, Call, Upstream
-from stt.v1 import stt_pb2
 from stt_service.process.tasks import first_of
 
 SAY_GOODBYE_S = 5.0
@@ -167,8 +166,7 @@ class Bridge:
             return NOTHING_SAID
         try:
             while True:
-                config = replay.begin(str(broken) if broken is not None else None)
-                error = await self._try_call(config, replay)
+                error = await self._try_call(replay, broken)
                 if error is None and not replay.is_reopened:
                     return FINISHED
                 if error is None:
@@ -189,9 +187,13 @@ class Bridge:
         except SttError as error:
             return await self._fail(error, replay)
 
-    async def _try_call(self, config: stt_pb2.StreamingConfig, replay: Replay) -> SttError | None:
-        """Carry one call to its end; returns why it failed, or None if it has done its part."""
+    async def _try_call(self, replay: Replay, broken: SttError | None) -> SttError | None:
+        """Carry one call to its end; returns why it failed, or None if it has done its part.
+
+        `broken` is why the one before it broke, if one did.
+        """
         terms = find_terms(self._door, self._config, is_first=not self._was_admitted)
+        config = replay.make_config()
         config.wait_for_slot.CopyFrom(to_duration(terms.slot_wait_s))
         try:
             async with (
@@ -200,6 +202,7 @@ class Bridge:
             ):
                 limit.reschedule(None)
                 self._note_admission(admission)
+                replay.begin(None if broken is None else str(broken))
                 await first_of(
                     self.pump_events(admission, replay), self.pump_audio(admission.call, replay)
                 )

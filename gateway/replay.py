@@ -75,19 +75,23 @@ class Replay:
         while not self.is_reopened:
             await self._record()
 
-    def begin(self, reason: str | None) -> stt_pb2.StreamingConfig:
-        """A call begins, with the config that is returned; `reason` is why the one before it broke,
-        if one did."""
+    def make_config(self) -> stt_pb2.StreamingConfig:
+        """The config of the next call."""
+        self._settle_vad(self._next_base())
+        return self._config
+
+    def begin(self, reason: str | None) -> None:
+        """The call was admitted; `reason` is why the one before it broke, if one did.
+
+        Until then the session may still end with the `final` of that one.
+        """
         self.is_reopened = False
-        # What a full tape had to forget cannot be sent again.
-        self._base = self._sent = max(self._settled_position(), self._tape.start)
-        self._settle_vad(self._base)
+        self._base = self._sent = self._next_base()
         self._vad_changes.send_again()
         self._next_mark = 0
         self._interim = None
         self._has_broken = self._has_broken or reason is not None
         self._transcript.begin(self._seconds(self._base), reason)
-        return self._config
 
     async def next_request(self) -> Request | None:
         """The next request of the present call, when there is one; None at the end."""
@@ -245,6 +249,10 @@ class Replay:
         frames = int(restart_s * FRAMES_PER_SECOND + BORDER_TOLERANCE_FRAMES)
         samples = int(frames * self._rate_hertz / FRAMES_PER_SECOND)
         return samples * self._sample_bytes
+
+    def _next_base(self) -> int:
+        # What a full tape had to forget cannot be sent again.
+        return max(self._settled_position(), self._tape.start)
 
     def _seconds(self, position: int) -> float:
         return position / (self._sample_bytes * self._rate_hertz) if self._sample_bytes else 0.0

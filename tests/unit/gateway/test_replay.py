@@ -38,7 +38,7 @@ def tell(replay: Replay, *responses: events.Response) -> list[events.Response]:
 
 async def test_the_service_is_asked_for_what_a_replay_needs():
     replay = await start()
-    asked = set(replay.begin(None).events)
+    asked = set(replay.make_config().events)
     words, pings = stt_pb2.OPTIONAL_EVENT_WORD, stt_pb2.OPTIONAL_EVENT_PING
     assert asked == {STEP, UTTERANCE, words, pings}
 
@@ -49,7 +49,7 @@ async def test_a_config_stays_as_its_codec_made_it():
     await inbox.put(config)
     replay = Replay(inbox, 100)
     await replay.take_config()
-    replay.begin(None).wait_for_slot.FromSeconds(3)
+    replay.make_config().wait_for_slot.FromSeconds(3)
     assert config == stt_pb2.StreamingConfig(events=[STEP])
 
 
@@ -155,13 +155,25 @@ async def test_changed_pauses_hold_from_where_they_were_changed():
     assert await take(replay) == sent
 
 
+async def test_a_session_whose_next_call_was_not_admitted_ends_with_what_was_heard():
+    replay = await start(bytes(FRAME_BYTES), End())
+    await take(replay)
+    tell(replay, events.token(" 1", 0.0, 0.1))
+    # As a service sends it that drains: what follows is a status, and nobody who admits.
+    tell(replay, events.Response(final=stt_pb2.Final(words=[events.make_word("1", 0.0, 0.1)])))
+    replay.make_config()
+    [last] = replay.finish()
+    assert [word.text for word in last.final.words] == ["1"]
+
+
 async def test_another_config_replaces_the_call():
     opus = stt_pb2.StreamingConfig(encoding=stt_pb2.ENCODING_OGG_OPUS)
     replay = await start(stt_pb2.Flush(flush_id="f"), opus, b"OggS", End())
     requests = await take(replay)
     assert [request.flush.flush_id for request in requests] == ["f"]
     assert replay.is_reopened
-    assert replay.begin(None).encoding == stt_pb2.ENCODING_OGG_OPUS
+    assert replay.make_config().encoding == stt_pb2.ENCODING_OGG_OPUS
+    replay.begin(None)
     assert not replay.is_reopened
     requests = await take(replay)
     # A flush that nobody answered is asked for again.
