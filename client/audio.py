@@ -7,6 +7,7 @@ recording of any length takes little memory and a pipe is transcribed while it i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import os
@@ -28,6 +29,8 @@ from client.samples import SILENCE_DBFS, AudioError, Resampler, measure_dbfs
 __all__ = ["BLOCK_S", "ArraySource", "AudioError", "FileSource", "PacedSource", "Resampler"]
 
 STANDARD_INPUT = 0
+SIGNAL_S = 0.05
+"""Within this time of a pipe's end a signal for all of the pipeline is here too."""
 _NAMES_OF_STANDARD_INPUT = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
 
@@ -83,6 +86,8 @@ class FileSource(PacedSource):
         try:
             return await self._begin(self._pipe).wait_for_first()
         except AudioError:
+            # Ctrl-C ends the whole pipeline: the pipe's end may be seen before our own signal is.
+            await asyncio.sleep(SIGNAL_S)
             if self._pipe.was_stopped:
                 return False
             raise
