@@ -200,7 +200,8 @@ async def test_a_full_server_is_waited_for_and_then_named(
                 make_client(service, protocol, Patience(full_s=0.0)) as impatient,
                 make_client(service, protocol) as patient,
                 SttClient(service.grpc) as occupant,
-                occupant.stream(ArraySource(recordings[0].samples(), pace=2.0)) as occupied,
+                # For longer than the gateway waits for a slot.
+                occupant.stream(ArraySource(recordings[0].samples(), pace=1.0)) as occupied,
             ):
                 events = aiter(occupied)
                 assert isinstance(await anext(events), Ready)
