@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stt_service.engine.events import Event, Final, Flushed, Step, Utterance
+from stt_service.engine.events import Event, Final, Flushed, Step, Token, Utterance
 from stt_service.engine.frames import Frame
 from stt_service.engine.model import FloatArray, ModelInfo
 from stt_service.engine.options import SessionOptions
@@ -126,7 +126,9 @@ class SessionState:
         probabilities: list[float] = pauses.tolist()
         events += self._select(self._turns.feed(events, probabilities, is_real=is_real))
         if self._wants_steps and not frame.is_silence:
-            events.insert(0, Step(self._steps_told, tuple(probabilities)))
+            # It comes before what was written in it.
+            mid_word = self._words.mid_word or any(isinstance(event, Token) for event in events)
+            events.insert(0, Step(self._steps_told, tuple(probabilities), mid_word))
             self._steps_told += 1
         if self._mark is not None and not self._silence_left:
             if self._words.mid_word and self._extension_left:

@@ -87,7 +87,7 @@ def test_interim_results_grow_until_the_turn_is_final() -> None:
     results = make_results()
     responses = encode(
         results,
-        Step(0, ()),
+        Step(0, (), mid_word=False),
         Token(" hel", 0.5),
         Token("lo", 0.5),
         HELLO,

@@ -7,7 +7,7 @@ from gradium import GradiumClient
 
 
 async def talk(conversation: Conversation, report: Report) -> None:
-    client = GradiumClient(base_url=f"http://{conversation.http}/api/", api_key=KEY)
+    client = GradiumClient(base_url=f"http://{conversation.address}/api/", api_key=KEY)
     words: list[str] = []
     async with client.stt_realtime(model_name="default", input_format="pcm") as stt:
 

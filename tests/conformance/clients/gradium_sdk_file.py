@@ -5,7 +5,7 @@ from gradium import GradiumClient
 
 
 async def talk(conversation: Conversation, report: Report) -> None:
-    client = GradiumClient(base_url=f"http://{conversation.http}/api/", api_key=KEY)
+    client = GradiumClient(base_url=f"http://{conversation.address}/api/", api_key=KEY)
     setup = {"model_name": "default", "input_format": "wav"}
     result = await client.stt(setup, conversation.read_file())
     report.finals.append(result.text)

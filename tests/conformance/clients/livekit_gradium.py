@@ -8,7 +8,7 @@ from livekit_stream import talk_to
 
 async def talk(conversation: Conversation, report: Report) -> None:
     async with aiohttp.ClientSession() as session:
-        url = f"ws://{conversation.http}/api/speech/asr"
+        url = f"ws://{conversation.address}/api/speech/asr"
         plugin = gradium.STT(model_endpoint=url, api_key=KEY, http_session=session)
         await talk_to(plugin, conversation, report)
 

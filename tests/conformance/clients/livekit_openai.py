@@ -9,7 +9,7 @@ from livekit_stream import talk_to
 async def talk(conversation: Conversation, report: Report) -> None:
     async with http_context.open():
         plugin = openai.STT(
-            base_url=f"http://{conversation.http}/v1",
+            base_url=f"http://{conversation.address}/v1",
             api_key=KEY,
             use_realtime=True,
             turn_detection={"type": "server_vad", "silence_duration_ms": 1000},

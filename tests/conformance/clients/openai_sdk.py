@@ -19,7 +19,7 @@ SESSION = {
 
 
 async def talk(conversation: Conversation, report: Report) -> None:
-    client = AsyncOpenAI(api_key=KEY, base_url=f"http://{conversation.http}/v1")
+    client = AsyncOpenAI(api_key=KEY, base_url=f"http://{conversation.address}/v1")
     async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
         await connection.session.update(session=SESSION)
 

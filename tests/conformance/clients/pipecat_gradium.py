@@ -6,7 +6,7 @@ from pipecat_pipeline import talk_to
 
 
 async def talk(conversation: Conversation, report: Report) -> None:
-    url = f"ws://{conversation.http}/api/speech/asr"
+    url = f"ws://{conversation.address}/api/speech/asr"
     service = GradiumSTTService(api_key=KEY, api_endpoint_base_url=url)
     await talk_to(service, conversation, report)
 

@@ -6,7 +6,7 @@ from pipecat_pipeline import talk_to
 
 
 async def talk(conversation: Conversation, report: Report) -> None:
-    url = f"ws://{conversation.http}/v1/realtime"
+    url = f"ws://{conversation.address}/v1/realtime"
     await talk_to(OpenAIRealtimeSTTService(api_key=KEY, base_url=url), conversation, report)
 
 
