@@ -54,6 +54,7 @@ def test_the_options_of_a_stream() -> None:
         encoding="mulaw",
         sample_rate_hertz=8000,
         vad=VadOptions(0.5),
+        wait_for_slot_s=3.0,
         wants_utterances=True,
         idle_timeout_s=60.0,
     )
