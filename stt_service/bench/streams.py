@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-RATE_HERTZ = 24_000
+from stt_service.bench.other_protocols import RATE_HERTZ, STREAMS
+
 MESSAGE_SAMPLES = 1_920
 MESSAGE_S = MESSAGE_SAMPLES / RATE_HERTZ
 STREAMS_PER_PROCESS = 16
@@ -23,16 +24,23 @@ NOISE_AMPLITUDE = 0.01
 
 @dataclass
 class Heard:
-    """What clients saw, one number for each token."""
+    """What clients saw. Only our own protocols say when a token's step was."""
 
+    tokens: int = 0
+    """Pieces of text."""
     after_step_s: list[float] = field(default_factory=list[float])
     """From the end of the step to the client."""
     backlog_s: list[float] = field(default_factory=list[float])
     """Audio that the service had and the model had not heard."""
     errors: list[str] = field(default_factory=list[str])
 
+    def note_text(self) -> None:
+        """Text has come, and nothing is said of its step."""
+        self.tokens += 1
+
     def note(self, step_ended_at: float, backlog_s: float) -> None:
         """A token has come."""
+        self.tokens += 1
         self.after_step_s.append(time.time() - step_ended_at)
         self.backlog_s.append(backlog_s)
 
@@ -58,6 +66,7 @@ class Streams:
         with self._pool:
             for each in self._running:
                 heard = each.result()
+                together.tokens += heard.tokens
                 together.after_step_s += heard.after_step_s
                 together.backlog_s += heard.backlog_s
                 together.errors += heard.errors
@@ -67,13 +76,21 @@ class Streams:
 def run_streams(protocol: str, address: str, count: int, begins_at: float, seconds: float) -> Heard:
     """The streams of one process."""
     heard = Heard()
-    stream = _stream_grpc if protocol == "grpc" else _stream_websocket
+
+    async def stream(audio: AsyncGenerator[bytes]) -> None:
+        match protocol:
+            case "grpc":
+                await _stream_grpc(address, audio, heard)
+            case "ws":
+                await _stream_websocket(address, audio, heard)
+            case other:
+                await STREAMS[other](address, audio, heard.note_text)
 
     async def run() -> None:
         # People do not begin to speak at the same moment.
         starts = [begins_at + MESSAGE_S * n / count for n in range(count)]
         results = await asyncio.gather(
-            *(stream(address, _pace(start, seconds), heard) for start in starts),
+            *(stream(_pace(start, seconds)) for start in starts),
             return_exceptions=True,
         )
         heard.errors += [repr(each) for each in results if isinstance(each, BaseException)]
