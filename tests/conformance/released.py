@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.conformance.speech import Speech
 from tests.support import Service
@@ -68,7 +69,7 @@ def choose_address(kind: str, service: Service) -> str:
 class Client:
     """A process with a client that is to transcribe conversations at real time."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, env: dict[str, str] | None = None) -> None:
         python = find_python()
         assert python is not None
         environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
@@ -79,7 +80,7 @@ class Client:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env=environment,
+            env={**environment, **(env or {})},
         )
         self._is_ready = False
 
@@ -89,8 +90,8 @@ class Client:
             self._read_line(READY)
             self._is_ready = True
 
-    def talk(self, address: str, speech: Speech) -> Report:
-        """Let it connect there and talk to its end."""
+    def talk(self, address: str, speech: Speech, **settings: Any) -> Report:
+        """Let it connect there and talk to its end; settings are those of a `Conversation`."""
         self.wait_until_ready()
         log_from = self._measure_log()
         conversation = {
@@ -98,6 +99,7 @@ class Client:
             "path": str(speech.path),
             "words": len(speech.text.split()),
             "turn_ends_s": speech.turn_ends_s,
+            **settings,
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(conversation) + "\n")

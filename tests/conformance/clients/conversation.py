@@ -19,7 +19,6 @@ RATE = 24_000
 FRAME_SAMPLES = 1920
 FRAME_BYTES = 2 * FRAME_SAMPLES
 FRAME_S = FRAME_SAMPLES / RATE
-KEY = "any key will do"
 PATIENCE_S = 15.0
 READY = "ready"
 """Said once everything is imported, which takes seconds."""
@@ -49,6 +48,8 @@ class Conversation:
     """A WAV file: 24 kHz, 16 bit, mono."""
     words: int
     turn_ends_s: list[float]
+    key: str = "any key will do"
+    uses_tls: bool = False
 
     def read_file(self) -> bytes:
         """The whole file."""

@@ -1,7 +1,7 @@
 """livekit-plugins-kyutai-lasuite, which La Suite Meet captions its calls with."""
 
 import aiohttp
-from conversation import KEY, Conversation, Report, run
+from conversation import Conversation, Report, run
 from lasuite.plugins import kyutai
 from livekit_stream import talk_to
 
@@ -9,7 +9,7 @@ from livekit_stream import talk_to
 async def talk(conversation: Conversation, report: Report) -> None:
     async with aiohttp.ClientSession() as session:
         url = f"ws://{conversation.address}/api/asr-streaming"
-        plugin = kyutai.STT(base_url=url, api_key=KEY, http_session=session)
+        plugin = kyutai.STT(base_url=url, api_key=conversation.key, http_session=session)
         await talk_to(plugin, conversation, report)
 
 

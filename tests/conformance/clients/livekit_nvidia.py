@@ -1,12 +1,14 @@
-"""livekit-plugins-nvidia, pointed at the gRPC port without TLS."""
+"""livekit-plugins-nvidia, pointed at the gRPC port."""
 
-from conversation import KEY, Conversation, Report, run
+from conversation import Conversation, Report, run
 from livekit.plugins import nvidia
 from livekit_stream import talk_to
 
 
 async def talk(conversation: Conversation, report: Report) -> None:
-    plugin = nvidia.STT(server=conversation.address, use_ssl=False, api_key=KEY)
+    plugin = nvidia.STT(
+        server=conversation.address, use_ssl=conversation.uses_tls, api_key=conversation.key
+    )
     await talk_to(plugin, conversation, report)
 
 

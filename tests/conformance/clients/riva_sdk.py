@@ -3,13 +3,15 @@
 import asyncio
 
 import riva.client
-from conversation import FRAME_SAMPLES, KEY, RATE, Conversation, Report, run
+from conversation import FRAME_SAMPLES, RATE, Conversation, Report, run
 from riva.client.proto.riva_asr_pb2 import StreamingRecognizeResponse
 
 
 async def talk(conversation: Conversation, report: Report) -> None:
     auth = riva.client.Auth(
-        uri=conversation.address, metadata_args=[["authorization", f"Bearer {KEY}"]]
+        uri=conversation.address,
+        use_ssl=conversation.uses_tls,
+        metadata_args=[["authorization", f"Bearer {conversation.key}"]],
     )
     config = riva.client.StreamingRecognitionConfig(
         config=riva.client.RecognitionConfig(
