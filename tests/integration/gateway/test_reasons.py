@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import websockets
 
 from client.grpc_connection import GrpcConnection
 from client.options import SessionOptions, VadSettings
@@ -125,6 +126,27 @@ async def test_a_session_that_fails_says_why(case: Case, protocol: str) -> None:
 
     assert error.reason == case.name
     assert type(error) is CLASSES[case.name]
+
+
+@pytest.mark.parametrize(
+    ("path", "first", "told"),
+    [
+        ("/api/asr-streaming", None, b"no free channels: The service at "),
+        ("/api/speech/asr", '{"type":"setup","input_format":"pcm"}', b"The service at "),
+    ],
+)
+async def test_other_protocols_say_that_the_service_loads_its_model(path, first, told) -> None:
+    async with (
+        run_server(warm=False) as server,
+        run_gateway(Endpoint.parse(f"127.0.0.1:{server.port}"), patience_s=0.5) as gateway,
+        websockets.connect(f"ws://{gateway.http}{path}", proxy=None) as websocket,
+    ):
+        if first is not None:
+            await websocket.send(first)
+        message = await websocket.recv(decode=False)
+        await websocket.wait_closed()
+    assert told in message
+    assert b"is still loading its model." in message
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "websocket"])
