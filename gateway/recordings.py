@@ -19,7 +19,7 @@ from client.rpc.errors import (
     SttError,
     error_from_rpc,
 )
-from client.rpc.writing import write_request
+from client.rpc.writing import finish_writing, write_request
 from gateway.config import GatewayConfig
 from gateway.inbox import CHUNK_BYTES
 from gateway.protocols.codec import ProtocolError
@@ -125,9 +125,7 @@ async def _write_audio(call: Call, audio: AsyncIterator[Any]) -> None:
             part = data[start : start + CHUNK_BYTES]
             if not await write_request(call, stt_pb2.StreamingTranscribeRequest(audio=part)):
                 return
-    # A call that has ended by itself need not be half-closed.
-    with contextlib.suppress(grpc.aio.BaseError):
-        await call.done_writing()
+    await finish_writing(call)
 
 
 async def _collect_words(
