@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Iterable
 from typing import Any
 
 from starlette.responses import Response
+from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.closing import CLIENT_GONE, Closing, close_for_too_big, close_for_violation
@@ -23,21 +23,25 @@ class ClientSocket:
     """One WebSocket. Every method that sends raises `WebSocketDisconnect` if the client is gone."""
 
     def __init__(
-        self, websocket: WebSocket, door: Door, config: GatewayConfig, metrics: GatewayMetrics
+        self,
+        websocket: WebSocket,
+        door: Door,
+        config: GatewayConfig,
+        metrics: GatewayMetrics,
+        connection: str,
     ) -> None:
         self._websocket = websocket
         self._door = door
         largest = config.max_message_bytes
         self._max_message_bytes = min(largest, door.max_message_bytes or largest)
         self._metrics = metrics
-        self.handshake = Handshake(
-            websocket.url.query, dict(websocket.headers.items()), secrets.token_hex(4)
-        )
+        headers = dict(websocket.headers.items())
+        self.handshake = Handshake(websocket.url.query, headers, connection)
 
     @property
     def address(self) -> str:
         """Where the client connects from."""
-        return self._websocket.client.host if self._websocket.client else "unknown"
+        return address_of(self._websocket.scope)
 
     async def accept(self) -> None:
         """Answer the handshake."""
@@ -92,6 +96,12 @@ class ClientSocket:
         extensions: Any = self._websocket.scope.get("extensions") or {}
         if STREAM_EXTENSION in extensions:
             extensions[STREAM_EXTENSION][what](*arguments)
+
+
+def address_of(scope: Scope) -> str:
+    """Where a client connects from."""
+    client: tuple[str, int] | None = scope.get("client")
+    return client[0] if client else "unknown"
 
 
 async def refuse(websocket: WebSocket, answer: Response) -> None:

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import io
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -110,6 +111,16 @@ class TestHandshake:
         async with connect(gateway, REALTIME, subprotocols=offered) as websocket:
             assert websocket.subprotocol == "realtime"
             assert read(await websocket.recv())["type"] == "session.created"
+
+    async def test_a_session_is_named_as_its_connection_is_in_the_log(
+        self, gateway: RunningGateway, caplog: pytest.LogCaptureFixture
+    ):
+        caplog.set_level(logging.INFO)
+        async with connect(gateway, REALTIME) as websocket:
+            created = read(await websocket.recv())
+        _, name = created["session"]["id"].split("_")
+        [opened] = [text for text in caplog.messages if "session opened" in text]
+        assert name in opened
 
     @pytest.mark.parametrize(
         "content_type",
