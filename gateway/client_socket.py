@@ -14,9 +14,7 @@ from gateway.closing import CLIENT_GONE, Closing, close_for_too_big, close_for_v
 from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.codec import Door, Farewell, Handshake, Message
-
-STREAM_EXTENSION = "stt.stream"
-"""Of the ASGI scope, if the server is ours: see `gateway.serving.websocket`."""
+from gateway.serving import extensions
 
 
 class ClientSocket:
@@ -93,9 +91,7 @@ class ClientSocket:
             await self._websocket.close(farewell.code, farewell.text)
 
     def _tell_server(self, what: str, *arguments: int) -> None:
-        extensions: Any = self._websocket.scope.get("extensions") or {}
-        if STREAM_EXTENSION in extensions:
-            extensions[STREAM_EXTENSION][what](*arguments)
+        extensions.tell_server(self._websocket.scope, extensions.STREAM, what, *arguments)
 
 
 def address_of(scope: Scope) -> str:

@@ -26,12 +26,11 @@ from gateway.protocols.codec import ProtocolError
 from gateway.protocols.moshi_http import encode_failure, encode_transcript
 from gateway.protocols.wav import WavReader
 from gateway.responses import to_duration
+from gateway.serving import extensions
 from gateway.upstream import Call, Upstream
 from stt.v1 import stt_pb2
 from stt_service.process.tasks import first_of
 
-REQUEST_EXTENSION = "stt.request"
-"""Of the ASGI scope, if the server is ours: see `gateway.serving.http`."""
 IDLE_TIMEOUT_S = 60
 CLIENT_GONE = 499
 """nginx's status for a client that went away; nobody reads it."""
@@ -140,9 +139,7 @@ async def _collect_words(
 
 
 def _note_progress(request: Request) -> None:
-    extensions: Any = request.scope.get("extensions") or {}
-    if REQUEST_EXTENSION in extensions:
-        extensions[REQUEST_EXTENSION]["note_progress"]()
+    extensions.tell_server(request.scope, extensions.REQUEST, "note_progress")
 
 
 def _answer_error(error: SttError) -> Response:

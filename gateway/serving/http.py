@@ -9,13 +9,13 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from gateway.serving import extensions
 from gateway.serving.connections import Connection
 from gateway.serving.pacing import SharedPace
 from gateway.serving.websocket import WebSocketProtocol
 from gateway.serving.whole import WholeMessages
 from stt_service.process.logs import OccasionalLog
 
-EXTENSION = "stt.request"
 MAX_HEAD_BYTES = 16 * 1024
 """Request line and headers."""
 
@@ -57,8 +57,8 @@ class HttpProtocol(H11Protocol):
             self._latest_cycle = self.cycle
             self._connection.note_request()
             # The application is started in the next turn of the loop, with this very scope.
-            extensions: Any = self.scope.setdefault("extensions", {})
-            extensions[EXTENSION] = {"note_progress": self._connection.note_request}
+            offered: Any = self.scope.setdefault("extensions", {})
+            offered[extensions.REQUEST] = {"note_progress": self._connection.note_request}
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand the connection over to a `WebSocketProtocol`."""

@@ -22,14 +22,13 @@ from wsproto.connection import ConnectionState
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from gateway.serving import extensions
 from gateway.serving.connections import Connection
 from gateway.serving.frames import ADMITTED_READ_BYTES, FrameReader
 from gateway.serving.pacing import SharedPace
 from gateway.serving.received import AsgiEvent
 from gateway.serving.whole import WholeMessages
 from stt_service.process.logs import OccasionalLog, get_logger
-
-EXTENSION = "stt.stream"
 
 WRITE_LIMIT_BYTES = 64 * 1024
 """Beyond it the peer gets nothing more until it has read."""
@@ -108,7 +107,10 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             "subprotocols": request.subprotocols,
             "extensions": {
                 "websocket.http.response": {},
-                EXTENSION: {"admit": self._frames.admit, "keep_whole": self._frames.keep_whole},
+                extensions.STREAM: {
+                    "admit": self._frames.admit,
+                    "keep_whole": self._frames.keep_whole,
+                },
             },
         }
         self._frames.received.add({"type": "websocket.connect"})
