@@ -24,6 +24,7 @@ from starlette.websockets import WebSocketDisconnect
 from structlog.stdlib import BoundLogger
 
 from client.rpc.errors import ServerFull, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.messages import to_duration
 from client.rpc.retry import Retry
 from client.rpc.writing import finish_writing, write_request
 from gateway.client_socket import ClientSocket
@@ -40,7 +41,7 @@ from gateway.inbox import Budgets, Inbox
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.codec import Codec, Door, End, Item, Message, ProtocolError, Reply
 from gateway.replay import Replay
-from gateway.responses import Response, to_duration
+from gateway.responses import Response
 from gateway.terms import find_terms
 from gateway.upstream import Admission, Call, Upstream
 from stt_service.process.tasks import first_of

@@ -19,13 +19,13 @@ from client.rpc.errors import (
     SttError,
     error_from_rpc,
 )
+from client.rpc.messages import to_duration
 from client.rpc.writing import finish_writing, write_request
 from gateway.config import GatewayConfig
 from gateway.inbox import CHUNK_BYTES
 from gateway.protocols.codec import ProtocolError
 from gateway.protocols.moshi_http import encode_failure, encode_transcript
 from gateway.protocols.wav import WavReader
-from gateway.responses import to_duration
 from gateway.serving import extensions
 from gateway.upstream import Call, Upstream
 from stt.v1 import stt_pb2
