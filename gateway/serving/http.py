@@ -11,10 +11,7 @@ from uvicorn.server import ServerState
 
 from gateway.serving import extensions
 from gateway.serving.connections import Connection
-from gateway.serving.pacing import SharedPace
-from gateway.serving.websocket import WebSocketProtocol
-from gateway.serving.whole import WholeMessages
-from stt_service.process.logs import OccasionalLog
+from gateway.serving.websocket import Shared, WebSocketProtocol
 
 MAX_HEAD_BYTES = 16 * 1024
 """Request line and headers."""
@@ -34,15 +31,11 @@ class HttpProtocol(H11Protocol):
         app_state: dict[str, Any],
         *,
         connection: Connection,
-        pace: SharedPace,
-        whole: WholeMessages,
-        log: OccasionalLog,
+        shared: Shared,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._connection = connection
-        self._pace = pace
-        self._whole = whole
-        self._log = log
+        self._shared = shared
         self._latest_cycle: object = None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -65,12 +58,7 @@ class HttpProtocol(H11Protocol):
         self.connections.discard(self)
         self._connection.note_request()
         websocket = WebSocketProtocol(
-            self.config,
-            self.server_state,
-            connection=self._connection,
-            pace=self._pace,
-            whole=self._whole,
-            log=self._log,
+            self.config, self.server_state, connection=self._connection, shared=self._shared
         )
         websocket.connection_made(self.transport)
         self.transport.set_protocol(websocket)
