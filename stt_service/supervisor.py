@@ -20,6 +20,7 @@ from stt_service.process.listening import CannotListen, listen, parse_listening_
 from stt_service.process.logs import LogFormat, configure_logging, get_logger
 from stt_service.process.program import announce, show
 from stt_service.process.tasks import first_of
+from stt_service.process.web import NOTHING_SAID, WebOptions
 from stt_service.server import Server
 
 log = get_logger(__name__)
@@ -35,9 +36,7 @@ class ServeOptions:
     server: ServerConfig
     http_address: str | None
     log_format: LogFormat
-    allow_origins: tuple[str, ...] = ()
-    allow_hosts: tuple[str, ...] = ()
-    trusted_proxies: tuple[str, ...] = ()
+    web: WebOptions = NOTHING_SAID
 
 
 class ServeFailed(Exception):
@@ -147,10 +146,8 @@ async def _run_gateway(options: ServeOptions, server: Server) -> AsyncGenerator[
         options.http_address,
         server.address,
         options.log_format,
-        options.allow_origins,
         access,
-        options.allow_hosts,
-        options.trusted_proxies,
+        options.web,
     )
     async with contextlib.AsyncExitStack() as stack:
         try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,6 @@ from stt_service.process.listening import lets_others_in, parse_listening_addres
 if TYPE_CHECKING:
     # Imported only for its type: structlog is not everywhere where addresses are checked.
     from structlog.stdlib import BoundLogger
-
-_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 
 
 @dataclass(frozen=True)
@@ -104,40 +100,3 @@ def add_access_arguments(parser: argparse.ArgumentParser, open_info: str) -> Non
         action="store_true",
         help="listen beyond this machine without keys: something in front checks who calls",
     )
-
-
-def add_web_arguments(parser: argparse.ArgumentParser) -> None:
-    """--allow-host and --trusted-proxy."""
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        type=_host_name,
-        metavar="NAME",
-        help="answer HTTP only if it is asked for by this name, a number or localhost; repeatable",
-    )
-    parser.add_argument(
-        "--trusted-proxy",
-        action="append",
-        default=[],
-        type=_network,
-        metavar="ADDRESS",
-        help="believe the X-Forwarded-For of this proxy, a number or a network; repeatable",
-    )
-
-
-def _host_name(text: str) -> str:
-    if not _HOST_NAME.fullmatch(text.lower()):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no host name; write it without port, as in speech.example.com"
-        )
-    return text.lower()
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no address; write a number or a network, as in 10.0.0.0/8"
-        ) from error
