@@ -99,7 +99,6 @@ class Gateway:
                 self._process.send_signal(signal.SIGHUP)
 
     def _compose_command(self) -> list[str]:
-        access = self._options.access
         return [
             *(sys.executable, "-m", "gateway"),
             *("--upstream", self._options.upstream),
@@ -107,10 +106,7 @@ class Gateway:
             *("--log-format", self._options.log_format),
             # It ends when its standard input does, so a killed server leaves no orphan.
             "--exit-with-parent",
-            # The name of the file, which others may see; a key of the environment stays there.
-            *(("--keys", str(access.keys_path)) if access.keys_path else ()),
-            *(("--open-info",) if access.open_info else ()),
-            *(("--insecure",) if access.insecure else ()),
+            *self._options.access.to_arguments(),
             *self._options.web.to_arguments(),
         ]
 

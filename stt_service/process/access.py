@@ -22,8 +22,6 @@ class Access:
     """Who may use a server. Without keys everybody may who can reach it."""
 
     keys: Keys | None = None
-    keys_path: Path | None = None
-    """The file that the keys are from; None for a key of the environment."""
     open_info: bool = False
     """Whether reflection, metrics and what is served are told without a key too."""
     insecure: bool = False
@@ -42,7 +40,21 @@ class Access:
             keys = Keys.from_file(path) if path else Keys.from_environment(environment)
         except InvalidSetting as error:
             raise InvalidSetting(f"--keys: {error}" if path else str(error)) from error
-        return cls(keys, path, arguments.open_info, arguments.insecure)
+        return cls(keys, arguments.open_info, arguments.insecure)
+
+    def to_arguments(self) -> list[str]:
+        """The options that say the same to another process, which has this one's environment."""
+        # The name of the file, which others may see; a key of the environment stays there.
+        return [
+            *(("--keys", str(self.keys_path)) if self.keys_path else ()),
+            *(("--open-info",) if self.open_info else ()),
+            *(("--insecure",) if self.insecure else ()),
+        ]
+
+    @property
+    def keys_path(self) -> Path | None:
+        """The file that the keys are from; None for a key of the environment."""
+        return self.keys.path if self.keys is not None else None
 
     def check_address(self, option: str, address: str) -> None:
         """Raise InvalidSetting if strangers could come to HOST:PORT, unless that is meant."""

@@ -68,7 +68,8 @@ class Keys:
 
     def __init__(self, keys: Iterable[Key], path: Path | None = None) -> None:
         self._keys = tuple(keys)
-        self._path = path
+        self.path = path
+        """The file that they are from, if they are from one."""
 
     @classmethod
     def from_file(cls, path: Path) -> Keys:
@@ -96,9 +97,9 @@ class Keys:
 
     def reload(self) -> bool:
         """Read the file again; False if there is none. Raises InvalidSetting and keeps the old."""
-        if self._path is None:
+        if self.path is None:
             return False
-        self._keys = _read_file(self._path)
+        self._keys = _read_file(self.path)
         return True
 
     def find(self, tokens: Iterable[str]) -> Key | None:
