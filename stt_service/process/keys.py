@@ -18,7 +18,7 @@ from stt_service.process.environment import (
     InvalidSetting,
     check_token,
     parse_count,
-    read_token,
+    read_token_pair,
 )
 
 KEY_VARIABLE = "STT_KEY"
@@ -79,16 +79,13 @@ class Keys:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Keys | None:
         """The one key in STT_KEY and STT_SECRET, or None. Raises InvalidSetting for half of one."""
-        values = {name: read_token(environment, name) for name in (KEY_VARIABLE, SECRET_VARIABLE)}
-        missing = [name for name, value in values.items() if not value]
-        if len(missing) == 1:
-            raise InvalidSetting(f"{missing[0]} is not set; a key has both a name and a secret")
-        if missing:
+        has = "a key has both a name and a secret"
+        pair = read_token_pair(environment, KEY_VARIABLE, SECRET_VARIABLE, has)
+        if pair is None:
             return None
-        name = values[KEY_VARIABLE]
-        if ":" in name:
+        if ":" in pair[0]:
             raise InvalidSetting(f"{KEY_VARIABLE} holds a colon, which parts a key from its secret")
-        return cls([Key.make(name, values[SECRET_VARIABLE])])
+        return cls([Key.make(*pair)])
 
     @property
     def all(self) -> tuple[Key, ...]:
