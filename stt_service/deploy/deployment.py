@@ -7,17 +7,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from stt_service.config import EngineConfig
+from stt_service.config import EMBEDDED_MODEL, EngineConfig
 from stt_service.deploy.gpu_memory import check_fits
 from stt_service.deploy.gpus import GPUS, GPUS_TOO_NEW, find_modals_name
 from stt_service.process.address import MAX_HOST_LABEL
-from stt_service.process.environment import InvalidSetting, check_token, read_variable
+from stt_service.process.environment import (
+    KEY_VARIABLE,
+    SECRET_VARIABLE,
+    InvalidSetting,
+    check_token,
+    read_variable,
+)
 
 # Where Modal's proxies stand, https://modal.com/docs/guide/region-selection. Each name is also
 # that of a region for containers.
 REGIONS = ("us-east", "us-west", "eu-west", "ap-south")
 DEFAULT_REGION = "us-east"
-EMBEDDED_MODEL = "digits"
 # The work is the GPU's. By itself torch would start a thread for each core of the machine, of which
 # the container has two.
 MODEL_THREADS = 1
@@ -36,8 +41,6 @@ POOL_NAME = "SpeechToText"
 GATEWAY_NAME = "Gateway"
 GATEWAY_LABEL_SUFFIX = "kyutaisttrustservice-serve"
 STREAM_PATH = "/v1/stream"
-
-CREDENTIALS = ("MODAL_KEY", "MODAL_SECRET")
 
 # A host is `{workspace}--{label}.modal.run`. Of a first part above MAX_HOST_LABEL, Modal keeps 56
 # characters and adds a hash: https://modal.com/docs/guide/webhook-urls#truncation.
@@ -111,7 +114,9 @@ def read_credentials(environment: Mapping[str, str], *, required: bool) -> dict[
     Raises InvalidSetting if it is `required` and not there or no token; else what is missing is
     empty.
     """
-    credentials = {name: read_variable(environment, name) for name in CREDENTIALS}
+    credentials = {
+        name: read_variable(environment, name) for name in (KEY_VARIABLE, SECRET_VARIABLE)
+    }
     if not required:
         return credentials
     missing = [name for name, value in credentials.items() if not value]
