@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import gc
 import os
-import re
 import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
-from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
+from stt_service.config import DIGITS_CHECKPOINT, REPOSITORY, EngineConfig, ServerConfig
 from stt_service.engine.errors import EngineDied, EngineError
 from stt_service.engine.model import BatchedModel
 from stt_service.gateway_child import GatewayFailed, GatewayOptions, run_gateway
@@ -24,8 +23,6 @@ from stt_service.process.web import NOTHING_SAID, WebOptions
 from stt_service.server import Server
 
 log = get_logger(__name__)
-
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def check_model(engine: EngineConfig) -> None:
         problem = "that is a file; name the folder that holds the checkpoint"
     elif source.startswith((".", "/", "~")):
         problem = "there is no such folder"
-    elif not _REPOSITORY.fullmatch(source):
+    elif not REPOSITORY.fullmatch(source):
         problem = (
             "that is neither digits, nor a folder, nor a repository at Hugging Face, which is "
             "written as OWNER/NAME"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from stt_service.config import EMBEDDED_MODEL, EngineConfig
+from stt_service.config import EMBEDDED_MODEL, REPOSITORY, EngineConfig
 from stt_service.deploy.gpu_memory import check_fits
 from stt_service.deploy.gpus import GPUS, GPUS_TOO_NEW, find_modals_name
 from stt_service.process.address import MAX_HOST_LABEL
@@ -49,8 +49,6 @@ WORKSPACE_SEPARATOR = "--"
 MAX_APP_NAME = MAX_HOST_LABEL - len(f"w{WORKSPACE_SEPARATOR}-{GATEWAY_LABEL_SUFFIX}")
 
 _APP_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-# As huggingface_hub checks it.
-_REPOSITORY = re.compile(r"(?!.*(--|\.\.|\.git$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ def _check_gpu(name: str) -> str:
 
 def _check_engine(settings: Mapping[str, str]) -> EngineConfig:
     engine = replace(EngineConfig.from_environment(settings), threads=MODEL_THREADS)
-    if engine.model != EMBEDDED_MODEL and not _REPOSITORY.fullmatch(engine.model):
+    if engine.model != EMBEDDED_MODEL and not REPOSITORY.fullmatch(engine.model):
         raise InvalidSetting(
             f"MODEL_NAME is {engine.model!r}; write kyutai/stt-1b-en_fr, kyutai/stt-2.6b-en, "
             "another Hugging Face repository in moshi's layout as OWNER/NAME, or digits"
