@@ -8,6 +8,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
+from tests.interleaving import become
 
 Request = stt_pb2.StreamingTranscribeRequest
 Response = stt_pb2.StreamingTranscribeResponse
@@ -39,6 +40,23 @@ async def stream(
     stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
     call = stub.StreamingTranscribe(send(requests, pause_s))
     return [response async for response in call]
+
+
+async def count_free_slots(channel: grpc.aio.Channel) -> int:
+    stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+    return (await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free
+
+
+async def become_free(channel: grpc.aio.Channel, slots: int, patience_s: float = 10) -> None:
+    """Wait until so many slots are free."""
+    free = None
+
+    async def are_free() -> bool:
+        nonlocal free
+        free = await count_free_slots(channel)
+        return free == slots
+
+    await become(are_free, lambda: f"{free} slots are free, not {slots}", patience_s)
 
 
 def texts(responses: Sequence[Response]) -> str:
