@@ -13,16 +13,14 @@ import io
 import os
 import stat
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from pathlib import Path
 from typing import IO
-
-import numpy as np
 
 from client.decoding import Decoder
 from client.names import show_name
 from client.options import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, FloatArray
-from client.pacing import BLOCK_S, ArraySource, PacedSource
+from client.pacing import BLOCK_S, ArraySource, PacedSource, Repeated
 from client.pipes import Background, Pipe
 from client.samples import SILENCE_DBFS, AudioError, Resampler, measure_dbfs
 
@@ -57,7 +55,7 @@ class FileSource(PacedSource):
             return
         with self._opened() as decoder:
             duration_s = decoder.duration_s
-        super().__init__(_Repeated(self._read_file), duration_s, pace)
+        super().__init__(Repeated(self._read_file), duration_s, pace)
 
     @property
     def document_name(self) -> str:
@@ -194,7 +192,7 @@ class FileSource(PacedSource):
         try:
             for samples in decoder.decode():
                 if samples.sample_rate_hertz != resampler.sample_rate_hertz:
-                    yield from _cut(resampler.push(np.zeros(0, np.float32), last=True))
+                    yield from _cut(resampler.finish())
                     resampler = Resampler(samples.sample_rate_hertz)
                 try:
                     yield from _cut(resampler.push(samples.pcm))
@@ -202,7 +200,7 @@ class FileSource(PacedSource):
                     raise AudioError(f"{self.name}: {error}") from error
         except AudioError as error:
             complaint = error
-        yield from _cut(resampler.push(np.zeros(0, np.float32), last=True))
+        yield from _cut(resampler.finish())
         if complaint is not None:
             raise complaint
 
@@ -228,16 +226,6 @@ class _File:
         head = self._file.read(size)
         self._file.seek(0)
         return head
-
-
-class _Repeated:
-    """An iterable that reads the blocks again from the start each time."""
-
-    def __init__(self, read_blocks: Callable[[], Iterator[FloatArray]]) -> None:
-        self._read_blocks = read_blocks
-
-    def __iter__(self) -> Iterator[FloatArray]:
-        return self._read_blocks()
 
 
 def _cut(pcm: FloatArray) -> Iterator[FloatArray]:

@@ -13,8 +13,8 @@ from client.options import Encoding, FloatArray, SessionOptions
 from client.rpc.channel import Endpoint, find_true_error
 from client.rpc.errors import CallCancelled, ServerUnavailable, SttError, error_from_rpc
 from client.rpc.events import ServerEvent
-from client.rpc.messages import decode_event
-from client.rpc.writing import write_request
+from client.rpc.messages import decode_event, to_duration
+from client.rpc.writing import finish_writing, write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
 
 _ENCODINGS = {
@@ -68,10 +68,8 @@ class GrpcConnection:
 
     async def send_end(self) -> None:
         """Half-close the call; the remaining words and `Final` follow."""
-        try:
-            await self._call.done_writing()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise ServerUnavailable("The connection broke.") from error
+        if not await finish_writing(self._call):
+            raise ServerUnavailable("The connection broke.")
 
     async def events(self) -> AsyncIterator[ServerEvent]:
         """Typed events until the session ends; raises the `SttError` that says why it failed."""
@@ -132,7 +130,7 @@ def encode_config(options: SessionOptions) -> stt_pb2.StreamingConfig:
         ),
     )
     if options.idle_timeout_s is not None:
-        config.idle_timeout.FromNanoseconds(round(options.idle_timeout_s * 1e9))
+        config.idle_timeout.CopyFrom(to_duration(options.idle_timeout_s))
     if options.stall_timeout_s is not None:
-        config.stall_timeout.FromNanoseconds(round(options.stall_timeout_s * 1e9))
+        config.stall_timeout.CopyFrom(to_duration(options.stall_timeout_s))
     return config

@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Generator
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
-
 from client.options import FloatArray
 from client.samples import SILENCE_DBFS, AudioError, Resampler, measure_dbfs
 
@@ -109,7 +107,7 @@ class MicrophoneSource:
                 self.level_dbfs = measure_dbfs(block)
                 if len(pcm := resampler.push(block)):
                     yield pcm
-            if len(pcm := resampler.push(np.zeros(0, np.float32), last=True)):
+            if len(pcm := resampler.finish()):
                 yield pcm
         finally:
             # Closing a device that has disappeared can take PortAudio a second.

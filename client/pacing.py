@@ -13,9 +13,9 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from functools import partial
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from client.options import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, FloatArray
@@ -92,24 +92,28 @@ class ArraySource(PacedSource):
         block_samples = max(1, round(block_s * sample_rate_hertz))
         blocks = [samples[i : i + block_samples] for i in range(0, len(samples), block_samples)]
         duration_s = len(samples) / sample_rate_hertz
-        super().__init__(_Resampled(blocks, sample_rate_hertz), duration_s, pace)
+        read_blocks = partial(_resample, blocks, sample_rate_hertz)
+        super().__init__(Repeated(read_blocks), duration_s, pace)
 
 
-class _Resampled:
-    """Blocks of an array at 24 kHz; each iteration has a fresh resampler."""
+class Repeated:
+    """An iterable that reads the blocks again from the start each time."""
 
-    def __init__(self, blocks: Sequence[npt.NDArray[Any]], sample_rate_hertz: float) -> None:
-        self._blocks = blocks
-        self._sample_rate_hertz = sample_rate_hertz
+    def __init__(self, read_blocks: Callable[[], Iterator[FloatArray]]) -> None:
+        self._read_blocks = read_blocks
 
     def __iter__(self) -> Iterator[FloatArray]:
-        resampler = Resampler(self._sample_rate_hertz)
-        for block in self._blocks:
-            # A resampler holds the first blocks back until its filter is full.
-            if len(resampled := resampler.push(block)):
-                yield resampled
-        if len(held_back := resampler.push(np.zeros(0, np.float32), last=True)):
-            yield held_back
+        return self._read_blocks()
+
+
+def _resample(blocks: Sequence[npt.NDArray[Any]], sample_rate_hertz: float) -> Iterator[FloatArray]:
+    resampler = Resampler(sample_rate_hertz)
+    for block in blocks:
+        # A resampler holds the first blocks back until its filter is full.
+        if len(resampled := resampler.push(block)):
+            yield resampled
+    if len(held_back := resampler.finish()):
+        yield held_back
 
 
 async def _as_async(

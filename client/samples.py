@@ -46,15 +46,21 @@ class Resampler:
                 sample_rate_hertz, SAMPLE_RATE_HERTZ, num_channels=1, dtype="float32"
             )
 
-    def push(self, block: npt.NDArray[Any], last: bool = False) -> FloatArray:
-        """Resample `[samples]` or `[samples, channels]`; `last` adds what is held back.
+    def push(self, block: npt.NDArray[Any]) -> FloatArray:
+        """Resample `[samples]` or `[samples, channels]`; the first blocks are held back.
 
         Raises `AudioError` for samples that are not audio.
         """
         samples = _as_float32(block)
         self._check(samples)
         self._received_samples += len(samples)
-        mono = self._downmix.mix(samples)
+        return self._resample(self._downmix.mix(samples))
+
+    def finish(self) -> FloatArray:
+        """What is held back until the filter has seen what follows; nothing does."""
+        return self._resample(np.zeros(0, np.float32), last=True)
+
+    def _resample(self, mono: FloatArray, *, last: bool = False) -> FloatArray:
         if self._stream is None:
             return mono
         resampled = cast("FloatArray", cast("Any", self._stream).resample_chunk(mono, last))

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from gateway.client_socket import refuse
+from gateway.client_socket import address_of, refuse
 from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
 from gateway.protocols import find_door, moshi_http, moshi_server
@@ -70,10 +70,7 @@ class CallerCheck:
     async def _refuse(
         self, answer: PlainTextResponse, reason: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        client = scope.get("client")
-        self._log.warning(
-            "request refused", reason=reason, client=client[0] if client else "unknown"
-        )
+        self._log.warning("request refused", reason=reason, client=address_of(scope))
         if scope["type"] == "http":
             await answer(scope, receive, send)
             return

@@ -24,8 +24,9 @@ from starlette.websockets import WebSocketDisconnect
 from structlog.stdlib import BoundLogger
 
 from client.rpc.errors import ServerFull, ServerUnavailable, SttError, error_from_rpc
+from client.rpc.messages import to_duration
 from client.rpc.retry import Retry
-from client.rpc.writing import write_request
+from client.rpc.writing import finish_writing, write_request
 from gateway.client_socket import ClientSocket
 from gateway.closing import (
     CLIENT_GONE,
@@ -40,7 +41,7 @@ from gateway.inbox import Budgets, Inbox
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.codec import Codec, Door, End, Item, Message, ProtocolError, Reply
 from gateway.replay import Replay
-from gateway.responses import Response, to_duration
+from gateway.responses import Response
 from gateway.terms import find_terms
 from gateway.upstream import Admission, Call, Upstream
 from stt_service.process.tasks import first_of
@@ -101,6 +102,8 @@ class Bridge:
                 self.send_pings(),
                 self._wait_for_stop(),
             )
+        except WebSocketDisconnect:
+            return CLIENT_GONE
         finally:
             self._inbox.clear()
 
@@ -129,8 +132,6 @@ class Bridge:
                 await self._handle(self._codec.decode(message))
         except ProtocolError as error:
             return close_for_bad_request(str(error))
-        except WebSocketDisconnect:
-            return CLIENT_GONE
 
     async def _receive(self) -> Message | Closing:
         """The client's next message; the codec is told if none comes for a while."""
@@ -182,10 +183,9 @@ class Bridge:
                     # A service that stays away is no news: say why it left.
                     is_away = isinstance(error, ServerUnavailable) and not self.admitted
                     raise broken if broken is not None and is_away else error
-        except WebSocketDisconnect:
-            return CLIENT_GONE
         except SttError as error:
-            return await self._fail(error, replay)
+            await self._pass_on(replay.finish())
+            return close_for_error(error)
 
     async def _try_call(self, replay: Replay, broken: SttError | None) -> SttError | None:
         """Carry one call to its end; returns why it failed, or None if it has done its part.
@@ -215,23 +215,13 @@ class Bridge:
         except SttError as error:
             return error
 
-    async def _fail(self, error: SttError, replay: Replay) -> Closing:
-        try:
-            await self._pass_on(replay.finish())
-        except WebSocketDisconnect:
-            return CLIENT_GONE
-        return close_for_error(error)
-
-    async def send_pings(self) -> Closing:
+    async def send_pings(self) -> None:
         """Send pings while the service has not admitted the session, or its call broke."""
         while True:
             await self._waits.wait()
             await asyncio.sleep(self._config.ping_interval_s)
-            try:
-                if self._waits.is_set():
-                    await self._client.send(self._codec.encode_ping(), "ping")
-            except WebSocketDisconnect:
-                return CLIENT_GONE
+            if self._waits.is_set():
+                await self._client.send(self._codec.encode_ping(), "ping")
 
     async def pump_audio(self, call: Call, replay: Replay) -> Closing | None:
         """Write what the client sent, in order, as fast as the service accepts it.
@@ -246,9 +236,7 @@ class Bridge:
                 await asyncio.sleep(SMALL_WRITE_S)
         if replay.is_reopened:
             return FINISHED
-        # A call that has ended by itself need not be half-closed.
-        with contextlib.suppress(grpc.aio.BaseError):
-            await call.done_writing()
+        await finish_writing(call)
         return None
 
     async def pump_events(self, admission: Admission, replay: Replay) -> Closing:

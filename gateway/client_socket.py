@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Iterable
 from typing import Any
 
 from starlette.responses import Response
+from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.closing import CLIENT_GONE, Closing, close_for_too_big, close_for_violation
 from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
 from gateway.protocols.codec import Door, Farewell, Handshake, Message
-
-STREAM_EXTENSION = "stt.stream"
-"""Of the ASGI scope, if the server is ours: see `gateway.serving.websocket`."""
+from gateway.serving import extensions
 
 
 class ClientSocket:
     """One WebSocket. Every method that sends raises `WebSocketDisconnect` if the client is gone."""
 
     def __init__(
-        self, websocket: WebSocket, door: Door, config: GatewayConfig, metrics: GatewayMetrics
+        self,
+        websocket: WebSocket,
+        door: Door,
+        config: GatewayConfig,
+        metrics: GatewayMetrics,
+        connection: str,
     ) -> None:
         self._websocket = websocket
         self._door = door
         largest = config.max_message_bytes
         self._max_message_bytes = min(largest, door.max_message_bytes or largest)
         self._metrics = metrics
-        self.handshake = Handshake(
-            websocket.url.query, dict(websocket.headers.items()), secrets.token_hex(4)
-        )
+        headers = dict(websocket.headers.items())
+        self.handshake = Handshake(websocket.url.query, headers, connection)
 
     @property
     def address(self) -> str:
         """Where the client connects from."""
-        return self._websocket.client.host if self._websocket.client else "unknown"
+        return address_of(self._websocket.scope)
 
     async def accept(self) -> None:
         """Answer the handshake."""
@@ -89,9 +91,13 @@ class ClientSocket:
             await self._websocket.close(farewell.code, farewell.text)
 
     def _tell_server(self, what: str, *arguments: int) -> None:
-        extensions: Any = self._websocket.scope.get("extensions") or {}
-        if STREAM_EXTENSION in extensions:
-            extensions[STREAM_EXTENSION][what](*arguments)
+        extensions.tell_server(self._websocket.scope, extensions.STREAM, what, *arguments)
+
+
+def address_of(scope: Scope) -> str:
+    """Where a client connects from."""
+    client: tuple[str, int] | None = scope.get("client")
+    return client[0] if client else "unknown"
 
 
 async def refuse(websocket: WebSocket, answer: Response) -> None:

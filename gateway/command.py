@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.config import MIB, GatewayConfig, config_from_arguments
-from stt_service.process.access import add_access_arguments, add_web_arguments
+from stt_service.process.access import add_access_arguments
 from stt_service.process.address import DEFAULT_HTTP_ADDRESS
 from stt_service.process.arguments import (
     EXIT_USAGE,
     Parser,
-    add_allow_origin,
     add_log_format,
     listening_address,
     number_up_to,
@@ -22,6 +21,7 @@ from stt_service.process.arguments import (
     whole_number,
 )
 from stt_service.process.program import leave, say
+from stt_service.process.web import add_web_arguments
 
 PROGRAM = "stt-gateway"
 EXIT_OK = 0
@@ -135,7 +135,6 @@ def build_parser() -> Parser:
         metavar="N",
         help="largest WebSocket message in MiB (default %(default)g)",
     )
-    add_allow_origin(parser)
     parser.add_argument(
         "--grace",
         type=seconds,

@@ -26,7 +26,7 @@ from gateway.serving.acceptor import Acceptor
 from gateway.serving.connections import Connection, ConnectionTable, fit_to_descriptors
 from gateway.serving.http import MAX_HEAD_BYTES, HttpProtocol
 from gateway.serving.pacing import SharedPace
-from gateway.serving.websocket import WebSocketProtocol
+from gateway.serving.websocket import Shared, WebSocketProtocol
 from gateway.serving.whole import WholeMessages
 from gateway.tls import Reloaded
 from stt_service.process.listening import address_to_connect_to, addresses_of
@@ -49,9 +49,9 @@ class GatewayServer(uvicorn.Server):
         super().__init__(config)
         self._gateway = gateway
         self.occasional_log = log
-        self._pace = SharedPace()
         settings = gateway.config
-        self._whole = WholeMessages(settings.max_buffered_bytes / LARGE_MESSAGES_SHARE)
+        whole = WholeMessages(settings.max_buffered_bytes / LARGE_MESSAGES_SHARE)
+        self._shared = Shared(SharedPace(), whole, log)
         table = self._table = ConnectionTable(settings.max_connections)
         gateway.metrics.connections_open.set_function(lambda: len(table))
         self._tls: Reloaded[ssl.SSLContext] | None = None
@@ -115,9 +115,7 @@ class GatewayServer(uvicorn.Server):
             self.server_state,
             self.lifespan.state,
             connection=connection,
-            pace=self._pace,
-            whole=self._whole,
-            log=self.occasional_log,
+            shared=self._shared,
         )
 
 

@@ -19,25 +19,25 @@ from client.rpc.errors import (
     SttError,
     error_from_rpc,
 )
-from client.rpc.writing import write_request
+from client.rpc.messages import to_duration
+from client.rpc.writing import finish_writing, write_request
 from gateway.config import GatewayConfig
 from gateway.inbox import CHUNK_BYTES
 from gateway.protocols.codec import ProtocolError
 from gateway.protocols.moshi_http import encode_failure, encode_transcript
 from gateway.protocols.wav import WavReader
-from gateway.responses import to_duration
+from gateway.serving import extensions
 from gateway.upstream import Call, Upstream
 from stt.v1 import stt_pb2
 from stt_service.process.tasks import first_of
 
-REQUEST_EXTENSION = "stt.request"
-"""Of the ASGI scope, if the server is ours: see `gateway.serving.http`."""
 IDLE_TIMEOUT_S = 60
 CLIENT_GONE = 499
 """nginx's status for a client that went away; nobody reads it."""
 
 _MAGIC_BYTES = 4
 _USAGE = "POST a WAV file or Ogg Opus."
+_NO_AUDIO = f"There is no audio in that. {_USAGE}"
 
 
 class Recordings:
@@ -78,34 +78,44 @@ class Recordings:
 
 async def _read_audio(request: Request) -> AsyncGenerator[stt_pb2.StreamingConfig | bytes]:
     """How the recording is written, then its bytes."""
-    wav: WavReader | None = None
+    body = _read_body(request)
     begin = b""
-    has_config = False
+    while len(begin) < _MAGIC_BYTES and (piece := await anext(body, None)) is not None:
+        begin += piece
+    if begin.startswith(b"OggS"):
+        yield _make_config(stt_pb2.ENCODING_OGG_OPUS, 0)
+        yield begin
+        async for piece in body:
+            yield piece
+    elif begin.startswith(b"RIFF"):
+        async for piece in _read_wav(begin, body):
+            yield piece
+    elif len(begin) < _MAGIC_BYTES:
+        raise ProtocolError(_NO_AUDIO)
+    else:
+        raise ProtocolError(f"That is neither a WAV file nor Ogg. {_USAGE}")
+
+
+async def _read_wav(
+    begin: bytes, body: AsyncIterator[bytes]
+) -> AsyncGenerator[stt_pb2.StreamingConfig | bytes]:
+    wav = WavReader()
+    samples = wav.feed(begin)
+    while not samples:
+        if (piece := await anext(body, None)) is None:
+            raise ProtocolError(_NO_AUDIO)
+        samples = wav.feed(piece)
+    assert wav.format is not None
+    yield _make_config(wav.format.encoding, wav.format.sample_rate_hertz)
+    yield samples
+    async for piece in body:
+        yield wav.feed(piece)
+
+
+async def _read_body(request: Request) -> AsyncGenerator[bytes]:
     async for piece in request.stream():
         _note_progress(request)
-        data = begin + piece
-        if not has_config and wav is None:
-            begin = data[:_MAGIC_BYTES] if len(data) < _MAGIC_BYTES else b""
-            if begin:
-                continue
-            if data.startswith(b"RIFF"):
-                wav = WavReader()
-            elif data.startswith(b"OggS"):
-                yield _make_config(stt_pb2.ENCODING_OGG_OPUS, 0)
-                has_config = True
-            else:
-                raise ProtocolError(f"That is neither a WAV file nor Ogg. {_USAGE}")
-        if wav is not None:
-            data = wav.feed(data)
-            if wav.format is None or (not data and not has_config):
-                continue
-            if not has_config:
-                yield _make_config(wav.format.encoding, wav.format.sample_rate_hertz)
-                has_config = True
-        if data:
-            yield data
-    if not has_config:
-        raise ProtocolError(f"There is no audio in that. {_USAGE}")
+        yield piece
 
 
 def _make_config(
@@ -125,9 +135,7 @@ async def _write_audio(call: Call, audio: AsyncIterator[Any]) -> None:
             part = data[start : start + CHUNK_BYTES]
             if not await write_request(call, stt_pb2.StreamingTranscribeRequest(audio=part)):
                 return
-    # A call that has ended by itself need not be half-closed.
-    with contextlib.suppress(grpc.aio.BaseError):
-        await call.done_writing()
+    await finish_writing(call)
 
 
 async def _collect_words(
@@ -142,9 +150,7 @@ async def _collect_words(
 
 
 def _note_progress(request: Request) -> None:
-    extensions: Any = request.scope.get("extensions") or {}
-    if REQUEST_EXTENSION in extensions:
-        extensions[REQUEST_EXTENSION]["note_progress"]()
+    extensions.tell_server(request.scope, extensions.REQUEST, "note_progress")
 
 
 def _answer_error(error: SttError) -> Response:

@@ -11,11 +11,9 @@ replaces that call: `next_request` comes to an end, and `is_reopened` says why.
 
 from __future__ import annotations
 
-from google.protobuf.duration_pb2 import Duration
-
 from client.rpc.errors import Idle, ServerUnavailable, SttError
 from client.rpc.events import Final, Flushed, Ping, Timing, Word
-from client.rpc.messages import decode_event
+from client.rpc.messages import decode_event, to_seconds
 from client.rpc.reasons import Reason
 from client.rpc.replay import Transcript
 from client.rpc.tape import BORDER_TOLERANCE_FRAMES, FRAMES_PER_SECOND, Tape
@@ -215,7 +213,7 @@ class Replay:
     def _tell_utterance(self, response: Response) -> list[Response]:
         """A turn of the words that the client was told, where a replay may have heard others."""
         self._note_heard(response)
-        end_s = self._seconds(self._base) + _to_seconds(response.utterance.end_offset)
+        end_s = self._seconds(self._base) + to_seconds(response.utterance.end_offset)
         turn = [word for word in self._turn if word.start_s < end_s]
         self._turn = self._turn[len(turn) :]
         if not self._has_broken:
@@ -224,7 +222,7 @@ class Replay:
 
     def _note_heard(self, response: Response) -> None:
         """What was heard need not be sent again, be it silence. A ping says just that."""
-        timing = Timing(processed_s=_to_seconds(response.processed_offset))
+        timing = Timing(processed_s=to_seconds(response.processed_offset))
         self._transcript.accept(Ping(timing))
         self._settle()
 
@@ -262,10 +260,6 @@ class Replay:
     def _has_unheard_audio(self) -> bool:
         if self._interim is None:
             return self._inbox.held_bytes > 0
-        heard_s = self._seconds(self._base) + _to_seconds(self._interim.final.audio_duration)
+        heard_s = self._seconds(self._base) + to_seconds(self._interim.final.audio_duration)
         frame_s = 1.0 / FRAMES_PER_SECOND
         return self._inbox.held_bytes > 0 or heard_s + frame_s <= self._seconds(self._tape.end)
-
-
-def _to_seconds(duration: Duration) -> float:
-    return duration.ToNanoseconds() / 1e9

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from google.protobuf.duration_pb2 import Duration
-
 from client.rpc.events import Event, Final, Flushed, Pause, Ping, Ready, Token, Word
+from client.rpc.messages import to_duration
 from stt.v1 import stt_pb2
 
 Response = stt_pb2.StreamingTranscribeResponse
@@ -66,10 +65,3 @@ def encode_word(word: Word) -> stt_pb2.Word:
         end_offset=to_duration(word.end_s),
         confidence=word.confidence,
     )
-
-
-def to_duration(seconds: float) -> Duration:
-    """A position or a length."""
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -23,11 +23,13 @@ from gateway.config import GatewayConfig
 from gateway.metrics import GatewayMetrics
 from gateway.protocols import DOORS, find_door, moshi_http, name_paths
 from gateway.protocols.documented import encode_server_info
+from gateway.protocols.messages import Json
 from gateway.recordings import Recordings
 from gateway.security import SecurityHeaders
 from gateway.sessions import Sessions
 from gateway.tls import Reloaded
 from gateway.upstream import Upstream
+from stt.v1 import stt_pb2
 from stt_service.process.logs import get_logger
 
 WEB_FOLDER = Path(__file__).parent / "web"
@@ -118,19 +120,20 @@ class Gateway:
 
     async def build_info(self, _request: Request) -> Response:
         """`/api/build_info`, for clients of moshi-server."""
-        try:
-            info = await self.upstream.get_server_info(ASK_UPSTREAM_S)
-        except SttError as error:
-            return JSONResponse(moshi_http.encode_failure(str(error)), UNAVAILABLE)
-        return JSONResponse(moshi_http.encode_build_info(info))
+        return await self._describe(moshi_http.encode_build_info)
 
     async def modules_info(self, _request: Request) -> Response:
         """`/api/modules_info`, for clients of moshi-server."""
+        return await self._describe(moshi_http.encode_modules_info)
+
+    async def _describe(
+        self, encode: Callable[[stt_pb2.GetServerInfoResponse], Json | list[Json]]
+    ) -> Response:
         try:
             info = await self.upstream.get_server_info(ASK_UPSTREAM_S)
         except SttError as error:
             return JSONResponse(moshi_http.encode_failure(str(error)), UNAVAILABLE)
-        return JSONResponse(moshi_http.encode_modules_info(info))
+        return JSONResponse(encode(info))
 
     async def transcribe(self, request: Request) -> Response:
         """A whole recording that was POSTed, for clients of moshi-server."""

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from structlog.stdlib import BoundLogger
 
 from gateway.bridge import Bridge
-from gateway.client_socket import ClientSocket, refuse
+from gateway.client_socket import ClientSocket, address_of, refuse
 from gateway.closing import (
     CLIENT_GONE,
     GATEWAY_RESTARTS,
@@ -54,7 +54,8 @@ class Sessions:
 
     async def serve(self, websocket: WebSocket, door: Door) -> None:
         """Serve one WebSocket of a protocol, from its handshake to its close."""
-        log = _log.bind(connection=secrets.token_hex(4), protocol=door.name)
+        connection = secrets.token_hex(4)
+        log = _log.bind(connection=connection, protocol=door.name)
         if self.draining:
             await self._refuse(websocket, log, UNAVAILABLE, "draining", "The gateway is restarting")
             return
@@ -74,32 +75,32 @@ class Sessions:
             text = "Too many sessions wait for the service. Try again later"
             await self._refuse(websocket, log, UNAVAILABLE, "waiting", text)
             return
-        await self._serve(websocket, door, log)
+        client = ClientSocket(websocket, door, self._config, self._metrics, connection)
+        await self._serve(client, door, log)
 
     def _count_buffered(self) -> float:
         return self._budgets.waiting.held_bytes + self._budgets.admitted.held_bytes
 
-    async def _serve(self, websocket: WebSocket, door: Door, log: BoundLogger) -> None:
+    async def _serve(self, client: ClientSocket, door: Door, log: BoundLogger) -> None:
         config, metrics = self._config, self._metrics
-        client = ClientSocket(websocket, door, config, metrics)
         codec = door.make_codec(client.handshake)
         bridge = Bridge(client, door, codec, self._upstream, config, metrics, log, self._budgets)
         # Added before the accept, so that a drain that starts meanwhile waits for this one too.
         self._open.add(bridge)
         self._all_gone.clear()
-        self._metrics.sessions_open.inc()
+        metrics.sessions_open.inc()
         started_s = time.monotonic()
         closing = close_for_gateway_fault()
         try:
             closing = await self._carry(client, bridge)
         finally:
             self._open.discard(bridge)
-            self._metrics.sessions_open.dec()
+            metrics.sessions_open.dec()
             code = str(int(closing.code)) if closing.code is not None else "none"
             # What is said of a bad request may quote it, and so a key in the wrong place.
             quotes = closing.outcome is Outcome.BAD_REQUEST
             error = {} if quotes or not closing.error else {"error": closing.error}
-            self._metrics.sessions.labels(closing.outcome, code).inc()
+            metrics.sessions.labels(closing.outcome, code).inc()
             bridge.log.info(
                 "session closed",
                 outcome=closing.outcome,
@@ -154,9 +155,5 @@ class Sessions:
         self, websocket: WebSocket, log: BoundLogger, status: int, reason: str, text: str
     ) -> None:
         self._metrics.refused.labels(reason).inc()
-        log.warning("session refused", reason=reason, client=_client_of(websocket))
+        log.warning("session refused", reason=reason, client=address_of(websocket.scope))
         await refuse(websocket, PlainTextResponse(f"{text}.\n", status))
-
-
-def _client_of(websocket: WebSocket) -> str:
-    return websocket.client.host if websocket.client else "unknown"

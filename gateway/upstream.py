@@ -28,6 +28,7 @@ from client.rpc.errors import (
     error_from_rpc,
     status_is_from_the_service,
 )
+from client.rpc.messages import to_seconds
 from client.rpc.reasons import Reason
 from client.rpc.retry import Patience, Retry
 from client.rpc.writing import write_request
@@ -150,7 +151,7 @@ class Upstream:
         with self._channels.share() as channel:
             while True:
                 await self._wait_until_serving(channel, deadline - loop.time(), on_retry)
-                slot_wait_s = config.wait_for_slot.ToTimedelta().total_seconds()
+                slot_wait_s = to_seconds(config.wait_for_slot)
                 timeout_s = max(MIN_ADMISSION_S + slot_wait_s, deadline - loop.time())
                 with self._open_call(channel) as call:
                     answer = await self._ask_in(channel, call, config, timeout_s)

@@ -1,7 +1,6 @@
 """Who may call the server: one check for every method, and for its metrics."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from stt_service.engine.allowance import Allowance
 from stt_service.process.access import Access
@@ -23,9 +22,8 @@ log = get_logger(__name__)
 class Authorization:
     """Knows the keys, and what each of their callers has taken so far."""
 
-    def __init__(self, access: Access, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, access: Access) -> None:
         self._access = access
-        self._clock = clock
         self._allowances: dict[str, Allowance] = {}
         self._open = ALWAYS_OPEN + (INFO if access.open_info else ())
         access.warn_of_short_secrets(log)
@@ -33,7 +31,7 @@ class Authorization:
     def admit(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Allowance:
         """What the caller of a method, /SERVICE/METHOD, may take. Raises Unauthenticated."""
         if self._access.keys is None or method.startswith(self._open):
-            return Allowance(clock=self._clock)
+            return Allowance()
         headers = {name: value for name, value in metadata if isinstance(value, str)}
         tokens = read_tokens(headers)
         key = self._access.find(tokens)
@@ -41,7 +39,7 @@ class Authorization:
             raise Unauthenticated(is_wrong=bool(tokens))
         allowance = self._allowances.get(key.name)
         if allowance is None:
-            allowance = self._allowances[key.name] = Allowance(key.name, key.limits, self._clock)
+            allowance = self._allowances[key.name] = Allowance(key.name, key.limits)
         # They may have been changed with the file.
         allowance.limits = key.limits
         return allowance

@@ -17,12 +17,11 @@ from stt_service.config import (
     ServerConfig,
     TlsConfig,
 )
-from stt_service.process.access import Access, add_access_arguments, add_web_arguments
+from stt_service.process.access import Access, add_access_arguments
 from stt_service.process.address import DEFAULT_HTTP_ADDRESS
 from stt_service.process.arguments import (
     EXIT_USAGE,
     Parser,
-    add_allow_origin,
     add_log_format,
     listening_address,
     number_up_to,
@@ -31,6 +30,7 @@ from stt_service.process.arguments import (
 )
 from stt_service.process.environment import InvalidSetting
 from stt_service.process.program import leave, say
+from stt_service.process.web import WebOptions, add_web_arguments
 
 if TYPE_CHECKING:
     from stt_service.supervisor import ServeOptions
@@ -161,7 +161,6 @@ def _add_network_arguments(parser: Parser) -> None:
         metavar="HOST:PORT",
         help="address of the WebSocket gateway (default: %(default)s)",
     )
-    add_allow_origin(parser)
     parser.add_argument("--no-gateway", action="store_true", help="serve gRPC only")
     parser.add_argument(
         "--metrics",
@@ -206,9 +205,7 @@ def read_options(arguments: argparse.Namespace) -> "ServeOptions":
         server=server,
         http_address=None if arguments.no_gateway else arguments.http,
         log_format=arguments.log_format,
-        allow_hosts=tuple(arguments.allow_host),
-        trusted_proxies=tuple(arguments.trusted_proxy),
-        allow_origins=tuple(arguments.allow_origin),
+        web=WebOptions.from_arguments(arguments),
     )
 
 

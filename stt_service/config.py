@@ -23,6 +23,8 @@ MAX_TIMEOUT_S = 86_400.0
 # gRPC's own default is 4 MiB; this holds 2.9 minutes of float32 audio in one Transcribe call.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
+# OWNER/NAME, as huggingface_hub checks it.
+REPOSITORY = re.compile(r"(?!.*(--|\.\.|\.git$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 

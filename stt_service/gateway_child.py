@@ -6,14 +6,15 @@ import os
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
-from stt_service.process.access import NOBODY_ASKED, Access
+from stt_service.process.access import Access
 from stt_service.process.address import join_host_port, split_host_port
 from stt_service.process.child import ChildEnded, run_child, wait_for_line
 from stt_service.process.environment import KEY_VARIABLE, SECRET_VARIABLE
 from stt_service.process.logs import LogFormat, get_logger
+from stt_service.process.web import WebOptions
 
 READY = "ready http="
 START_TIMEOUT_S = 30.0
@@ -36,10 +37,8 @@ class GatewayOptions:
     http_address: str
     upstream: str
     log_format: LogFormat
-    allow_origins: tuple[str, ...] = ()
-    access: Access = NOBODY_ASKED
-    allow_hosts: Sequence[str] = ()
-    trusted_proxies: Sequence[str] = ()
+    access: Access
+    web: WebOptions
 
 
 class Gateway:
@@ -100,21 +99,15 @@ class Gateway:
                 self._process.send_signal(signal.SIGHUP)
 
     def _compose_command(self) -> list[str]:
-        access = self._options.access
         return [
             *(sys.executable, "-m", "gateway"),
             *("--upstream", self._options.upstream),
             *("--http", self._bind_address),
             *("--log-format", self._options.log_format),
-            *(f"--allow-origin={origin}" for origin in self._options.allow_origins),
             # It ends when its standard input does, so a killed server leaves no orphan.
             "--exit-with-parent",
-            # The name of the file, which others may see; a key of the environment stays there.
-            *(("--keys", str(access.keys_path)) if access.keys_path else ()),
-            *(("--open-info",) if access.open_info else ()),
-            *(("--insecure",) if access.insecure else ()),
-            *(f"--allow-host={name}" for name in self._options.allow_hosts),
-            *(f"--trusted-proxy={network}" for network in self._options.trusted_proxies),
+            *self._options.access.to_arguments(),
+            *self._options.web.to_arguments(),
         ]
 
     def _note_address(self, address: str) -> None:

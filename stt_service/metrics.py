@@ -1,8 +1,6 @@
 """What an operator looks at, for Prometheus. Names use the project's own words."""
 
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
@@ -84,18 +82,9 @@ class Metrics:
         self.frames.inc(int(report.plan.active.sum()))
         self.broken_rows.inc(int(report.broken.sum()))
 
-    @contextmanager
-    def count_session(self) -> Generator[None]:
-        """Count a session as open while the block runs."""
-        self.sessions_open.inc()
-        try:
-            yield
-        finally:
-            self.sessions_open.dec()
-
 
 class SessionMeter:
-    """Counts one session's events."""
+    """Counts the events of one session, which was opened just now."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

@@ -53,7 +53,7 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
                 self._sessions.open(options, context) as session,
                 self._sessions.feeding(session, partial(push_all, beginning, audio)),
             ):
-                await self._send(session, results, context)
+                await self._sessions.send(session, results.encode, context)
 
     async def Recognize(
         self, request: riva_asr_pb2.RecognizeRequest, context: Context
@@ -87,14 +87,6 @@ class RivaServicer(riva_asr_pb2_grpc.RivaSpeechRecognitionServicer):
                     # Newer clients have settings that older servers do not know.
                     pass
         yield reader.finish()
-
-    async def _send(self, session: Session, results: StreamingResults, context: Context) -> None:
-        meter = self._sessions.make_meter()
-        async for update in session:
-            meter.record(update.event, update.lag_s)
-            response = results.encode(update)
-            if response is not None:
-                await self._sessions.writer.write(context, response)
 
 
 async def push_all(beginning: bytes, audio: AsyncIterator[bytes], session: Session) -> None:

@@ -1,6 +1,5 @@
 """gRPC on one side, a Session of the engine on the other."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -20,8 +19,6 @@ from stt_service.translation import (
     to_duration,
 )
 from stt_service.writing import Context
-
-PING_INTERVAL_S = 5.0
 
 Request = stt_pb2.StreamingTranscribeRequest
 Response = stt_pb2.StreamingTranscribeResponse
@@ -45,9 +42,16 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
         config = await read_config(request_iterator)
         options = decode_options(config)
         async with self._sessions.open(options, context) as session:
-            await self._writer.write(context, self._write_ready(session, options))
+            await self._writer.write(context, self._encode_ready(session, options))
             async with self._sessions.feeding(session, partial(self._feed, request_iterator)):
-                await self._send(session, config, context)
+                wanted = set(config.events)
+                pings = stt_pb2.OPTIONAL_EVENT_PING in wanted
+                await self._sessions.send(
+                    session,
+                    partial(encode_response, wanted=wanted),
+                    context,
+                    partial(encode_ping, session) if pings else None,
+                )
 
     async def Transcribe(
         self, request: stt_pb2.TranscribeRequest, context: Context
@@ -91,28 +95,7 @@ class SpeechToTextServicer(stt_pb2_grpc.SpeechToTextServiceServicer):
                         "request", "an empty request: no audio, no flush and no vad"
                     )
 
-    async def _send(
-        self, session: Session, config: stt_pb2.StreamingConfig, context: Context
-    ) -> None:
-        """Send the caller what it wants of the session's events, and pings when there are none."""
-        meter = self._sessions.make_meter()
-        wanted = set(config.events)
-        quiet_s = PING_INTERVAL_S if stt_pb2.OPTIONAL_EVENT_PING in wanted else None
-        while True:
-            try:
-                async with asyncio.timeout(quiet_s):
-                    update = await anext(session, None)
-            except TimeoutError:
-                await self._writer.write(context, write_ping(session))
-                continue
-            if update is None:
-                return
-            meter.record(update.event, update.lag_s)
-            response = encode_response(update, wanted)
-            if response is not None:
-                await self._writer.write(context, response)
-
-    def _write_ready(self, session: Session, options: SessionOptions) -> Response:
+    def _encode_ready(self, session: Session, options: SessionOptions) -> Response:
         info = self._engine.info
         ready = stt_pb2.Ready(
             session_id=session.id,
@@ -133,7 +116,7 @@ async def read_config(requests: AsyncIterator[Request]) -> stt_pb2.StreamingConf
     return first.config
 
 
-def write_ping(session: Session) -> Response:
+def encode_ping(session: Session) -> Response:
     return Response(
         ping=stt_pb2.Ping(),
         processed_offset=to_duration(session.processed_s),

@@ -9,13 +9,14 @@ from stt_service.engine.engine import Engine
 from stt_service.engine.errors import EngineError, InternalError, NotServing
 from stt_service.engine.events import Final
 from stt_service.engine.options import SessionOptions
-from stt_service.engine.session import Session
+from stt_service.engine.session import Session, Update
 from stt_service.metrics import Metrics, SessionMeter
 from stt_service.process.logs import get_logger
 from stt_service.translation import MessageTooLarge
 from stt_service.writing import Context, Writer
 
 SESSION_ID_KEY = "session-id"
+PING_INTERVAL_S = 5.0
 
 log = get_logger(__name__)
 
@@ -42,7 +43,7 @@ class Sessions:
         caller = {"key": name} if (name := current_allowance().name) else {}
         session_log = log.bind(session_id=session.id, **caller)
         outcome = "cancelled"
-        with self._metrics.count_session():
+        with self._metrics.sessions_open.track_inprogress():
             try:
                 session_log.info("session opened", peer=context.peer())
                 await self.writer.write_metadata(context, ((SESSION_ID_KEY, session.id),))
@@ -76,6 +77,33 @@ class Sessions:
             feeding.cancel()
             await asyncio.wait([feeding])
 
+    async def send(
+        self,
+        session: Session,
+        encode: Callable[[Update], object | None],
+        context: Context,
+        encode_ping: Callable[[], object] | None = None,
+    ) -> None:
+        """Send the caller what `encode` makes of the session's events; None is nothing to say.
+
+        With `encode_ping`, what that makes is sent too, whenever there was no event for a while.
+        """
+        meter = SessionMeter(self._metrics)
+        while True:
+            try:
+                async with asyncio.timeout(PING_INTERVAL_S if encode_ping else None):
+                    update = await anext(session, None)
+            except TimeoutError:
+                assert encode_ping is not None
+                await self.writer.write(context, encode_ping())
+                continue
+            if update is None:
+                return
+            meter.record(update.event, update.lag_s)
+            response = encode(update)
+            if response is not None:
+                await self.writer.write(context, response)
+
     async def transcribe(self, audio: bytes, options: SessionOptions, context: Context) -> Final:
         """What is said in a whole recording."""
         final = None
@@ -83,7 +111,7 @@ class Sessions:
             self.open(options, context) as session,
             self.feeding(session, lambda session: session.push_audio(audio)),
         ):
-            meter = self.make_meter()
+            meter = SessionMeter(self._metrics)
             # To the end: a recording that was cut short raises after its Final.
             async for update in session:
                 meter.record(update.event, update.lag_s)
@@ -100,10 +128,6 @@ class Sessions:
         except Exception:
             log.error("receiving failed", session_id=session.id, exc_info=True)
             session.fail(InternalError())
-
-    def make_meter(self) -> SessionMeter:
-        """Counts the events of a session that was opened just now."""
-        return SessionMeter(self._metrics)
 
     def take_audio(self, audio: bytes) -> bytes:
         """Count audio that a caller sent. Raises MessageTooLarge."""

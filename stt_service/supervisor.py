@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import gc
 import os
-import re
 import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
-from stt_service.config import DIGITS_CHECKPOINT, EngineConfig, ServerConfig
+from stt_service.config import DIGITS_CHECKPOINT, REPOSITORY, EngineConfig, ServerConfig
 from stt_service.engine.errors import EngineDied, EngineError
 from stt_service.engine.model import BatchedModel
 from stt_service.gateway_child import GatewayFailed, GatewayOptions, run_gateway
@@ -20,11 +19,10 @@ from stt_service.process.listening import CannotListen, listen, parse_listening_
 from stt_service.process.logs import LogFormat, configure_logging, get_logger
 from stt_service.process.program import announce, show
 from stt_service.process.tasks import first_of
+from stt_service.process.web import NOTHING_SAID, WebOptions
 from stt_service.server import Server
 
 log = get_logger(__name__)
-
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,7 @@ class ServeOptions:
     server: ServerConfig
     http_address: str | None
     log_format: LogFormat
-    allow_origins: tuple[str, ...] = ()
-    allow_hosts: tuple[str, ...] = ()
-    trusted_proxies: tuple[str, ...] = ()
+    web: WebOptions = NOTHING_SAID
 
 
 class ServeFailed(Exception):
@@ -85,7 +81,7 @@ def check_model(engine: EngineConfig) -> None:
         problem = "that is a file; name the folder that holds the checkpoint"
     elif source.startswith((".", "/", "~")):
         problem = "there is no such folder"
-    elif not _REPOSITORY.fullmatch(source):
+    elif not REPOSITORY.fullmatch(source):
         problem = (
             "that is neither digits, nor a folder, nor a repository at Hugging Face, which is "
             "written as OWNER/NAME"
@@ -147,10 +143,8 @@ async def _run_gateway(options: ServeOptions, server: Server) -> AsyncGenerator[
         options.http_address,
         server.address,
         options.log_format,
-        options.allow_origins,
         access,
-        options.allow_hosts,
-        options.trusted_proxies,
+        options.web,
     )
     async with contextlib.AsyncExitStack() as stack:
         try:

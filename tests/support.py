@@ -20,7 +20,6 @@ import soxr
 from client import recordings
 
 MODEL_RATE_HERTZ = 24_000
-START_TIMEOUT_S = 90
 
 
 class Recording(recordings.Recording):

@@ -14,6 +14,8 @@ from typing import Any, cast
 import grpc
 from google.protobuf.message import Message
 
+_BROKEN = (grpc.aio.AioRpcError, grpc.aio.BaseError)
+
 
 async def write_request(call: grpc.aio.StreamStreamCall[Any, Any], request: Message) -> bool:
     """Write one request, with gRPC's flow control; False if the call has ended.
@@ -27,10 +29,22 @@ async def write_request(call: grpc.aio.StreamStreamCall[Any, Any], request: Mess
             return False
         core_call = cast(Any, call)._cython_call
         await core_call.send_serialized_message(request.SerializeToString())
-    except (grpc.aio.AioRpcError, grpc.aio.BaseError):
+    except _BROKEN:
         return False
     except asyncio.CancelledError:
         # grpc.aio cancels the call while a message is sent, not while the connection is made.
         call.cancel()
         raise
+    return True
+
+
+async def finish_writing(call: grpc.aio.StreamStreamCall[Any, Any]) -> bool:
+    """Half-close a call after its last request; False if it broke meanwhile.
+
+    One that has ended by itself need not be half-closed.
+    """
+    try:
+        await call.done_writing()
+    except _BROKEN:
+        return False
     return True

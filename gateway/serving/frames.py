@@ -86,7 +86,7 @@ class FrameReader:
         self._owed_pong: wire_events.Ping | None = None
         self._message_bytes = 0
         self._borders = MessageBorders()
-        self._text: list[str] = []
+        self._text = ""
 
     def start(self, transport: asyncio.Transport, early: bytes) -> None:
         """The handshake is done: begin to read, with what was sent `early`."""
@@ -136,18 +136,15 @@ class FrameReader:
 
     def _take_whole_message(self, data: bytes) -> bool:
         """Take a message of live audio past wsproto, which knows only of what it was given."""
-        is_free = (
-            self._assembly is None
-            and self._borders.is_at_border
-            and not (self._has_unread or self._is_turn_due or self.is_broken or self._is_blocked)
+        is_free = self._borders.is_at_border and not (
+            self._has_unread or self._is_turn_due or self.is_broken or self._is_blocked
         )
         if not is_free or self._wire.state is not ConnectionState.OPEN or not self._bucket.tokens:
             return False
-        audio = read_whole_message(data)
-        if audio is None:
+        message = read_whole_message(data)
+        if message is None:
             return False
-        self._bucket.take(1)
-        self._handle_audio(audio, is_last=True)
+        self._bucket.take(self._handle(wire_events.BytesMessage(message)))
         self._pause_or_resume()
         return True
 
@@ -251,11 +248,11 @@ class FrameReader:
     def _handle_text(self, event: wire_events.TextMessage) -> None:
         if self.is_ignoring:
             return
-        self._text.append(event.data)
-        is_too_long = sum(map(len, self._text)) > MAX_TEXT
+        self._text += event.data
+        is_too_long = len(self._text) > MAX_TEXT
         if event.message_finished or is_too_long:
-            self.received.add_message("".join(self._text))
-            self._text.clear()
+            self.received.add_message(self._text)
+            self._text = ""
             # The application refuses such a message; the rest of it need not be kept.
             self.is_ignoring = is_too_long
 

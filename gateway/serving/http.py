@@ -9,13 +9,10 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from gateway.serving import extensions
 from gateway.serving.connections import Connection
-from gateway.serving.pacing import SharedPace
-from gateway.serving.websocket import WebSocketProtocol
-from gateway.serving.whole import WholeMessages
-from stt_service.process.logs import OccasionalLog
+from gateway.serving.websocket import Shared, WebSocketProtocol
 
-EXTENSION = "stt.request"
 MAX_HEAD_BYTES = 16 * 1024
 """Request line and headers."""
 
@@ -34,15 +31,11 @@ class HttpProtocol(H11Protocol):
         app_state: dict[str, Any],
         *,
         connection: Connection,
-        pace: SharedPace,
-        whole: WholeMessages,
-        log: OccasionalLog,
+        shared: Shared,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._connection = connection
-        self._pace = pace
-        self._whole = whole
-        self._log = log
+        self._shared = shared
         self._latest_cycle: object = None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -57,20 +50,15 @@ class HttpProtocol(H11Protocol):
             self._latest_cycle = self.cycle
             self._connection.note_request()
             # The application is started in the next turn of the loop, with this very scope.
-            extensions: Any = self.scope.setdefault("extensions", {})
-            extensions[EXTENSION] = {"note_progress": self._connection.note_request}
+            offered: Any = self.scope.setdefault("extensions", {})
+            offered[extensions.REQUEST] = {"note_progress": self._connection.note_request}
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand the connection over to a `WebSocketProtocol`."""
         self.connections.discard(self)
         self._connection.note_request()
         websocket = WebSocketProtocol(
-            self.config,
-            self.server_state,
-            connection=self._connection,
-            pace=self._pace,
-            whole=self._whole,
-            log=self._log,
+            self.config, self.server_state, connection=self._connection, shared=self._shared
         )
         websocket.connection_made(self.transport)
         self.transport.set_protocol(websocket)

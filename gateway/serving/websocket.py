@@ -10,6 +10,7 @@ socket.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -22,14 +23,13 @@ from wsproto.connection import ConnectionState
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from gateway.serving import extensions
 from gateway.serving.connections import Connection
 from gateway.serving.frames import ADMITTED_READ_BYTES, FrameReader
 from gateway.serving.pacing import SharedPace
 from gateway.serving.received import AsgiEvent
 from gateway.serving.whole import WholeMessages
 from stt_service.process.logs import OccasionalLog, get_logger
-
-EXTENSION = "stt.stream"
 
 WRITE_LIMIT_BYTES = 64 * 1024
 """Beyond it the peer gets nothing more until it has read."""
@@ -46,6 +46,15 @@ _SCRATCH = memoryview(bytearray(ADMITTED_READ_BYTES))
 _log = get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all sockets of a process share."""
+
+    pace: SharedPace
+    whole: WholeMessages
+    log: OccasionalLog
+
+
 class WebSocketProtocol(asyncio.BufferedProtocol):
     """One WebSocket; takes over the transport of the HTTP connection that asked for it."""
 
@@ -55,16 +64,14 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
         server_state: ServerState,
         *,
         connection: Connection,
-        pace: SharedPace,
-        whole: WholeMessages,
-        log: OccasionalLog,
+        shared: Shared,
     ) -> None:
         self._config = config
         self._state = server_state
         self._connection = connection
-        self._occasional_log = log
+        self._occasional_log = shared.log
         self._wire = WSConnection(ConnectionType.SERVER)
-        self._frames = FrameReader(self._wire, self, pace, whole, config.ws_max_size)
+        self._frames = FrameReader(self._wire, self, shared.pace, shared.whole, config.ws_max_size)
         self._writable = asyncio.Event()
         self._writable.set()
         self._early = b""
@@ -108,7 +115,10 @@ class WebSocketProtocol(asyncio.BufferedProtocol):
             "subprotocols": request.subprotocols,
             "extensions": {
                 "websocket.http.response": {},
-                EXTENSION: {"admit": self._frames.admit, "keep_whole": self._frames.keep_whole},
+                extensions.STREAM: {
+                    "admit": self._frames.admit,
+                    "keep_whole": self._frames.keep_whole,
+                },
             },
         }
         self._frames.received.add({"type": "websocket.connect"})

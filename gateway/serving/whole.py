@@ -61,7 +61,9 @@ class Assembly:
         if self.unfinished_bytes > self._limit_bytes:
             self.drop()
             return False
-        self._pieces.append(piece if isinstance(piece, str) else bytes(piece))
+        # Of empty frames, however many there are, one is kept: a message may be empty.
+        if piece or not self._pieces:
+            self._pieces.append(piece if isinstance(piece, str) else bytes(piece))
         self._recount(is_unfinished=True)
         return True
 

@@ -46,7 +46,7 @@ export function toVtt(lines) {
  * @param {Line[]} lines
  * @returns {Cue[]}
  */
-export function makeCues(lines) {
+function makeCues(lines) {
   const cues = lines.flatMap(({ words }) => groupWords(words));
   return cues.map((cue, i) => {
     const latest = cues[i + 1]?.start ?? Infinity;
@@ -102,7 +102,7 @@ function escapeVtt(text) {
  * @param {number} seconds
  * @param {string} point
  */
-export function clock(seconds, point) {
+function clock(seconds, point) {
   const milliseconds = Math.round(seconds * 1000);
   const [hours, minutes, rest] = [
     Math.floor(milliseconds / 3_600_000),

@@ -28,6 +28,9 @@ def add_parts(parts: Any) -> None:
     service.add_argument("--protocols", default="grpc,ws", metavar="grpc,ws,…")
     service.add_argument("--streams", default="8,32", metavar="N,N,…")
     service.add_argument("--seconds", type=float, default=15.0, help="of audio, for each row")
+    service.add_argument(
+        "--speech", type=Path, metavar="FOLDER", help="say its WAV files (default: noise)"
+    )
     service.add_argument("--step-ms", type=float, default=10.0, help="of the scripted model")
     service.add_argument("--plot", type=Path, metavar="FILE", help="draw them, as PNG or SVG")
     service.set_defaults(measure=measure_service)
@@ -64,6 +67,7 @@ def measure_service(arguments: argparse.Namespace) -> Measured:
         arguments.seconds,
         arguments.step_ms,
         arguments.threads,
+        arguments.speech,
     )
     if arguments.plot:
         from stt_service.bench.service_plot import draw_service

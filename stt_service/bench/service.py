@@ -3,11 +3,12 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from stt_service.bench.other_protocols import STREAMS
 from stt_service.bench.processes import Served, read_cpu_s, serve
-from stt_service.bench.streams import Streams, percentile_ms
+from stt_service.bench.streams import Streams, percentile_ms, read_recordings
 
 OVER_GRPC = ("grpc", "riva")
 """These are served without the gateway."""
@@ -65,18 +66,29 @@ def measure(
     seconds: float,
     step_ms: float,
     threads: int,
+    speech: Path | None,
 ) -> ServiceReport:
-    """Serve so many live streams at a time, in real time, each for `seconds`."""
+    """Serve so many live streams at a time, in real time, each for `seconds`.
+
+    They say the recordings in the folder `speech`, or send noise. Raises InvalidSetting.
+    """
+    if speech:
+        # So that a folder without any is known before a server starts.
+        read_recordings(speech)
     figures: list[ServiceFigures] = []
     for count in streams:
         with serve(model, count, step_ms, threads) as served:
-            figures += [_measure_streams(served, each, count, seconds) for each in protocols]
+            figures += [
+                _measure_streams(served, each, count, seconds, speech) for each in protocols
+            ]
     return ServiceReport(model, step_ms, seconds, tuple(figures))
 
 
-def _measure_streams(served: Served, protocol: str, count: int, seconds: float) -> ServiceFigures:
+def _measure_streams(
+    served: Served, protocol: str, count: int, seconds: float, speech: Path | None
+) -> ServiceFigures:
     address = served.grpc if protocol in OVER_GRPC else served.http
-    running = Streams(protocol, address, count, seconds)
+    running = Streams(protocol, address, count, seconds, speech)
     _sleep_until(running.begins_at + SETTLE_S)
     started, before = time.time(), _read_cpu_s(served)
     _sleep_until(running.ends_at)

@@ -8,23 +8,19 @@ Rings are full from the first step that is timed: a long session costs what it c
 
 import gc
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from stt_service.bench.stock import StockMoshi
-from stt_service.engine.model import StepPlan
+from stt_service.deploy.bench import make_plans, time_ms
 from stt_service.engine.step.linear import Int8
 from stt_service.engine.step.mimi import Codebook
 from stt_service.engine.step.moshi_model import MoshiModel
 
-# As loud as a quiet room: silence could take a shorter way through some kernel.
-NOISE_AMPLITUDE = 0.01
 UNTIMED_STEPS = 3
 BANDWIDTH_BYTES = 512 << 20
 ALONE = 1
@@ -104,21 +100,14 @@ def measure(
 def _measure_steps(
     model: MoshiModel, stock: StockMoshi | None, streams: int, steps: int, bandwidth: float
 ) -> StepFigures:
-    noise = np.random.default_rng(seed=1)
-    active = np.arange(model.slots) < streams
-    shape = model.slots, 1, model.info.frame_samples
+    plans = make_plans(model, streams)
     ours_ms: list[float] = []
     stock_ms: list[float] = []
-
-    def make_plan() -> StepPlan:
-        pcm = noise.normal(scale=NOISE_AMPLITUDE, size=shape).astype(np.float32)
-        return StepPlan(pcm, active, np.zeros_like(active))
-
     model.age(LONG_FRAMES)
     for step in range(UNTIMED_STEPS + steps):
-        plan = make_plan()
-        ours = _time_ms(lambda plan=plan: model.step(plan))
-        theirs = _time_ms(lambda plan=plan: stock.step(plan.pcm)) if stock else 0.0
+        plan = next(plans)
+        ours = time_ms(lambda plan=plan: model.step(plan))
+        theirs = time_ms(lambda plan=plan: stock.step(plan.pcm)) if stock else 0.0
         if step >= UNTIMED_STEPS:
             ours_ms.append(ours)
             stock_ms.append(theirs)
@@ -131,7 +120,7 @@ def _measure_steps(
         ours_ms=statistics.median(ours_ms),
         stock_ms=statistics.median(stock_ms) if stock else None,
         ratio=statistics.median(ratios) if stock else None,
-        aten_calls=count_calls(lambda: model.step(make_plan())),
+        aten_calls=count_calls(lambda: model.step(next(plans))),
         read_mib=read / 2**20,
         floor_ms=1000 * read / bandwidth,
         slot_mib=slot_bytes / 2**20,
@@ -160,7 +149,7 @@ def count_weight_bytes(weights: object) -> int:
 def measure_bandwidth() -> float:
     """Bytes a second at which the threads of torch read memory, at their best."""
     numbers = torch.zeros(BANDWIDTH_BYTES // 4)
-    best_ms = min(_time_ms(numbers.sum) for _ in range(8))
+    best_ms = min(time_ms(numbers.sum) for _ in range(8))
     return BANDWIDTH_BYTES * 1000 / best_ms
 
 
@@ -170,12 +159,6 @@ def count_calls(function: Callable[[], object]) -> int:
         function()
     events: Any = profiled.events()
     return sum(event.name.startswith("aten::") for event in events)
-
-
-def _time_ms(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    function()
-    return (time.perf_counter() - started) * 1000
 
 
 def format_table(report: StepReport) -> str:

@@ -5,13 +5,20 @@ import asyncio
 import json
 import multiprocessing
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 
 from stt_service.bench.other_protocols import RATE_HERTZ, STREAMS
+from stt_service.process.environment import InvalidSetting
+
+Samples = npt.NDArray[np.float32]
+Read = Callable[..., tuple[Samples, int]]
 
 MESSAGE_SAMPLES = 1_920
 MESSAGE_S = MESSAGE_SAMPLES / RATE_HERTZ
@@ -46,9 +53,14 @@ class Heard:
 
 
 class Streams:
-    """Starts so many live streams of `seconds` at `begins_at`; `wait` for what they heard."""
+    """Starts so many live streams of `seconds` at `begins_at`; `wait` for what they heard.
 
-    def __init__(self, protocol: str, address: str, count: int, seconds: float) -> None:
+    Each says the recordings in the folder `speech` over and over, or else sends noise.
+    """
+
+    def __init__(
+        self, protocol: str, address: str, count: int, seconds: float, speech: Path | None = None
+    ) -> None:
         self.begins_at = time.time() + BEGIN_S
         self.ends_at = self.begins_at + seconds
         sizes = [min(STREAMS_PER_PROCESS, count - n) for n in range(0, count, STREAMS_PER_PROCESS)]
@@ -56,8 +68,10 @@ class Streams:
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(len(sizes), mp_context=context)
         self._running: list[Future[Heard]] = [
-            self._pool.submit(run_streams, protocol, address, size, self.begins_at, seconds)
-            for size in sizes
+            self._pool.submit(
+                run_streams, protocol, address, size, self.begins_at, seconds, speech, number
+            )
+            for number, size in enumerate(sizes)
         ]
 
     def wait(self) -> Heard:
@@ -73,9 +87,19 @@ class Streams:
         return together
 
 
-def run_streams(protocol: str, address: str, count: int, begins_at: float, seconds: float) -> Heard:
+def run_streams(
+    protocol: str,
+    address: str,
+    count: int,
+    begins_at: float,
+    seconds: float,
+    speech: Path | None,
+    seed: int,
+) -> Heard:
     """The streams of one process."""
     heard = Heard()
+    random = np.random.default_rng(seed)
+    recordings = read_recordings(speech) if speech else None
 
     async def stream(audio: AsyncGenerator[bytes]) -> None:
         match protocol:
@@ -89,8 +113,9 @@ def run_streams(protocol: str, address: str, count: int, begins_at: float, secon
     async def run() -> None:
         # People do not begin to speak at the same moment.
         starts = [begins_at + MESSAGE_S * n / count for n in range(count)]
+        audios = [make_audio(seconds, recordings, random) for _ in starts]
         results = await asyncio.gather(
-            *(stream(_pace(start, seconds)) for start in starts),
+            *(stream(_pace(start, audio)) for start, audio in zip(starts, audios, strict=True)),
             return_exceptions=True,
         )
         heard.errors += [repr(each) for each in results if isinstance(each, BaseException)]
@@ -99,12 +124,41 @@ def run_streams(protocol: str, address: str, count: int, begins_at: float, secon
     return heard
 
 
-async def _pace(start: float, seconds: float) -> AsyncGenerator[bytes]:
-    """Noise, a message at a time, when a microphone would have it."""
-    noise = np.random.default_rng(seed=1)
-    for number in range(round(seconds / MESSAGE_S)):
+def read_recordings(folder: Path) -> list[Samples]:
+    """The WAV files of a folder, at the model's rate. Raises InvalidSetting."""
+    import sphn
+
+    recordings: list[Samples] = []
+    for path in sorted(folder.glob("*.wav")):
+        try:
+            read = cast(Read, sphn.read)  # pyright: ignore[reportUnknownMemberType]
+            channels, _ = read(str(path), sample_rate=RATE_HERTZ)
+        except ValueError as error:
+            raise InvalidSetting(f"{path} is no recording: {error}") from error
+        recordings.append(channels[0])
+    if not recordings:
+        raise InvalidSetting(f"no WAV files in {folder}")
+    return recordings
+
+
+def make_audio(
+    seconds: float, recordings: Sequence[Samples] | None, random: np.random.Generator
+) -> Samples:
+    """Recordings in an order of their own, or noise, in whole messages."""
+    samples = round(seconds / MESSAGE_S) * MESSAGE_SAMPLES
+    if recordings is None:
+        return random.normal(0, NOISE_AMPLITUDE, samples).astype(np.float32)
+    chosen: list[Samples] = []
+    while sum(map(len, chosen)) < samples:
+        chosen.append(recordings[int(random.integers(len(recordings)))])
+    return np.concatenate(chosen)[:samples]
+
+
+async def _pace(start: float, audio: Samples) -> AsyncGenerator[bytes]:
+    """A message at a time, when a microphone would have it."""
+    for number, message in enumerate(audio.reshape(-1, MESSAGE_SAMPLES)):
         await asyncio.sleep(max(0.0, start + number * MESSAGE_S - time.time()))
-        yield noise.normal(0, NOISE_AMPLITUDE, MESSAGE_SAMPLES).astype("<f4").tobytes()
+        yield message.tobytes()
 
 
 async def _stream_grpc(address: str, audio: AsyncGenerator[bytes], heard: Heard) -> None:

@@ -7,17 +7,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from stt_service.config import EngineConfig
+from stt_service.config import EMBEDDED_MODEL, REPOSITORY, EngineConfig
 from stt_service.deploy.gpu_memory import check_fits
 from stt_service.deploy.gpus import GPUS, GPUS_TOO_NEW, find_modals_name
 from stt_service.process.address import MAX_HOST_LABEL
-from stt_service.process.environment import InvalidSetting, check_token, read_variable
+from stt_service.process.environment import (
+    KEY_VARIABLE,
+    SECRET_VARIABLE,
+    InvalidSetting,
+    check_token,
+    read_variable,
+)
 
 # Where Modal's proxies stand, https://modal.com/docs/guide/region-selection. Each name is also
 # that of a region for containers.
 REGIONS = ("us-east", "us-west", "eu-west", "ap-south")
 DEFAULT_REGION = "us-east"
-EMBEDDED_MODEL = "digits"
 # The work is the GPU's. By itself torch would start a thread for each core of the machine, of which
 # the container has two.
 MODEL_THREADS = 1
@@ -37,8 +42,6 @@ GATEWAY_NAME = "Gateway"
 GATEWAY_LABEL_SUFFIX = "kyutaisttrustservice-serve"
 STREAM_PATH = "/v1/stream"
 
-CREDENTIALS = ("MODAL_KEY", "MODAL_SECRET")
-
 # A host is `{workspace}--{label}.modal.run`. Of a first part above MAX_HOST_LABEL, Modal keeps 56
 # characters and adds a hash: https://modal.com/docs/guide/webhook-urls#truncation.
 WORKSPACE_SEPARATOR = "--"
@@ -46,8 +49,6 @@ WORKSPACE_SEPARATOR = "--"
 MAX_APP_NAME = MAX_HOST_LABEL - len(f"w{WORKSPACE_SEPARATOR}-{GATEWAY_LABEL_SUFFIX}")
 
 _APP_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-# As huggingface_hub checks it.
-_REPOSITORY = re.compile(r"(?!.*(--|\.\.|\.git$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ def read_credentials(environment: Mapping[str, str], *, required: bool) -> dict[
     Raises InvalidSetting if it is `required` and not there or no token; else what is missing is
     empty.
     """
-    credentials = {name: read_variable(environment, name) for name in CREDENTIALS}
+    credentials = {
+        name: read_variable(environment, name) for name in (KEY_VARIABLE, SECRET_VARIABLE)
+    }
     if not required:
         return credentials
     missing = [name for name, value in credentials.items() if not value]
@@ -157,7 +160,7 @@ def _check_gpu(name: str) -> str:
 
 def _check_engine(settings: Mapping[str, str]) -> EngineConfig:
     engine = replace(EngineConfig.from_environment(settings), threads=MODEL_THREADS)
-    if engine.model != EMBEDDED_MODEL and not _REPOSITORY.fullmatch(engine.model):
+    if engine.model != EMBEDDED_MODEL and not REPOSITORY.fullmatch(engine.model):
         raise InvalidSetting(
             f"MODEL_NAME is {engine.model!r}; write kyutai/stt-1b-en_fr, kyutai/stt-2.6b-en, "
             "another Hugging Face repository in moshi's layout as OWNER/NAME, or digits"

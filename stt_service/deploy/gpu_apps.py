@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from stt_service.deploy.gpus import PRICES_PER_HOUR_USD, find_modals_name
+from stt_service.deploy.gpus import GPUS, find_modals_name
 
 EXIT_OK = 0
 MODAL_APP = Path(__file__).resolve().parent.parent / "modal_app.py"
@@ -35,7 +35,8 @@ class GpuApp:
     @property
     def price_per_hour_usd(self) -> float | None:
         """None if it is not known."""
-        return PRICES_PER_HOUR_USD.get(find_modals_name(self.gpu))
+        known = GPUS.get(find_modals_name(self.gpu))
+        return known.price_per_hour_usd if known else None
 
     def as_dict(self) -> dict[str, str | float | None]:
         """For JSON."""

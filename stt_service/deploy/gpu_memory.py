@@ -2,23 +2,10 @@
 
 from dataclasses import dataclass
 
+from stt_service.config import EngineConfig
+from stt_service.deploy.gpus import GPUS
 from stt_service.process.environment import InvalidSetting
 
-# What CUDA leaves to a program, rounded down. The nominal sizes: https://modal.com/docs/guide/gpu
-FREE_GIB = {
-    "T4": 14,
-    "L4": 22,
-    "A10": 22,
-    "L40S": 44,
-    "A100": 39,
-    "A100-40GB": 39,
-    "A100-80GB": 79,
-    "RTX-PRO-6000": 94,
-    "H100": 79,
-    "H100!": 79,
-    "H200": 139,
-    "B200": 178,
-}
 # Of cuBLAS's workspaces, the graphs themselves and the allocator's rounding.
 MARGIN = 0.05
 
@@ -35,11 +22,9 @@ class ModelMemory:
         return int((self.weights + slots * self.slot) * (1 + MARGIN))
 
 
-# Of the shapes in stt_service.bench.shapes; a test builds them and counts.
-_ONE_B = ModelMemory(weights=2_363_000_000, slot=110_474_280)
+# By checkpoint. Of the shapes in stt_service.bench.shapes; a test builds them and counts.
 MEMORY = {
-    "kyutai/stt-1b-en_fr": _ONE_B,
-    "kyutai/stt-1b-en_fr-candle": _ONE_B,
+    "kyutai/stt-1b-en_fr-candle": ModelMemory(weights=2_363_000_000, slot=110_474_280),
     "kyutai/stt-2.6b-en": ModelMemory(weights=5_619_000_000, slot=159_626_280),
 }
 
@@ -47,13 +32,14 @@ MEMORY = {
 def check_fits(model: str, slots: int, gpu: str) -> None:
     """Raise InvalidSetting if a known model does not fit with so many slots. Of another, the server
     finds out when it starts."""
-    memory = MEMORY.get(model)
+    memory = MEMORY.get(EngineConfig(model).checkpoint)
     if memory is None:
         return
-    free = FREE_GIB[gpu] * 2**30
+    free_gib = GPUS[gpu].free_gib
+    free = free_gib * 2**30
     if memory.count(slots) > free:
         most = int((free / (1 + MARGIN) - memory.weights) // memory.slot)
         raise InvalidSetting(
             f"BATCH_SIZE {slots} of {model} needs {memory.count(slots) / 2**30:.0f} GiB of GPU "
-            f"memory, and KYUTAI_GPU {gpu} has {FREE_GIB[gpu]}: at most {most}"
+            f"memory, and KYUTAI_GPU {gpu} has {free_gib}: at most {most}"
         )

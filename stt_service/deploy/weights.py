@@ -7,7 +7,7 @@ that a start neither waits for the hub nor writes to a disk that is mounted read
 import logging
 from collections.abc import Awaitable, Callable
 
-from stt_service.config import DIGITS_CHECKPOINT, EngineConfig
+from stt_service.config import EMBEDDED_MODEL, EngineConfig
 from stt_service.engine.errors import UnreachableCheckpoint
 
 # Not an event log, whose fields would be lost: containers say this before logs are configured.
@@ -19,12 +19,11 @@ def fetch(model: str) -> None:
 
     Raises UnsuitableCheckpoint if it is no speech-to-text checkpoint.
     """
-    source = EngineConfig(model).source
-    if source == str(DIGITS_CHECKPOINT):
+    if model == EMBEDDED_MODEL:
         return
     from stt_service.engine.step.checkpoint import find_checkpoint
 
-    find_checkpoint(source)
+    find_checkpoint(EngineConfig(model).source)
 
 
 def are_stored(model: str) -> bool:

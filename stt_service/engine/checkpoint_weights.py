@@ -56,7 +56,7 @@ def check_weights(path: Path) -> None:
         return
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            start, tensors = _read_header(path, data)
+            start, tensors = _read_header(data)
             for name, tensor in tensors.items():
                 format = FORMATS.get(tensor["dtype"])
                 begin, end = tensor["data_offsets"]
@@ -69,7 +69,7 @@ def check_weights(path: Path) -> None:
         raise UnsuitableCheckpoint(f"{path.name} is no safetensors file: {error}") from error
 
 
-def _read_header(path: Path, data: mmap.mmap) -> tuple[int, dict[str, Any]]:
+def _read_header(data: mmap.mmap) -> tuple[int, dict[str, Any]]:
     """Where the tensors' bytes start, and the tensors by their names."""
     length = int.from_bytes(data[:HEADER_LENGTH_BYTES], "little")
     start = HEADER_LENGTH_BYTES + length

@@ -185,12 +185,11 @@ class PacketReader:
                 self._part = bytearray()
 
 
-def write_page(
-    packet: bytes, sequence_number: int, *, flags: int = 0, serial_number: int = 0
-) -> bytes:
-    """A page with one packet, no longer than MAX_PACKET_BYTES, and no granule position."""
+def write_page(packet: bytes, sequence_number: int, *, flags: int = 0) -> bytes:
+    """A page with one packet, no longer than MAX_PACKET_BYTES, of stream 0, and no granule
+    position."""
     lacing = bytes([MAX_SEGMENT_BYTES] * (len(packet) // MAX_SEGMENT_BYTES))
     lacing += bytes([len(packet) % MAX_SEGMENT_BYTES])
-    fields = (CAPTURE_PATTERN, 0, flags, 0, serial_number, sequence_number)
+    fields = (CAPTURE_PATTERN, 0, flags, 0, 0, sequence_number)
     page = HEADER.pack(*fields, 0, len(lacing)) + lacing + packet
     return HEADER.pack(*fields, checksum(page), len(lacing)) + lacing + packet

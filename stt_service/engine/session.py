@@ -69,11 +69,11 @@ class Session:
         *,
         idle_timeout_s: float,
         stall_timeout_s: float,
-        allowance: Allowance | None = None,
+        allowance: Allowance,
     ) -> None:
         self.id = session_id
         self._framer = framer
-        self._allowance = allowance or Allowance()
+        self._allowance = allowance
         self._push_items = push
         self._on_close = on_close
         self._phase = Phase.OPEN

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +16,12 @@ if TYPE_CHECKING:
     # Imported only for its type: structlog is not everywhere where addresses are checked.
     from structlog.stdlib import BoundLogger
 
-_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
-
 
 @dataclass(frozen=True)
 class Access:
     """Who may use a server. Without keys everybody may who can reach it."""
 
     keys: Keys | None = None
-    keys_path: Path | None = None
-    """The file that the keys are from; None for a key of the environment."""
     open_info: bool = False
     """Whether reflection, metrics and what is served are told without a key too."""
     insecure: bool = False
@@ -46,7 +40,21 @@ class Access:
             keys = Keys.from_file(path) if path else Keys.from_environment(environment)
         except InvalidSetting as error:
             raise InvalidSetting(f"--keys: {error}" if path else str(error)) from error
-        return cls(keys, path, arguments.open_info, arguments.insecure)
+        return cls(keys, arguments.open_info, arguments.insecure)
+
+    def to_arguments(self) -> list[str]:
+        """The options that say the same to another process, which has this one's environment."""
+        # The name of the file, which others may see; a key of the environment stays there.
+        return [
+            *(("--keys", str(self.keys_path)) if self.keys_path else ()),
+            *(("--open-info",) if self.open_info else ()),
+            *(("--insecure",) if self.insecure else ()),
+        ]
+
+    @property
+    def keys_path(self) -> Path | None:
+        """The file that the keys are from; None for a key of the environment."""
+        return self.keys.path if self.keys is not None else None
 
     def check_address(self, option: str, address: str) -> None:
         """Raise InvalidSetting if strangers could come to HOST:PORT, unless that is meant."""
@@ -104,40 +112,3 @@ def add_access_arguments(parser: argparse.ArgumentParser, open_info: str) -> Non
         action="store_true",
         help="listen beyond this machine without keys: something in front checks who calls",
     )
-
-
-def add_web_arguments(parser: argparse.ArgumentParser) -> None:
-    """--allow-host and --trusted-proxy."""
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        type=_host_name,
-        metavar="NAME",
-        help="answer HTTP only if it is asked for by this name, a number or localhost; repeatable",
-    )
-    parser.add_argument(
-        "--trusted-proxy",
-        action="append",
-        default=[],
-        type=_network,
-        metavar="ADDRESS",
-        help="believe the X-Forwarded-For of this proxy, a number or a network; repeatable",
-    )
-
-
-def _host_name(text: str) -> str:
-    if not _HOST_NAME.fullmatch(text.lower()):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no host name; write it without port, as in speech.example.com"
-        )
-    return text.lower()
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no address; write a number or a network, as in 10.0.0.0/8"
-        ) from error

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from typing import NoReturn
 
-from stt_service.process.address import check_origin
 from stt_service.process.environment import InvalidSetting, parse_count
 from stt_service.process.listening import parse_listening_address
 from stt_service.process.program import say
@@ -94,23 +93,3 @@ def _read_number(text: str) -> float | None:
     """A finite number without a sign; `float` also takes nan, inf, 1_0 and digits of others."""
     number = float(text) if _NUMBER.fullmatch(text) else math.nan
     return number if math.isfinite(number) else None
-
-
-def add_allow_origin(parser: Parser) -> None:
-    """--allow-origin, which both commands have that serve WebSockets."""
-    parser.add_argument(
-        "--allow-origin",
-        action="append",
-        default=[],
-        type=_origin,
-        metavar="ORIGIN",
-        help="let pages of this other origin connect, like https://example.com; repeatable",
-    )
-
-
-def _origin(text: str) -> str:
-    try:
-        check_origin(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text

@@ -66,10 +66,21 @@ def read_proxy_token(environment: Mapping[str, str]) -> tuple[str, str] | None:
 
     Raises InvalidSetting for half of one, or for one that cannot travel in a header.
     """
-    token = {name: read_token(environment, name) for name in (KEY_VARIABLE, SECRET_VARIABLE)}
-    missing = [name for name, value in token.items() if not value]
-    if len(missing) == 1:
-        raise InvalidSetting(
-            f"{missing[0]} is not set; a proxy auth token has both a key and a secret"
-        )
-    return None if missing else (token[KEY_VARIABLE], token[SECRET_VARIABLE])
+    has = "a proxy auth token has both a key and a secret"
+    return read_token_pair(environment, KEY_VARIABLE, SECRET_VARIABLE, has)
+
+
+def read_token_pair(
+    environment: Mapping[str, str], first: str, second: str, has: str
+) -> tuple[str, str] | None:
+    """Two values that go together; None if neither is set. `has` says why one is not enough.
+
+    Raises InvalidSetting for one alone, or for one that cannot travel in a header.
+    """
+    pair = read_token(environment, first), read_token(environment, second)
+    if not any(pair):
+        return None
+    for name, value in zip((first, second), pair, strict=True):
+        if not value:
+            raise InvalidSetting(f"{name} is not set; {has}")
+    return pair

@@ -18,7 +18,7 @@ from stt_service.process.environment import (
     InvalidSetting,
     check_token,
     parse_count,
-    read_token,
+    read_token_pair,
 )
 
 KEY_VARIABLE = "STT_KEY"
@@ -68,7 +68,8 @@ class Keys:
 
     def __init__(self, keys: Iterable[Key], path: Path | None = None) -> None:
         self._keys = tuple(keys)
-        self._path = path
+        self.path = path
+        """The file that they are from, if they are from one."""
 
     @classmethod
     def from_file(cls, path: Path) -> Keys:
@@ -78,16 +79,13 @@ class Keys:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Keys | None:
         """The one key in STT_KEY and STT_SECRET, or None. Raises InvalidSetting for half of one."""
-        values = {name: read_token(environment, name) for name in (KEY_VARIABLE, SECRET_VARIABLE)}
-        missing = [name for name, value in values.items() if not value]
-        if len(missing) == 1:
-            raise InvalidSetting(f"{missing[0]} is not set; a key has both a name and a secret")
-        if missing:
+        has = "a key has both a name and a secret"
+        pair = read_token_pair(environment, KEY_VARIABLE, SECRET_VARIABLE, has)
+        if pair is None:
             return None
-        name = values[KEY_VARIABLE]
-        if ":" in name:
+        if ":" in pair[0]:
             raise InvalidSetting(f"{KEY_VARIABLE} holds a colon, which parts a key from its secret")
-        return cls([Key.make(name, values[SECRET_VARIABLE])])
+        return cls([Key.make(*pair)])
 
     @property
     def all(self) -> tuple[Key, ...]:
@@ -96,9 +94,9 @@ class Keys:
 
     def reload(self) -> bool:
         """Read the file again; False if there is none. Raises InvalidSetting and keeps the old."""
-        if self._path is None:
+        if self.path is None:
             return False
-        self._keys = _read_file(self._path)
+        self._keys = _read_file(self.path)
         return True
 
     def find(self, tokens: Iterable[str]) -> Key | None:

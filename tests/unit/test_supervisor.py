@@ -81,6 +81,7 @@ def test_no_address_is_held_by_the_check() -> None:
         ("digit", "neither digits, nor a folder, nor a repository"),
         ("a/b/c", "neither digits, nor a folder, nor a repository"),
         ("kyutai/stt 1b", "neither digits, nor a folder, nor a repository"),
+        ("kyutai/stt--1b", "neither digits, nor a folder, nor a repository"),
         ("x" * 5000, "neither digits, nor a folder, nor a repository"),
     ],
 )

@@ -19,7 +19,7 @@ from client.latency import gpu_comparison
 from client.latency.report import SCHEMA_PATH
 from client.latency.run import WARM_UP_PATIENCE
 from client.scoring import count_word_errors
-from stt_service.deploy.gpus import PRICES_PER_HOUR_USD
+from stt_service.deploy.gpus import GPUS
 from tests.integration.deploy.command import IMAGE_BUILDER_VERSION
 from tests.integration.deploy.control_plane import TOKEN, ControlPlane, serve
 from tests.support import Recording, Service, run_service
@@ -154,7 +154,7 @@ async def test_gpus_are_deployed_measured_priced_and_cleaned_up(
         assert result["error"] is None
         assert result["load"]["streams"] == 2
         assert result["load"]["errors"] == []
-        price = PRICES_PER_HOUR_USD[result["gpu"]]
+        price = GPUS[result["gpu"]].price_per_hour_usd
         assert result["price_per_hour_usd"] == price
         assert result["price_per_stream_hour_usd"] == pytest.approx(price / 2)
         assert f"{price / 2:.3f}" in output

@@ -27,7 +27,6 @@ from tests.support import Recording, Service
 
 PROTOCOLS = ["grpc", "websocket"]
 Client = SttClient | WebSocketSttClient
-RECORDINGS = Path(__file__).resolve().parents[3] / "client" / "recordings"
 
 
 def make_client(service: Service, protocol: str) -> Client:

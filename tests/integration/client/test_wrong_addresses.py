@@ -39,7 +39,6 @@ from tests.integration.gateway.harness import ScriptedService, run_gateway, run_
 SCHEMES = {"grpc": "http", "websocket": "ws"}
 PATIENCE = Patience(unreachable_s=0.2)
 SILENCE = np.zeros(2400, np.float32)
-HTTP = "If it is the WebSocket gateway, the address is"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from modal._runtime import execution_context
 from modal._runtime.asgi import asgi_app_wrapper
 from modal._utils.async_utils import synchronizer
 
-from stt.v1 import stt_pb2, stt_pb2_grpc
+from tests.integration.server.calls import become_free, count_free_slots
 from tests.support import Recording, Service
 
 TIMEOUT_S = 30
@@ -109,23 +109,13 @@ async def test_a_client_that_vanishes_frees_its_slot(
     socket.send("websocket.connect")
     socket.send("websocket.receive", bytes=recordings[0].pcm_f32le()[:FRAME_BYTES], text=None)
 
-    async with asyncio.timeout(TIMEOUT_S), run_wrapped(app, socket) as wrapped:
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        grpc.aio.insecure_channel(grpc_service.grpc) as channel,
+        run_wrapped(app, socket) as wrapped,
+    ):
         async for message in wrapped({**SCOPE, "query_string": b"events=ready"}):
             if "ready" in message.get("text", ""):
-                assert await count_free_slots(grpc_service) == 7
+                assert await count_free_slots(channel) == 7
                 socket.send("websocket.disconnect")
-        await wait_for_free_slots(grpc_service, 8)
-
-
-async def wait_for_free_slots(service: Service, wanted: int) -> None:
-    for _ in range(200):
-        if await count_free_slots(service) == wanted:
-            return
-        await asyncio.sleep(0.05)
-    pytest.fail("the slot was not given back")
-
-
-async def count_free_slots(service: Service) -> int:
-    async with grpc.aio.insecure_channel(service.grpc) as channel:
-        stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
-        return (await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free
+        await become_free(channel, 8)

@@ -1,4 +1,4 @@
-"""A real engine on the embedded checkpoint, and the plain moshi loop to hold it against."""
+"""A real engine on the embedded checkpoint."""
 
 import asyncio
 import contextlib
@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from moshi.models import LMGen
-from moshi.utils.compile import no_compile
 
 from stt_service.config import DIGITS_CHECKPOINT, EngineLimits
 from stt_service.engine.engine import Engine
@@ -19,7 +16,6 @@ from stt_service.engine.model import BatchedModel, StepOutput, StepPlan
 from stt_service.engine.model_thread import StepReport
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session import Session, Update
-from stt_service.engine.step.checkpoint import find_checkpoint
 from stt_service.engine.step.moshi_model import MoshiModel
 
 SLOTS = 8
@@ -55,31 +51,6 @@ class Recorder:
                 self.occupancies.append(self._current[slot])
             self._current[slot].frames.append(report.plan.pcm[slot, 0].copy())
             self._current[slot].text_ids.append(int(report.output.text_ids[slot]))
-
-
-class PlainLoop:
-    """`mimi.encode` and `LMGen.step` at batch 1, as in moshi's own scripts."""
-
-    def __init__(self) -> None:
-        checkpoint = find_checkpoint(str(DIGITS_CHECKPOINT))
-        self._mimi = checkpoint.get_mimi("cpu")
-        lm = checkpoint.get_moshi("cpu", dtype=torch.float32)
-        self._lm_gen = LMGen(lm, use_sampling=False, temp=0, temp_text=0)
-        self._mimi.streaming_forever(1)
-        self._lm_gen.streaming_forever(1)
-
-    @torch.no_grad()
-    @no_compile()
-    def run(self, frames: list[npt.NDArray[np.float32]]) -> list[int]:
-        """The text ids for these frames, from a fresh state."""
-        self._mimi.reset_streaming()
-        self._lm_gen.reset_streaming()
-        text_ids = []
-        for frame in frames:
-            codes = self._mimi.encode(torch.from_numpy(frame).view(1, 1, -1))
-            tokens = self._lm_gen.step(codes)
-            text_ids.append(int(tokens[0, 0, 0]))
-        return text_ids
 
 
 def load_model() -> MoshiModel:

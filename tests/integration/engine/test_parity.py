@@ -10,7 +10,8 @@ import pytest
 
 from stt_service.engine.engine import Engine
 from stt_service.engine.options import SessionOptions
-from tests.integration.engine.harness import FRAME_SAMPLES, SLOTS, PlainLoop, Recorder
+from tests.integration.engine.harness import FRAME_SAMPLES, SLOTS, Recorder
+from tests.integration.engine.stock import StockLoop
 from tests.support import load_recordings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -99,11 +100,12 @@ async def test_every_session_says_what_it_would_say_alone(
     assert count - 0.15 * count <= len(recorder.occupancies) <= count
     sizes = [int(report.plan.active.sum()) for report in recorder.steps]
     assert max(sizes) == SLOTS, "the sessions never filled a step: nothing was batched"
-    reference = PlainLoop()
+    stock = StockLoop()
     differing = 0
     heard = []
     for occupancy in recorder.occupancies:
-        expected = await asyncio.to_thread(reference.run, occupancy.frames)
+        said = await asyncio.to_thread(stock.run, occupancy.frames)
+        expected = [each.text_id for each in said]
         differing += sum(a != b for a, b in zip(occupancy.text_ids, expected, strict=True))
         heard.append(np.concatenate([f for f in occupancy.frames if f.any()]))
     assert differing == 0

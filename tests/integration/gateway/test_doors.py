@@ -1,4 +1,4 @@
-"""Every protocol through one gateway: handshakes, whole messages, limits, and what is said when."""
+"""Every protocol through one gateway: handshakes, calls, and what is said when."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import base64
 import contextlib
 import io
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
 import httpx
-import msgpack
 import numpy as np
 import pytest
 import soundfile
@@ -22,8 +21,20 @@ import websockets
 from client.rpc.endpoint import Endpoint
 from gateway.protocols import DOORS, gradium, moshi_server
 from stt.v1 import stt_pb2
+from tests.integration.gateway.doors import (
+    FULL,
+    GRADIUM,
+    MOSHI,
+    REALTIME,
+    SETUP,
+    UPDATE,
+    connect,
+    pack,
+    read,
+    read_to_close,
+    read_until,
+)
 from tests.integration.gateway.harness import (
-    Refusal,
     RunningGateway,
     ScriptedService,
     free_port,
@@ -31,12 +42,6 @@ from tests.integration.gateway.harness import (
     run_scripted,
 )
 from tests.interleaving import become
-
-FULL = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "all 8 slots are taken", "NO_FREE_SLOT", 1.0)
-MOSHI, GRADIUM, REALTIME = "/api/asr-streaming", "/api/speech/asr", "/v1/realtime"
-SETUP = json.dumps({"type": "setup", "input_format": "pcm"})
-UPDATE = json.dumps({"type": "session.update", "session": {"type": "transcription"}})
-PCM = bytes(range(256)) * 30
 
 
 @pytest.fixture
@@ -48,38 +53,6 @@ async def service() -> ScriptedService:
 async def gateway(service: ScriptedService) -> AsyncIterator[RunningGateway]:
     async with run_scripted(service) as endpoint, run_gateway(endpoint) as gateway:
         yield gateway
-
-
-def connect(gateway: RunningGateway, path: str, **options: Any) -> websockets.connect:
-    return websockets.connect(f"ws://{gateway.http}{path}", proxy=None, **options)
-
-
-def read(message: str | bytes) -> dict[str, Any]:
-    return json.loads(message) if isinstance(message, str) else msgpack.unpackb(message)
-
-
-async def read_until(websocket: websockets.ClientConnection, kind: str) -> dict[str, Any]:
-    while (message := read(await websocket.recv()))["type"] != kind:
-        pass
-    return message
-
-
-async def read_to_close(websocket: websockets.ClientConnection) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    with contextlib.suppress(websockets.ConnectionClosed):
-        while True:
-            messages.append(read(await websocket.recv()))
-    return messages
-
-
-def pack(kind: str, **fields: Any) -> bytes:
-    return msgpack.packb({"type": kind, **fields}, use_single_float=True)
-
-
-def append(audio: bytes) -> str:
-    return json.dumps(
-        {"type": "input_audio_buffer.append", "audio": base64.b64encode(audio).decode()}
-    )
 
 
 class TestHandshake:
@@ -111,6 +84,16 @@ class TestHandshake:
             assert websocket.subprotocol == "realtime"
             assert read(await websocket.recv())["type"] == "session.created"
 
+    async def test_a_session_is_named_as_its_connection_is_in_the_log(
+        self, gateway: RunningGateway, caplog: pytest.LogCaptureFixture
+    ):
+        caplog.set_level(logging.INFO)
+        async with connect(gateway, REALTIME) as websocket:
+            created = read(await websocket.recv())
+        _, name = created["session"]["id"].split("_")
+        [opened] = [text for text in caplog.messages if "session opened" in text]
+        assert name in opened
+
     @pytest.mark.parametrize(
         "content_type",
         ["application/grpc-web+proto", "application/connect+json", "application/json"],
@@ -127,90 +110,6 @@ class TestHandshake:
         assert answer.status_code == 415
         assert "gRPC-Web" in answer.text
         assert "/v1/stream" in answer.text
-
-
-class TestWholeMessages:
-    async def test_a_large_message_in_fragments_and_its_order(
-        self, gateway: RunningGateway, service: ScriptedService
-    ):
-        samples = np.arange(200_000, dtype="<f4") / 1e6
-        packed = pack("Audio", pcm=samples.tolist())
-        async with connect(gateway, MOSHI) as websocket:
-            await read_until(websocket, "Ready")
-            await websocket.send(packed[at : at + 9973] for at in range(0, len(packed), 9973))
-            for number in range(50):
-                await websocket.send(pack("Audio", pcm=[float(number)]))
-            wanted = samples.tobytes() + np.arange(50, dtype="<f4").tobytes()
-            await become(
-                lambda: len(service.calls[0].audio) == len(wanted), lambda: "audio is missing"
-            )
-        assert bytes(service.calls[0].audio) == wanted
-
-    async def test_a_text_that_is_longer_than_any_command(
-        self, gateway: RunningGateway, service: ScriptedService
-    ):
-        audio = PCM * 100
-        async with connect(gateway, REALTIME) as websocket:
-            await websocket.send(UPDATE)
-            await websocket.send(append(audio))
-            await become(
-                lambda: bool(service.calls) and len(service.calls[0].audio) == len(audio),
-                lambda: "audio is missing",
-            )
-        assert bytes(service.calls[0].audio) == audio
-
-    @pytest.mark.parametrize("path", [MOSHI, GRADIUM, REALTIME])
-    async def test_a_message_beyond_the_limit_ends_the_session(
-        self, service: ScriptedService, path: str
-    ):
-        async with (
-            run_scripted(service) as endpoint,
-            run_gateway(endpoint, max_message_bytes=100_000) as gateway,
-            connect(gateway, path) as websocket,
-        ):
-            with contextlib.suppress(websockets.ConnectionClosed):
-                await websocket.send(bytes(200_000) if path == MOSHI else "x" * 200_000)
-            messages = await read_to_close(websocket)
-        assert messages[-1]["type"].lower() == "error"
-        assert "100,000 bytes" in json.dumps(messages[-1])
-        # Gradium knows two codes only.
-        assert websocket.close_code == (1008 if path == GRADIUM else 1009)
-
-    async def test_many_unfinished_messages_make_room_for_the_small_ones(
-        self, service: ScriptedService
-    ):
-        async with contextlib.AsyncExitStack() as stack:
-            endpoint = await stack.enter_async_context(run_scripted(service))
-            gateway = await stack.enter_async_context(
-                run_gateway(endpoint, max_buffered_bytes=4 * 1024 * 1024)
-            )
-            large = [await stack.enter_async_context(connect(gateway, MOSHI)) for _ in range(3)]
-
-            async def begin(websocket: websockets.ClientConnection) -> int | None:
-                async def pieces() -> AsyncIterator[bytes]:
-                    for _ in range(10):
-                        yield bytes(64 * 1024)
-                    await done.wait()
-
-                with contextlib.suppress(websockets.ConnectionClosed):
-                    await websocket.send(pieces())
-                return websocket.close_code
-
-            done = asyncio.Event()
-            sending = [asyncio.create_task(begin(websocket)) for websocket in large]
-            # Three times 640 KiB, of which 128 KiB each do not count, do not fit into 1 MiB.
-            closes = [asyncio.create_task(websocket.wait_closed()) for websocket in large]
-            await asyncio.wait(closes, return_when=asyncio.FIRST_COMPLETED, timeout=20)
-            async with connect(gateway, MOSHI) as websocket:
-                await read_until(websocket, "Ready")
-                await websocket.send(pack("Audio", pcm=[0.5] * 24_000))
-                await become(
-                    lambda: any(len(call.audio) == 96_000 for call in service.calls),
-                    lambda: "live audio is held up",
-                )
-            done.set()
-            await asyncio.gather(*sending)
-            assert [websocket.close_code for websocket in large].count(1013) == 1
 
 
 class TestCalls:
@@ -353,49 +252,3 @@ async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     with contextlib.closing(writer):
         while await reader.read(4096):
             pass
-
-
-class TestRecordings:
-    async def post(self, gateway: RunningGateway, content: Any) -> httpx.Response:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            return await client.post(f"http://{gateway.http}{MOSHI}", content=content)
-
-    async def test_what_a_wav_file_holds_is_what_the_service_hears(
-        self, gateway: RunningGateway, service: ScriptedService
-    ):
-        samples = np.arange(-20_000, 20_000, dtype=np.int16)
-        wav = io.BytesIO()
-        soundfile.write(wav, samples, 16_000, format="WAV")
-        answer = await self.post(gateway, wav.getvalue())
-        assert (answer.status_code, answer.json()) == (200, [])
-        assert bytes(service.calls[0].audio) == samples.astype("<i2").tobytes()
-        assert service.calls[0].config.sample_rate_hertz == 16_000
-
-    async def test_ogg_passes_as_it_is(self, gateway: RunningGateway, service: ScriptedService):
-        async def pieces() -> AsyncIterator[bytes]:
-            for piece in (b"Og", b"gS", b" and more"):
-                yield piece
-
-        assert (await self.post(gateway, pieces())).status_code == 200
-        assert bytes(service.calls[0].audio) == b"OggS and more"
-
-    @pytest.mark.parametrize("content", [b"", b"RI", b"ID3", b"RIFF\0\0\0\0WAVE", bytes(100)])
-    async def test_what_is_no_recording_is_said(
-        self, gateway: RunningGateway, service: ScriptedService, content: bytes
-    ):
-        answer = await self.post(gateway, content)
-        assert answer.status_code == 400
-        [error] = answer.json()
-        assert error["type"] == "Error"
-        assert service.calls == []
-
-    async def test_a_full_service_is_said(self, gateway: RunningGateway, service: ScriptedService):
-        service.refuse = [FULL]
-        answer = await self.post(gateway, b"OggS" + bytes(1000))
-        assert answer.status_code == 503
-        assert answer.json() == [{"type": "Error", "message": FULL.text}]
-
-    async def test_what_is_served(self, gateway: RunningGateway):
-        assert "git_describe" in (await gateway.get("/api/build_info")).json()
-        [module] = (await gateway.get("/api/modules_info")).json()
-        assert (module["lm"], module["total_slots"]) == ("scripted", "1")

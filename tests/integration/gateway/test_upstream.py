@@ -131,7 +131,7 @@ async def test_a_bridge_leaves_nothing_wherever_it_is_cancelled(server: Server, 
 
     async def converse() -> None:
         visitor = Visitor()
-        client = ClientSocket(visitor.socket, DOOR, config, metrics)
+        client = ClientSocket(visitor.socket, DOOR, config, metrics, "visitor")
         await client.accept()
         codec = DOOR.make_codec(client.handshake)
         budgets = Budgets.of(config.max_buffered_bytes)

@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from client.rpc.writing import write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
+from tests.interleaving import become
 
 Request = stt_pb2.StreamingTranscribeRequest
 Response = stt_pb2.StreamingTranscribeResponse
@@ -53,6 +54,23 @@ async def stream(
     """All responses to these requests, half-closed at the end. Raises AioRpcError."""
     call = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe()
     return await converse(call, requests, pause_s)
+
+
+async def count_free_slots(channel: grpc.aio.Channel) -> int:
+    stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
+    return (await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free
+
+
+async def become_free(channel: grpc.aio.Channel, slots: int, patience_s: float = 10) -> None:
+    """Wait until so many slots are free."""
+    free = None
+
+    async def are_free() -> bool:
+        nonlocal free
+        free = await count_free_slots(channel)
+        return free == slots
+
+    await become(are_free, lambda: f"{free} slots are free, not {slots}", patience_s)
 
 
 def texts(responses: Sequence[Response]) -> str:

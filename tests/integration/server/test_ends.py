@@ -15,7 +15,7 @@ import websockets
 from google.protobuf.duration_pb2 import Duration
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
-from tests.integration.server.calls import reason, request_audio, request_config
+from tests.integration.server.calls import become_free, reason, request_audio, request_config
 from tests.support import Service, run_service
 
 LONG_S = 80
@@ -78,10 +78,8 @@ async def test_one_message_of_many_seconds_is_cut_by_the_end_and_gets_its_final(
                 await call.write(PATIENT)
                 assert (await call.read()).HasField("ready")
                 await call.write(request_audio(bytes(LONG_S * 24_000 * 4)))
-            async with asyncio.timeout(10):
-                # Every session has its slot; its message has been written to the socket before.
-                while (await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            # Every session has its slot; its message has been written to the socket before.
+            await become_free(channel, 0)
             service.process.send_signal(signal.SIGTERM)
             for call in calls:
                 responses: list = []
@@ -97,9 +95,7 @@ async def test_a_recording_that_the_end_cuts_short_is_no_answer() -> None:
         async with grpc.aio.insecure_channel(service.grpc) as channel:
             stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
             call = stub.Transcribe(stt_pb2.TranscribeRequest(audio=bytes(LONG_S * 24_000 * 4)))
-            async with asyncio.timeout(10):
-                while (await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free:  # noqa: ASYNC110
-                    await asyncio.sleep(0.005)
+            await become_free(channel, 0)
             service.process.send_signal(signal.SIGTERM)
             with pytest.raises(grpc.aio.AioRpcError) as cut:
                 await call

@@ -12,14 +12,13 @@ import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from stt.v1 import stt_pb2, stt_pb2_grpc
 from stt_service import guard, writing
 from stt_service import server as server_module
 from stt_service.config import EngineConfig, ServerConfig
 from stt_service.server import Server
 from stt_service.writing import WRITE_TIMEOUT_S
 from tests.integration.engine.harness import load_model
-from tests.integration.server.calls import request_config
+from tests.integration.server.calls import become_free, request_config
 from tests.integration.server.raw_http2 import (
     GET_INFO,
     REFLECTION,
@@ -58,19 +57,12 @@ async def server() -> AsyncIterator[Server]:
         yield server
 
 
-async def read_info(address: str) -> stt_pb2.GetServerInfoResponse:
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
-        return await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())
-
-
 async def open_without_window(service: Service, caller: RawConnection) -> int:
     """A session whose caller lets the server send no message; its number, when it has its slot."""
     call = caller.call(STREAMING)
     caller.send(call, compose_config(idle_timeout_s=600))
-    async with asyncio.timeout(10):
-        while (await read_info(service.grpc)).slots_free == 8:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    async with grpc.aio.insecure_channel(service.grpc) as channel:
+        await become_free(channel, 7)
     return call
 
 
@@ -89,11 +81,12 @@ async def test_a_caller_without_a_window_does_not_hold_up_the_end() -> None:
 @pytest.mark.slow
 async def test_a_caller_without_a_window_loses_its_slot_after_30_s() -> None:
     with run_service("--no-gateway") as service:
-        async with connect(service.grpc, window_bytes=0) as caller:
+        async with (
+            connect(service.grpc, window_bytes=0) as caller,
+            grpc.aio.insecure_channel(service.grpc) as channel,
+        ):
             await open_without_window(service, caller)
-            async with asyncio.timeout(WRITE_TIMEOUT_S + 10):
-                while (await read_info(service.grpc)).slots_free < 8:  # noqa: ASYNC110
-                    await asyncio.sleep(0.2)
+            await become_free(channel, 8, patience_s=WRITE_TIMEOUT_S + 10)
 
 
 async def test_a_caller_without_a_window_is_not_waited_for(monkeypatch) -> None:

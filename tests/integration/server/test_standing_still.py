@@ -15,6 +15,7 @@ from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.integration.server.calls import (
     Request,
     Response,
+    become_free,
     reason,
     request_audio,
     request_config,
@@ -65,12 +66,7 @@ class LiveCall:
 
 async def wait_for_room(channel: grpc.aio.Channel) -> None:
     """Until the call of the test before has given its slot back."""
-    stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
-
-    async def has_room() -> bool:
-        return (await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free == 1
-
-    await become(has_room, lambda: "the slot is taken", patience_s=20)
+    await become_free(channel, 1, patience_s=20)
 
 
 @contextlib.contextmanager

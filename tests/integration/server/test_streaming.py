@@ -13,6 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.integration.server.calls import (
     Request,
+    become_free,
+    count_free_slots,
     details,
     kinds,
     reason,
@@ -215,7 +217,7 @@ async def test_a_caller_that_never_reads_keeps_no_slot(channel) -> None:
     async with asyncio.timeout(200):
         while not (free and free[-1] == 8 and 7 in free):
             await asyncio.sleep(1)
-            free.append((await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free)
+            free.append(await count_free_slots(channel))
     call.cancel()
 
 
@@ -274,8 +276,6 @@ async def test_a_full_server_says_when_to_come_back_and_a_killed_client_makes_ro
             details(caught.value)["google.rpc.RetryInfo"].Unpack(retry)
             assert retry.retry_delay.ToMilliseconds() > 0
             calls[0].cancel()
-            async with asyncio.timeout(5):
-                while (await stub.GetServerInfo(stt_pb2.GetServerInfoRequest())).slots_free == 0:  # noqa: ASYNC110
-                    await asyncio.sleep(0.005)
+            await become_free(channel, 1, patience_s=5)
             assert kinds(await stream(channel, [request_config()])) == ["ready", "final"]
             calls[1].cancel()

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+import client.recordings
 from stt_service.bench.__main__ import main
+
+SPEECH = Path(client.recordings.__file__).parent
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/schedstat").exists(), reason="Linux says what a thread costs"
@@ -42,6 +45,16 @@ def test_live_streams_are_served_and_counted(
 
 
 @pytest.mark.slow
+def test_a_model_that_listens_is_spoken_to(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--protocols", "grpc", "--streams", "2", "--seconds", "6", "--speech", str(SPEECH))
+    _, report = run(capsys, "service", "--model", "digits", *options)
+    [row] = report["figures"]
+    assert row["errors"] == 0
+    assert row["tokens"] > 0
+    assert row["backlog_p99_ms"] < 1000
+
+
+@pytest.mark.slow
 def test_a_start_is_taken_apart(capsys: pytest.CaptureFixture[str]) -> None:
     table, report = run(capsys, "start", "--slots", "1", "--runs", "1")
     assert report["ready_s"] > report["imports_s"]["torch"] > 0
@@ -63,6 +76,7 @@ def test_memory_is_divided_among_slots_and_sessions(capsys: pytest.CaptureFixtur
         ["service", "--streams", "x"],
         ["service", "--protocols", "http"],
         ["service", "--seconds", "1"],
+        ["service", "--speech", str(Path(__file__).parent)],
         ["start", "--runs", "0"],
         ["memory", "--slots", "1"],
     ],

@@ -40,7 +40,7 @@ def test_resampling_in_pieces_equals_resampling_at_once(rate_hertz: int, cuts: l
     resampler = Resampler(rate_hertz)
     borders = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
     pieces = [resampler.push(whole[start:end]) for start, end in pairwise(borders)]
-    pieces.append(resampler.push(np.zeros(0, np.float32), last=True))
+    pieces.append(resampler.finish())
 
     at_once = soxr.resample(whole, rate_hertz, SAMPLE_RATE_HERTZ)
     np.testing.assert_allclose(np.concatenate(pieces), at_once, atol=1e-5)

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import os
 import re
 import socket
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,65 +22,11 @@ from tests.odd_recordings import (
     wav_header,
     written,
 )
+from tests.unit.client.hearing import assert_is, hear, hear_both_ways, pipe_with
 
 KINDS = [*ENCODINGS, "ogg_vorbis"]
 # These have no length in their headers, so a missing part cannot be noticed.
 WITHOUT_LENGTH = {"mp3_without_length", "aac", "mpegts", "w64", "caf"}
-
-
-@contextlib.contextmanager
-def pipe_with(data: bytes, piece: int = 1_000) -> Iterator[int]:
-    """The reading end of a pipe into which these bytes are written, piece by piece."""
-    reading, writing = os.pipe()
-
-    def write() -> None:
-        with contextlib.suppress(BrokenPipeError):
-            for start in range(0, len(data), piece):
-                os.write(writing, data[start : start + piece])
-        os.close(writing)
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield reading
-    finally:
-        os.close(reading)
-        thread.join()
-
-
-async def hear(source: FileSource) -> tuple[np.ndarray, str]:
-    """The audio, and the error at its end."""
-    blocks = [np.zeros(0, np.float32)]
-    try:
-        async for block in source:
-            blocks.append(block)
-    except AudioError as error:
-        return np.concatenate(blocks), str(error)
-    return np.concatenate(blocks), ""
-
-
-async def hear_both_ways(tmp_path: Path, data: bytes) -> list[tuple[np.ndarray, str]]:
-    """The same bytes as a file without a telling name, and out of a pipe."""
-    path = tmp_path / "recording"
-    path.write_bytes(data)
-    try:
-        from_file = await hear(FileSource(path))
-    except AudioError as error:
-        from_file = (np.zeros(0, np.float32), str(error))
-    with pipe_with(data) as reading:
-        from_pipe = await hear(FileSource(reading))
-    return [from_file, from_pipe]
-
-
-def assert_is(heard: np.ndarray, pcm: np.ndarray) -> None:
-    """The same sound, but for what a codec adds at its edges."""
-    expected = soxr.resample(pcm, 16_000, SAMPLE_RATE_HERTZ)
-    assert len(heard) == pytest.approx(len(expected), abs=0.15 * SAMPLE_RATE_HERTZ)
-    size = 1 << 18
-    spectra = np.fft.rfft(heard, size), np.fft.rfft(expected, size)
-    # The most alike they are at any shift against each other.
-    likeness = np.fft.irfft(spectra[0] * spectra[1].conj()).max()
-    assert likeness > 0.9 * np.sqrt(np.square(heard).sum() * np.square(expected).sum())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -186,99 +126,6 @@ async def test_tags_in_any_encoding_and_a_cover_are_no_hindrance(tmp_path: Path)
     for heard, complaint in await hear_both_ways(tmp_path, data):
         assert complaint == ""
         assert_is(heard, speech())
-
-
-async def test_a_pipe_is_heard_while_it_is_written() -> None:
-    reading, writing = os.pipe()
-    source = FileSource(reading)
-    data = int16_bytes(speech(4.0))
-    os.write(writing, wav_header(0xFFFFFFFF) + data[:6_400])
-    # A fifth of a second was written; nothing more comes until it was heard.
-    blocks = aiter(source)
-    heard = len(await anext(blocks))
-    assert heard
-    os.write(writing, data[6_400:])
-    os.close(writing)
-    heard += sum([len(block) async for block in blocks])
-    os.close(reading)
-
-    assert heard == 4 * SAMPLE_RATE_HERTZ
-
-
-@pytest.mark.parametrize("after_bytes", [0, 20, 32_044])
-async def test_a_pipe_that_is_stopped_gives_what_came(after_bytes: int) -> None:
-    reading, writing = os.pipe()
-    source = FileSource(reading)
-    os.write(writing, (wav_header(0xFFFFFFFF) + int16_bytes(speech()))[:after_bytes])
-    waiting = asyncio.create_task(source.wait_for_audio())
-    if after_bytes == 32_044:
-        assert await waiting
-    source.stop()
-    if after_bytes != 32_044:
-        assert not await waiting
-        heard = np.zeros(0)
-    else:
-        heard, complaint = await hear(source)
-        assert complaint == ""
-    os.close(writing)
-    os.close(reading)
-
-    assert len(heard) <= SAMPLE_RATE_HERTZ
-
-
-async def test_a_named_pipe_is_opened_once_and_waits_for_its_writer(tmp_path: Path) -> None:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    source = FileSource(path)
-    hearing = asyncio.create_task(hear(source))
-
-    def write() -> None:
-        with path.open("wb") as file:
-            file.write(encode("flac", speech()))
-
-    await asyncio.to_thread(write)
-    heard, complaint = await hearing
-    assert complaint == ""
-    assert_is(heard, speech())
-
-
-async def test_a_named_pipe_that_nobody_opens_can_be_stopped(tmp_path: Path) -> None:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    source = FileSource(path)
-    waiting = asyncio.create_task(source.wait_for_audio())
-    await asyncio.sleep(0)
-    source.stop()
-
-    assert not await waiting
-    # Release the thread, which still waits for a writer.
-    os.close(os.open(path, os.O_WRONLY))
-
-
-async def test_pipes_leave_nothing_open() -> None:
-    await asyncio.to_thread(len, "")
-    # What earlier tests in this process left to the collector and to their threads goes first.
-    await release_readers()
-    before = len(os.listdir("/proc/self/fd"))
-    for kind in ("wav", "m4a", "mp3"):
-        with pipe_with(encode(kind, speech())) as reading:
-            await hear(FileSource(reading))
-            assert os.fstat(reading), "the caller's descriptor is the caller's"
-        with pipe_with(encode(kind, speech())) as reading:
-            blocks = aiter(FileSource(reading))
-            await anext(blocks)
-            await blocks.aclose()  # type: ignore[attr-defined]
-    await release_readers()
-
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-async def release_readers() -> None:
-    """Wait until no thread reads a pipe, and nothing that is garbage holds a descriptor."""
-    for thread in threading.enumerate():
-        if thread.name.startswith("read "):
-            await asyncio.to_thread(thread.join)
-    gc.collect()
 
 
 @pytest.mark.parametrize(

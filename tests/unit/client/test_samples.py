@@ -107,7 +107,7 @@ def test_samples_that_are_no_audio_are_refused_with_their_place(
 def test_what_is_loud_and_fine_is_no_louder_afterwards(rate_hertz: int, peak: float) -> None:
     square = np.where(np.arange(4_000) // 20 % 2, peak, -peak).astype(np.float32)
     resampler = Resampler(rate_hertz)
-    pcm = np.concatenate([resampler.push(square), resampler.push(square[:0], last=True)])
+    pcm = np.concatenate([resampler.push(square), resampler.finish()])
 
     # Beyond this the service refuses it.
     assert np.abs(pcm).max() <= 8.0

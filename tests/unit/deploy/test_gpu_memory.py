@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from stt_service.bench.shapes import make_lm, make_mimi
+from stt_service.config import EngineConfig
 from stt_service.deploy.deployment import Deployment
-from stt_service.deploy.gpu_memory import FREE_GIB, MEMORY, check_fits
+from stt_service.deploy.gpu_memory import MEMORY, check_fits
 from stt_service.deploy.gpus import GPUS
 from stt_service.engine.step.forward import Network
 from stt_service.engine.step.linear import Storage
@@ -25,12 +26,9 @@ def test_the_table_is_what_the_step_allocates(shape: str, model: str) -> None:
         network = Network(
             read_mimi(mimi, Storage.PLAIN), read_lm(lm, torch.bfloat16, Storage.PLAIN)
         )
-    assert count_bytes_a_slot(network, torch.device("cuda")) == MEMORY[model].slot
-    assert weights == pytest.approx(MEMORY[model].weights, rel=0.01)
-
-
-def test_every_gpu_has_a_size() -> None:
-    assert set(FREE_GIB) == set(GPUS)
+    known = MEMORY[EngineConfig(model).checkpoint]
+    assert count_bytes_a_slot(network, torch.device("cuda")) == known.slot
+    assert weights == pytest.approx(known.weights, rel=0.01)
 
 
 def test_a_deployment_that_does_not_fit_says_what_does() -> None:
@@ -43,7 +41,7 @@ def test_a_deployment_that_does_not_fit_says_what_does() -> None:
 
 
 @pytest.mark.parametrize("gpu", GPUS)
-@pytest.mark.parametrize("model", MEMORY)
+@pytest.mark.parametrize("model", [*MEMORY, "kyutai/stt-1b-en_fr"])
 def test_the_most_that_is_named_fits_and_one_more_does_not(gpu: str, model: str) -> None:
     with pytest.raises(InvalidSetting) as refused:
         check_fits(model, 100_000, gpu)

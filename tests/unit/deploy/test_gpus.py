@@ -7,7 +7,7 @@ import pytest
 
 from stt_service.deploy.deployment import Deployment
 from stt_service.deploy.gpu_apps import GpuApp, main
-from stt_service.deploy.gpus import GPUS, PRICES_PER_HOUR_USD
+from stt_service.deploy.gpus import GPUS
 from tests.pages import ROOT
 
 # https://modal.com/docs/guide/gpu, "Specifying GPU type". B300, and B200+, which may be one, want
@@ -56,14 +56,14 @@ def test_a_comparison_can_deploy_every_gpu_and_knows_its_price(gpu: str) -> None
     ],
 )
 def test_prices_are_modals(gpu: str, per_second: float) -> None:
-    assert PRICES_PER_HOUR_USD[gpu] == pytest.approx(per_second * 3600, abs=0.006)
+    assert GPUS[gpu].price_per_hour_usd == pytest.approx(per_second * 3600, abs=0.006)
 
 
 def test_the_page_has_the_same_prices() -> None:
     page = (ROOT / "docs" / "deploy-modal.md").read_text()
     rows = re.findall(r"^\| (`[^|]+`) \| [^|]+ \| ([\d.]+) \|", page, re.MULTILINE)
     listed = {gpu: float(price) for cell, price in rows for gpu in re.findall("`(.+?)`", cell)}
-    assert listed == PRICES_PER_HOUR_USD
+    assert listed == {name: gpu.price_per_hour_usd for name, gpu in GPUS.items()}
 
 
 def test_the_apps_are_described_in_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from stt_service.engine.allowance import Allowance
 from stt_service.engine.frames import Framer
 from stt_service.engine.pcm import PIECE_BYTES
 from stt_service.engine.session import MAX_ITEMS_WAITING, Session
@@ -18,7 +19,14 @@ def open_session(pushed: list) -> Session:
     framer = Framer("ogg_opus", SAMPLE_RATE_HERTZ, SAMPLE_RATE_HERTZ, FRAME_SAMPLES)
     clock = asyncio.get_running_loop().time
     return Session(
-        "test", framer, pushed.extend, lambda: None, clock, idle_timeout_s=60, stall_timeout_s=60
+        "test",
+        framer,
+        pushed.extend,
+        lambda: None,
+        clock,
+        idle_timeout_s=60,
+        stall_timeout_s=60,
+        allowance=Allowance(),
     )
 
 

@@ -12,9 +12,9 @@ from stt_service.translation import encode_response
 GRPC_DEFAULT_LIMIT = 4 * 1024 * 1024
 
 
-def fill(text: str, time_s: float, until_cut: int = 10**6) -> Transcript:
+def fill(text: str, time_s: float) -> Transcript:
     transcript = Transcript()
-    for _ in range(until_cut):
+    for _ in range(10**6):
         transcript.append(f" {text}", Word(text, time_s, time_s + 0.123456, 0.987654))
         if transcript.is_cut:
             break

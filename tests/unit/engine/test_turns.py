@@ -51,11 +51,11 @@ class Speaker:
             self.state.push([make_frame(level=0.0)])
             self._step(text_id, pause)
 
-    def mark(self, mark: Mark, text_ids: Sequence[int] = (), pause: float = 0.0) -> None:
+    def mark(self, mark: Mark, text_ids: Sequence[int] = ()) -> None:
         """Push a mark and step its tail: these ids, then padding."""
         self.state.push([mark])
         ids = iter(text_ids)
-        while self._step(next(ids, PADDING), pause):
+        while self._step(next(ids, PADDING), pause=0.0):
             pass
 
     def _step(self, text_id: int, pause: float) -> bool:

@@ -69,6 +69,16 @@ def test_a_file_goes_before_the_environment(tmp_path: Path) -> None:
     assert read([]).keys is None
 
 
+def test_what_is_passed_on_means_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("alice:a-secret-that-is-long\n")
+    given = ["--keys", str(path), "--open-info", "--insecure"]
+    assert read(given).to_arguments() == given
+    # Its keys are in the environment, which the other process has too.
+    token = {"STT_KEY": "bob", "STT_SECRET": "another-of-the-same"}
+    assert read([], **token).to_arguments() == []
+
+
 def test_what_can_be_guessed_is_named_without_it(tmp_path: Path, caplog) -> None:
     path = tmp_path / "keys"
     path.write_text("alice:plover\nbob:a-secret-that-is-long\n")

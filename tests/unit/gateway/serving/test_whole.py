@@ -1,3 +1,5 @@
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +30,19 @@ def test_pieces_become_one_message():
         assert socket.assembly.add(piece)
     assert socket.assembly.finish() == b"abcd"
     assert socket.assembly.add(b"")
+    assert socket.assembly.finish() == b""
+
+
+def test_frames_without_content_hold_nothing():
+    socket = Socket(WholeMessages(LIMIT_BYTES))
+    tracemalloc.start()
+    try:
+        for _ in range(100_000):
+            assert socket.assembly.add(b"")
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held_bytes < 64 * KIB
     assert socket.assembly.finish() == b""
 
 
