@@ -142,9 +142,13 @@ async def wait_for_sessions(gateway: RunningGateway, count: int) -> None:
     await become(are_there, lambda: "the clients have not come", patience_s=60)
 
 
+async def count_audio(gateway: RunningGateway) -> float:
+    return (await gateway.metrics())["stt_gateway_audio_bytes_total"]
+
+
 async def wait_for_audio(gateway: RunningGateway, count: float) -> None:
     async def has_come() -> bool:
-        return (await gateway.metrics())["stt_gateway_audio_bytes_total"] >= count
+        return await count_audio(gateway) >= count
 
     await become(has_come, lambda: "no audio", patience_s=60)
 
@@ -181,8 +185,9 @@ async def test_a_service_that_is_killed_and_starts_again_costs_no_word(
         company = Company(clients, gateway.http, speech)
         async with serve(port) as service:
             await company.begin(LIVE)
-            # Amidst the first turn of each; at two or four bytes a sample.
-            heard_bytes = len(LIVE) * 1.2 * BYTES_PER_S
+            await wait_for_sessions(gateway, len(LIVE))
+            # Some of them have been speaking for seconds; at two or four bytes a sample.
+            heard_bytes = await count_audio(gateway) + len(LIVE) * 1.2 * BYTES_PER_S
             await wait_for_audio(gateway, heard_bytes)
             await company.begin([WHOLE_FILE])
             await wait_for_audio(gateway, heard_bytes + len(speech.pcm_s16le))
