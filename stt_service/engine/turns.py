@@ -24,8 +24,19 @@ class TurnTracker:
         self._words = words
         self._pauses = make_pause_detector(info, vad)
         self._turn: list[Word] = []
+        self._pauses_found = 0
+        self._tokens = 0
         # Where the pause was heard that is to close the turn.
         self._pause_at_s: float | None = None
+
+    def take_over(self, other: "TurnTracker") -> None:
+        """Go on from what another has told, which began as a copy of this one."""
+        self._turn = other._turn
+        self._pause_at_s = other._pause_at_s
+        if other._pauses_found > self._pauses_found:
+            self._pauses, self._pauses_found = other._pauses, other._pauses_found
+        elif other._tokens > self._tokens:
+            self._pauses.note_speech()
 
     def change(self, vad: VadOptions) -> None:
         """Look for other pauses from the next step on. Raises InvalidOptions."""
@@ -40,10 +51,13 @@ class TurnTracker:
         for a flush.
         """
         found: list[Event] = []
-        if any(isinstance(event, Token) for event in events):
+        tokens = sum(isinstance(event, Token) for event in events)
+        if tokens:
+            self._tokens += tokens
             self._pauses.note_speech()
         if is_real and self._pauses.feed(pause_probabilities):
             found.append(Pause(self._timeline.heard_s))
+            self._pauses_found += 1
             self._pause_at_s = self._find_turn_end_s()
         return found + self._add(events) + self._close_if_due()
 
