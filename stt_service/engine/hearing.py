@@ -42,7 +42,7 @@ class _Detour:
 
     before: _Course
     told_words: int = 0
-    # Tokens of a word that may go on.
+    # The last word, which may go on.
     held: list[Event] = field(default_factory=list[Event])
 
 
@@ -111,12 +111,12 @@ class Hearing:
         pauses: Sequence[float],
         *,
         is_real: bool,
-        holds_open_word: bool = False,
+        holds_last_word: bool = False,
     ) -> list[Event]:
         """Take one step: the audio in it, None where it was silence, and what the model said.
 
-        `is_real` says whether silence in it is the caller's; `holds_open_word` that a word which is
-        not complete is not told yet.
+        `is_real` says whether silence in it is the caller's; `holds_last_word` that one which
+        no other follows is not told yet, in a detour.
         """
         course = self._course
         if audio is None:
@@ -124,28 +124,32 @@ class Hearing:
         else:
             course.timeline.append_audio(audio)
         events = course.repeats.leave_out(course.words.feed(text_id, probability))
-        told = self._note(events, holds_open_word=holds_open_word)
+        told = self._note(events, holds_last_word=holds_last_word)
         return told + course.turns.feed(told, pauses, is_real=is_real)
 
-    def settle(self, *, holds_open_word: bool = False) -> list[Event]:
+    def settle(self, *, holds_last_word: bool = False) -> list[Event]:
         """Tell every word so far, and close the turn; not if a word is held that may go on."""
         course = self._course
         is_open = course.words.open_since_s is not None
-        if holds_open_word and self._detour is not None and (is_open or self._detour.held):
+        if holds_last_word and self._detour is not None and (is_open or self._detour.held):
             return []
         events = course.repeats.leave_out(course.words.flush())
         told = self._note(events)
         return told + course.turns.close(told)
 
-    def _note(self, events: list[Event], *, holds_open_word: bool = False) -> list[Event]:
+    def _note(self, events: list[Event], *, holds_last_word: bool = False) -> list[Event]:
         """What is told of these events, and of those that were held."""
         if self._detour is None:
             return events
         events = self._detour.held + events
-        end = len(events)
-        if holds_open_word:
-            words = [number for number, event in enumerate(events) if isinstance(event, Word)]
-            end = words[-1] + 1 if words else 0
+        end = _find_last_word(events) if holds_last_word else len(events)
         self._detour.held = events[end:]
         self._detour.told_words += sum(isinstance(event, Word) for event in events[:end])
         return events[:end]
+
+
+def _find_last_word(events: Sequence[Event]) -> int:
+    """The first event of the word that no other follows. Its end may have been heard and be a dip
+    within it."""
+    ends = [number for number, event in enumerate(events[:-1], 1) if isinstance(event, Word)]
+    return ends[-1] if ends else 0

@@ -1,7 +1,7 @@
 """One session as the model thread sees it: its queue, its tail, its text."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stt_service.engine.events import Event, Final, Flushed, Step, Utterance
@@ -90,6 +90,7 @@ class SessionState:
         self._tail_begins = False
         # Samples of the next frame that the model has heard already, as a rest.
         self._rest_heard = 0
+        self._rest_pauses: Sequence[float] = ()
 
     @property
     def processed_s(self) -> float:
@@ -102,9 +103,14 @@ class SessionState:
     def reach_marks(self) -> list[Event]:
         """Start the tail of the mark that comes next; complete the marks that need none."""
         events: list[Event] = []
-        while self._mark is None and self._queue and not isinstance(self._queue[0], Frame):
-            if self.finished:
-                break
+        while self._mark is None and self._queue and not self.finished:
+            head = self._queue[0]
+            if isinstance(head, Frame):
+                if head.audio_samples > self._rest_heard:
+                    break
+                self._queue.popleft()
+                events += self._note_step(self._rest_pauses)
+                continue
             self._mark = self._take_mark()
             if self._needs_tail(self._mark):
                 self._begin_tail(self._mark)
@@ -145,17 +151,15 @@ class SessionState:
             probability,
             probabilities,
             is_real=is_real,
-            holds_open_word=self._holds_open_word,
+            holds_last_word=self._holds_last_word,
         )
         events = self._tell(events)
-        if not frame.is_silence:
-            self._rest_heard = 0 if is_own else frame.audio_samples
         if is_own:
+            self._rest_heard = 0
             self._tail_due = True
-            self.items_done += 1
-            if self._wants_steps:
-                events.insert(0, Step(self._steps_told, tuple(probabilities)))
-                self._steps_told += 1
+            events[:0] = self._note_step(probabilities)
+        elif not frame.is_silence:
+            self._rest_heard, self._rest_pauses = frame.audio_samples, probabilities
         if self._mark is not None and not self._silence_left:
             if self._hearing.mid_word and self._extension_left:
                 self._extension_left -= 1
@@ -163,6 +167,14 @@ class SessionState:
             else:
                 events += self._complete_mark()
         return events
+
+    def _note_step(self, pauses: Sequence[float]) -> list[Event]:
+        """A frame of the caller's own was heard."""
+        self.items_done += 1
+        if not self._wants_steps:
+            return []
+        self._steps_told += 1
+        return [Step(self._steps_told - 1, tuple(pauses))]
 
     def _needs_tail(self, mark: Mark) -> bool:
         match mark:
@@ -206,7 +218,7 @@ class SessionState:
             self.is_returning = True
 
     @property
-    def _holds_open_word(self) -> bool:
+    def _holds_last_word(self) -> bool:
         return isinstance(self._mark, Stall) and self._hearing.ends_in_sound
 
     def _take_mark(self) -> Mark:
@@ -222,13 +234,13 @@ class SessionState:
 
     def _complete_mark(self) -> list[Event]:
         mark = self._mark
-        holds_open_word, ends_in_sound = self._holds_open_word, self._hearing.ends_in_sound
+        holds_last_word, ends_in_sound = self._holds_last_word, self._hearing.ends_in_sound
         self._mark = None
         self.items_done += 1
         if isinstance(mark, ChangeVad):
             self._hearing.change_vad(mark.vad)
             return []
-        events = self._tell(self._hearing.settle(holds_open_word=holds_open_word))
+        events = self._tell(self._hearing.settle(holds_last_word=holds_last_word))
         match mark:
             case Flush(flush_id):
                 events.append(Flushed(flush_id))

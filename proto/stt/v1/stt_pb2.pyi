@@ -275,7 +275,8 @@ class StreamingConfig(_message.Message):
     @_builtins.property
     def stall_timeout(self) -> _duration_pb2.Duration:
         """When no audio came for this long, the words so far are flushed and the
-        session stays open. Unset means the model's delay.
+        session stays open. Unset means the model's delay. A word in which the
+        audio breaks off is given a second more to go on.
         """
 
     @_builtins.property

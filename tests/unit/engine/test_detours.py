@@ -190,6 +190,18 @@ def test_a_rest_that_grows_is_heard_anew_and_one_that_does_not_is_not() -> None:
     assert final.audio_duration_s == pytest.approx(900 / 24_000)
 
 
+def test_a_rest_after_which_the_session_ends_is_not_heard_again() -> None:
+    listener = Listener(script(hello=8))
+    listener.hear(10).take(
+        [Flush("x", make_rest(700))], in_tail=[PADDING] * 4 + [END_OF_PADDING, YOU]
+    )
+    listener.take([make_rest(700), Finish()])
+    assert listener.ways == ["away"]
+    assert listener.find(Word) == ["you"]
+    assert [e.index for e in listener.events if isinstance(e, Step)] == list(range(11))
+    assert listener.state.items_done == 10 + 1 + 2
+
+
 def test_items_are_frames_and_marks() -> None:
     listener = Listener(script())
     listener.hear(3).take([Stall(make_rest(300)), Settle()]).hear(2).take([Flush("x")])
