@@ -19,12 +19,14 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "untimed")
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Writes a line on the terminal at once: how far a slow test is, and what it has measured."""
     terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
     if terminal is None or request.node.get_closest_marker("slow") is None:
         return lambda line: None
 
     def write(line: str) -> None:
-        terminal.ensure_newline()
-        terminal.write_line(line)
+        with capture.global_and_fixture_disabled():
+            terminal.ensure_newline()
+            terminal.write_line(line)
 
     return write
 
