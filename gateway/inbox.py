@@ -145,13 +145,13 @@ class Inbox:
         if isinstance(last, bytearray) and len(last) + len(audio) <= CHUNK_BYTES:
             last += audio
         elif isinstance(last, bytes) and len(last) + len(audio) <= CHUNK_BYTES:
-            # Live audio is taken before more comes, and is then never copied.
             self._items[-1] = bytearray(last + audio)
         else:
             if isinstance(last, bytearray):
                 # It has room to grow, which it no longer needs.
                 self._items[-1] = bytes(last)
             if len(audio) <= CHUNK_BYTES:
+                # Live audio is taken before more comes, and is then never copied.
                 self._items.append(audio)
             else:
                 starts = range(0, len(audio), CHUNK_BYTES)
