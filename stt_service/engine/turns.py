@@ -8,6 +8,10 @@ from stt_service.engine.pauses import VadOptions, make_pause_detector
 from stt_service.engine.timeline import Timeline
 from stt_service.engine.words import WordAssembler
 
+MAX_TURN_WORDS = 5_000
+"""Half an hour of speech without a pause, or a pause that nobody ever makes. A longer turn would be
+kept without end, and outgrow what fits into one message."""
+
 
 class TurnTracker:
     """Turns a session's words and pause probabilities into pauses and utterances.
@@ -80,6 +84,8 @@ class TurnTracker:
                     found += self._close()
                     self._pause_at_s = None
                 self._turn.append(event)
+                if len(self._turn) == MAX_TURN_WORDS:
+                    found += self._close()
         return found
 
     def _close_if_due(self) -> list[Event]:

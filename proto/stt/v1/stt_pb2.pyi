@@ -543,8 +543,9 @@ Global___Step: _TypeAlias = Step  # noqa: Y015
 
 @_typing.final
 class Utterance(_message.Message):
-    """What was said in one turn, which a pause, a flush, a stall or the end of the
-    session has closed. Every word of the session is in one utterance.
+    """What was said in one turn, which a pause, a flush, a stall, the end of the
+    session or its 5,000th word has closed. Every word of the session is in one
+    utterance.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -20,6 +20,7 @@ from stt_service.engine.session_state import (
     Settle,
     Stall,
 )
+from stt_service.engine.turns import MAX_TURN_WORDS
 from tests.unit.engine.models import (
     END_OF_PADDING,
     FRAME_S,
@@ -85,6 +86,15 @@ def test_a_step_for_each_frame_of_the_callers_own_audio() -> None:
     steps = [event for event in speaker.events if isinstance(event, Step)]
     assert [step.index for step in steps] == list(range(21))
     assert steps[0].pause_probabilities == (0.25,) * 4
+
+
+def test_a_turn_without_a_pause_is_closed_when_it_is_long() -> None:
+    speaker = Speaker()
+    for _ in range(MAX_TURN_WORDS + 1):
+        speaker.hear(*YOU_TOO)
+    assert [len(turn.split()) for turn in speaker.turns] == [MAX_TURN_WORDS]
+    speaker.mark(Finish())
+    assert [len(turn.split()) for turn in speaker.turns] == [MAX_TURN_WORDS, 1]
 
 
 def test_nobody_is_told_of_steps_and_utterances_who_did_not_ask() -> None:
