@@ -123,17 +123,10 @@ class Inbox:
         while not self._items:
             self._added.clear()
             await self._added.wait()
-        first = self._items[0]
-        if isinstance(first, bytes):
-            taken: bytes | Command = first
-            self._items.popleft()
-            self._count(-len(first))
-        elif isinstance(first, bytearray):
-            taken = self._take_audio(first)
-        else:
-            taken = first
-            self._items.popleft()
-            self._count(-COMMAND_BYTES)
+        taken = self._items.popleft()
+        if isinstance(taken, bytearray):
+            taken = bytes(taken)
+        self._count(-len(taken) if isinstance(taken, bytes) else -COMMAND_BYTES)
         self._taken.set()
         return taken
 
@@ -149,20 +142,18 @@ class Inbox:
 
     def _append_audio(self, audio: bytes) -> None:
         last = self._items[-1] if self._items else None
-        if isinstance(last, bytearray):
+        if isinstance(last, bytearray) and len(last) + len(audio) <= CHUNK_BYTES:
             last += audio
-        elif isinstance(last, bytes):
+        elif isinstance(last, bytes) and len(last) + len(audio) <= CHUNK_BYTES:
             self._items[-1] = bytearray(last + audio)
         else:
-            # Live audio is taken before more comes, and is then never copied.
-            self._items.append(audio if len(audio) <= CHUNK_BYTES else bytearray(audio))
+            if isinstance(last, bytearray):
+                # It has room to grow, which it no longer needs.
+                self._items[-1] = bytes(last)
+            if len(audio) <= CHUNK_BYTES:
+                # Live audio is taken before more comes, and is then never copied.
+                self._items.append(audio)
+            else:
+                starts = range(0, len(audio), CHUNK_BYTES)
+                self._items.extend(audio[start : start + CHUNK_BYTES] for start in starts)
         self._count(len(audio))
-
-    def _take_audio(self, first: bytearray) -> bytes:
-        chunk = bytes(first[:CHUNK_BYTES])
-        # CPython deletes from the front of a bytearray without moving the rest.
-        del first[:CHUNK_BYTES]
-        if not first:
-            self._items.popleft()
-        self._count(-len(chunk))
-        return chunk

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from stt_service.authorization import Authorization
+from stt_service.authorization import ALWAYS_OPEN, Authorization
 from stt_service.engine.allowance import allowing
 from stt_service.engine.errors import EngineError, InternalError, InvalidOptions
 from stt_service.process.logs import OccasionalLog, get_logger
@@ -20,6 +20,8 @@ from stt_service.writing import Context, Writer, abort
 FIRST_MESSAGE_TIMEOUT_S = 10.0
 # Each holds a few kilobytes, whatever it is for.
 MAX_CALLS = 10_000
+# Apart from those, since health asks nobody for a key. A check takes milliseconds.
+MAX_HEALTH_CALLS = 1_000
 
 # grpc's types say nothing of what a handler is made of.
 Handler = Any
@@ -48,6 +50,8 @@ class CallGuard(grpc.aio.ServerInterceptor):
         self._writer = writer
         self._first_message_timeouts_s = first_message_timeouts_s
         self._calls = 0
+        # In the order in which they came.
+        self._health_calls: dict[asyncio.Timeout, None] = {}
         self._occasional = OccasionalLog(log)
 
     async def intercept_service(
@@ -68,20 +72,49 @@ class CallGuard(grpc.aio.ServerInterceptor):
         return guarded
 
     async def _serve(self, handler: Handler, method: str, _: object, context: Context) -> None:
-        self._calls += 1
+        is_health = method.startswith(ALWAYS_OPEN)
         try:
-            if self._calls > MAX_CALLS:
-                raise TooManyCalls
-            metadata: Any = context.invocation_metadata() or ()
-            with allowing(self._authorization.admit(method, metadata)):
-                await self._call(handler, method, context)
+            async with self._health_place() if is_health else self._place():
+                metadata: Any = context.invocation_metadata() or ()
+                with allowing(self._authorization.admit(method, metadata)):
+                    await self._call(handler, method, context)
         except grpc.aio.BaseError:
             # The call has been aborted, or the caller has left: nobody is there to be told.
             raise
         except Exception as error:
             await self._refuse(method, context, error)
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncGenerator[None]:
+        """Count a call while the block runs. Raises TooManyCalls."""
+        if self._calls >= MAX_CALLS:
+            raise TooManyCalls
+        self._calls += 1
+        try:
+            yield
         finally:
             self._calls -= 1
+
+    @contextlib.asynccontextmanager
+    async def _health_place(self) -> AsyncGenerator[None]:
+        """The same for a call of health. Here the newcomer is always let in, and TooManyCalls is
+        raised in the block that has run for longest: who fills all places keeps no check out."""
+        place = asyncio.timeout(None)
+        try:
+            async with place:
+                self._health_calls[place] = None
+                try:
+                    if len(self._health_calls) > MAX_HEALTH_CALLS:
+                        oldest = next(iter(self._health_calls))
+                        del self._health_calls[oldest]
+                        oldest.reschedule(asyncio.get_running_loop().time())
+                    yield
+                finally:
+                    self._health_calls.pop(place, None)
+        except TimeoutError:
+            if not place.expired():
+                raise
+            raise TooManyCalls from None
 
     async def _call(self, handler: Handler, method: str, context: Context) -> None:
         timeout_s = self._first_message_timeouts_s.get(method, FIRST_MESSAGE_TIMEOUT_S)

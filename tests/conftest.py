@@ -1,7 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import hypothesis
 import pytest
@@ -13,6 +13,22 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 # Here every run tries other examples. In CI they are the same ones each time (hypothesis' own
 # profile), so that a red build is about its commit.
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "untimed")
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Writes a line on the terminal at once: how far a slow test is, and what it has measured."""
+    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    if terminal is None or request.node.get_closest_marker("slow") is None:
+        return lambda line: None
+
+    def write(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            terminal.ensure_newline()
+            terminal.write_line(line)
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,9 @@ RETRY_AFTER_REFUSED_STREAM_S = 1.0
 # Where a health check that is not SERVING says why.
 _REASON_KEY = "stt-reason"
 
+MAX_UNREAD_BYTES = 256 * 1024
+"""What the service may send of a call before it is read: some thousand events. The longest `final`,
+4 MiB, takes as many round trips as there are of these in it."""
 _MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 
@@ -103,6 +106,9 @@ def _channel_options(route: Route) -> Sequence[tuple[str, int | str]]:
         # The server refuses a message that is too large; the client need not know its limit.
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
+        # What waits here for a slow reader: gRPC's own guess grows to several MiB a call.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", MAX_UNREAD_BYTES),
         # Finds a dead peer within 40 s, even without traffic.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

@@ -108,16 +108,22 @@ class Framer:
 
         The next sample pushed starts a new frame.
         """
+        frames, rest = self.show_rest()
+        self._pending = np.zeros(0, dtype=np.float32)
+        return frames if rest is None else [*frames, rest]
+
+    def show_rest(self) -> tuple[list[Frame], Frame | None]:
+        """The same, with the padded frame by itself, if there is one. The next frame begins with
+        its samples once more."""
         nothing = np.zeros(0, dtype=np.float32)
         frames = self._cut(self._resample(nothing, last=True))
         self._resampler = self._make_resampler()
         rest = self._pending
-        if len(rest):
-            padded = np.zeros(self._frame_samples, dtype=np.float32)
-            padded[: len(rest)] = rest
-            frames.append(Frame(padded, len(rest)))
-            self._pending = nothing
-        return frames
+        if not len(rest):
+            return frames, None
+        padded = np.zeros(self._frame_samples, dtype=np.float32)
+        padded[: len(rest)] = rest
+        return frames, Frame(padded, len(rest))
 
     def _take(self, samples: FloatArray) -> list[Frame]:
         self._received_samples += len(samples)

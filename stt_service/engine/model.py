@@ -1,6 +1,6 @@
 """What the engine needs from a model: facts about it, and one batched step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
 from typing import Protocol
@@ -11,6 +11,11 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+
+# A tail is the delay plus a margin, so that words the model writes late still arrive.
+TAIL_MARGIN_S = 0.25
+# If a word is still being written at the end of the tail, the tail is extended by up to this.
+TAIL_EXTENSION_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,16 @@ class ModelInfo:
         delayed-streams-modeling scripts do."""
         return self.count_steps(self.silence_prefix_s)
 
+    @cached_property
+    def tail_steps(self) -> int:
+        """Silent steps in which the model writes the text of all audio before them."""
+        return self.count_steps(self.delay_s + TAIL_MARGIN_S)
+
+    @cached_property
+    def extension_steps(self) -> int:
+        """Silent steps more that a tail may take, at most."""
+        return self.count_steps(TAIL_EXTENSION_S)
+
     @property
     def has_semantic_vad(self) -> bool:
         return bool(self.pause_heads_s)
@@ -53,11 +68,18 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """One frame for every slot that has one; the other slots are masked."""
+    """One frame for every slot that has one; the other slots are masked.
+
+    `leaving` are slots whose state before this step is to be kept: they come back to it, in the
+    step in which they are `returning`, if they hear more audio. In between they take at most one
+    frame, `ModelInfo.tail_steps` and `extension_steps`. A slot may return and leave in one step.
+    """
 
     pcm: FloatArray  # [slots, 1, frame_samples], any content where masked
     active: BoolArray  # [slots]
     reset: BoolArray  # [slots], forget the slot's past before this step
+    leaving: tuple[int, ...] = field(default=(), kw_only=True)
+    returning: tuple[int, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)

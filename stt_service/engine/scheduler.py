@@ -133,6 +133,8 @@ class Scheduler:
         reset = np.zeros(self._table.total, dtype=np.bool_)
         frames: list[tuple[Lease, Frame]] = []
         deliveries: list[Delivery] = []
+        leaving: list[int] = []
+        returning: list[int] = []
         for lease, state in list(self._states.items()):
             items_done = state.items_done
             events = state.reach_marks()
@@ -147,7 +149,19 @@ class Scheduler:
             self._pcm[lease.slot, 0] = frame.pcm
             active[lease.slot] = True
             reset[lease.slot] = not state.stepped
-        return Plan(self._pcm, active, reset, tuple(frames), tuple(deliveries))
+            if state.is_leaving:
+                leaving.append(lease.slot)
+            if state.is_returning:
+                returning.append(lease.slot)
+        return Plan(
+            self._pcm,
+            active,
+            reset,
+            tuple(frames),
+            tuple(deliveries),
+            leaving=tuple(leaving),
+            returning=tuple(returning),
+        )
 
     def apply(
         self, plan: Plan, output: StepOutput, broken: BoolArray

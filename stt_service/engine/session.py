@@ -14,7 +14,7 @@ from stt_service.engine.frames import Frame, Framer
 from stt_service.engine.pauses import VadOptions
 from stt_service.engine.pcm import PIECE_BYTES
 from stt_service.engine.scheduler import Delivery
-from stt_service.engine.session_state import ChangeVad, Finish, Flush, Mark, Stall
+from stt_service.engine.session_state import ChangeVad, Finish, Flush, Mark, Settle, Stall
 from stt_service.engine.silence import SilenceWatch
 
 # Stop reading audio while this many frames and marks wait for the model: 4 s.
@@ -93,7 +93,8 @@ class Session:
             clock,
             stall_timeout_s,
             idle_timeout_s,
-            on_stall=lambda: self._push([*self._framer.cut_rest(), Stall()]),
+            on_stall=self._push_stall,
+            on_settle=lambda: self._push([Settle()]),
             on_idle=lambda: self.finish(IdleTimeout(idle_timeout_s)),
         )
 
@@ -136,7 +137,8 @@ class Session:
             )
         await self._wait_for_room()
         if self._phase is Phase.OPEN:
-            self._push([*self._framer.cut_rest(), Flush(flush_id)])
+            frames, rest = self._framer.show_rest()
+            self._push([*frames, Flush(flush_id, rest)])
 
     async def change_vad(self, vad: VadOptions) -> None:
         """Look for other pauses in the audio from here on. The caller has checked that the model
@@ -218,6 +220,10 @@ class Session:
         if len(self._updates) == MAX_UPDATES_WAITING - 1:
             self._wake()
         return update
+
+    def _push_stall(self) -> None:
+        frames, rest = self._framer.show_rest()
+        self._push([*frames, Stall(rest)])
 
     def _push_finish_if_due(self) -> None:
         # A message that is still being pushed belongs to the audio before the end.

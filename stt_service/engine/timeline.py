@@ -67,6 +67,14 @@ class Timeline:
         self._heard_samples += samples
         self._steps += 1
 
+    @property
+    def ends_in_sound(self) -> bool:
+        """Whether the audio so far breaks off within a word, or anything else that is not quiet."""
+        since = self._heard_samples - MIN_GAP_S * self.rate
+        last = max((power for end, power in self._levels if end > since), default=0.0)
+        peak = max((power for _, power in self._levels), default=0.0)
+        return last > 0 and last >= SPEECH_TO_PEAK_POWER * peak
+
     def text_time_s(self) -> float:
         """The position in the audio that the text of the latest step is about: the step less the
         delay, in model time, and from there to the audio."""

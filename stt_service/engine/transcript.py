@@ -1,6 +1,8 @@
 """What one session has said, as far as its Final can carry it."""
 
-from stt_service.engine.events import Word
+from collections.abc import Iterable
+
+from stt_service.engine.events import Event, Token, Word
 
 # Final has to fit into the 4 MiB that gRPC's clients take unless told otherwise; the rest is for
 # the fields around the words. About 85,000 words: nine hours of speech.
@@ -21,6 +23,8 @@ class Transcript:
         self._bytes_left = max_bytes
         self._texts: list[str] = []
         self._words: list[Word] = []
+        # Of the word that is not complete.
+        self._open_text = ""
         self.is_cut = False
         """Whether something was said that is not in here."""
 
@@ -33,8 +37,25 @@ class Transcript:
     def words(self) -> tuple[Word, ...]:
         return tuple(self._words)
 
-    def append(self, text: str, word: Word | None) -> None:
-        """Add token texts and the word that they make; None if they are all white space."""
+    def add(self, events: Iterable[Event]) -> None:
+        """Take the tokens and words among these events, which the caller is told in this order."""
+        for event in events:
+            match event:
+                case Token(text):
+                    self._open_text += text
+                case Word():
+                    self._append(self._open_text, event)
+                    self._open_text = ""
+                case _:
+                    pass
+
+    def close(self) -> None:
+        """No word follows: what is left are token texts that make none."""
+        self._append(self._open_text, None)
+        self._open_text = ""
+
+    def _append(self, text: str, word: Word | None) -> None:
+        """Add token texts and the word that they make."""
         if not text:
             return
         size = len(text.encode())

@@ -8,6 +8,10 @@ from stt_service.engine.pauses import VadOptions, make_pause_detector
 from stt_service.engine.timeline import Timeline
 from stt_service.engine.words import WordAssembler
 
+MAX_TURN_WORDS = 5_000
+"""Half an hour of speech without a pause, or a pause that nobody ever makes. A longer turn would be
+kept without end, and outgrow what fits into one message."""
+
 
 class TurnTracker:
     """Turns a session's words and pause probabilities into pauses and utterances.
@@ -24,8 +28,19 @@ class TurnTracker:
         self._words = words
         self._pauses = make_pause_detector(info, vad)
         self._turn: list[Word] = []
+        self._pauses_found = 0
+        self._tokens = 0
         # Where the pause was heard that is to close the turn.
         self._pause_at_s: float | None = None
+
+    def take_over(self, other: "TurnTracker") -> None:
+        """Go on from what another has told, which began as a copy of this one."""
+        self._turn = other._turn
+        self._pause_at_s = other._pause_at_s
+        if other._pauses_found > self._pauses_found:
+            self._pauses, self._pauses_found = other._pauses, other._pauses_found
+        elif other._tokens > self._tokens:
+            self._pauses.note_speech()
 
     def change(self, vad: VadOptions) -> None:
         """Look for other pauses from the next step on. Raises InvalidOptions."""
@@ -40,10 +55,13 @@ class TurnTracker:
         for a flush.
         """
         found: list[Event] = []
-        if any(isinstance(event, Token) for event in events):
+        tokens = sum(isinstance(event, Token) for event in events)
+        if tokens:
+            self._tokens += tokens
             self._pauses.note_speech()
         if is_real and self._pauses.feed(pause_probabilities):
             found.append(Pause(self._timeline.heard_s))
+            self._pauses_found += 1
             self._pause_at_s = self._find_turn_end_s()
         return found + self._add(events) + self._close_if_due()
 
@@ -66,6 +84,8 @@ class TurnTracker:
                     found += self._close()
                     self._pause_at_s = None
                 self._turn.append(event)
+                if len(self._turn) == MAX_TURN_WORDS:
+                    found += self._close()
         return found
 
     def _close_if_due(self) -> list[Event]:

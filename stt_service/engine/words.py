@@ -6,7 +6,6 @@ from math import exp, log
 from stt_service.engine.events import Event, Token, Word
 from stt_service.engine.model import ModelInfo
 from stt_service.engine.timeline import SpeechEnd, Timeline
-from stt_service.engine.transcript import Transcript
 
 # A word whose end cannot be heard (noise, music) is sent this long after its last piece.
 MAX_WAIT_FOR_END_S = 1.0
@@ -35,8 +34,6 @@ class WordAssembler:
         self._log_probabilities: list[float] = []
         # Set once the pieces are complete and only the word's end is unknown.
         self._complete_at_s: float | None = None
-        self.transcript = Transcript()
-        """What was said so far, without the open word."""
 
     @property
     def mid_word(self) -> bool:
@@ -112,15 +109,13 @@ class WordAssembler:
     def _end_word(self, before_s: float) -> list[Event]:
         """Emit the open word, if any, ending no later than `before_s`."""
         events = self._end_letter()
-        text, word_text = self._text, self._text.strip()
+        word_text = self._text.strip()
         log_probabilities = self._log_probabilities
         self._text, self._log_probabilities, self._complete_at_s = "", [], None
         if not word_text:
-            self.transcript.append(text, None)
             return events
         heard_end_s = self._speech_end.find_s()
         end_s = before_s if heard_end_s is None else min(heard_end_s, before_s)
         confidence = exp(sum(log_probabilities) / len(log_probabilities))
         word = Word(word_text, self._start_s, max(end_s, self._start_s), min(confidence, 1.0))
-        self.transcript.append(text, word)
         return [*events, word]

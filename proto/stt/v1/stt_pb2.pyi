@@ -275,7 +275,8 @@ class StreamingConfig(_message.Message):
     @_builtins.property
     def stall_timeout(self) -> _duration_pb2.Duration:
         """When no audio came for this long, the words so far are flushed and the
-        session stays open. Unset means the model's delay.
+        session stays open. Unset means the model's delay. A word in which the
+        audio breaks off is given a second more to go on.
         """
 
     @_builtins.property
@@ -548,8 +549,9 @@ Global___Step: _TypeAlias = Step  # noqa: Y015
 
 @_typing.final
 class Utterance(_message.Message):
-    """What was said in one turn, which a pause, a flush, a stall or the end of the
-    session has closed. Every word of the session is in one utterance.
+    """What was said in one turn, which a pause, a flush, a stall, the end of the
+    session or its 5,000th word has closed. Every word of the session is in one
+    utterance.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

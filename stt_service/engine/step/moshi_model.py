@@ -25,7 +25,7 @@ from stt_service.engine.step.forward import Network, Reach, step
 from stt_service.engine.step.graphs import GraphRunner
 from stt_service.engine.step.memory import check_memory, count_free_bytes
 from stt_service.engine.step.no_init import NoInit
-from stt_service.engine.step.state import State
+from stt_service.engine.step.state import Kept, State
 from stt_service.engine.step.weights import read_lm, read_mimi
 
 
@@ -87,6 +87,10 @@ class MoshiModel:
         self.state = self.network.make_state(slots, chosen)
         self._slots = slots
         self._frames = np.zeros(slots, dtype=np.int64)
+        # What slots come back to, with the frames that they had heard.
+        self._kept: dict[int, tuple[int, Kept]] = {}
+        # In frames: a rest, the tail, and what it may be extended by.
+        self._longest_detour = 1 + self._info.tail_steps + self._info.extension_steps
         self._runner: Runner
         if chosen.type == "cuda":
             self._runner = GraphRunner(self.network, self.state)
@@ -113,9 +117,7 @@ class MoshiModel:
 
     @torch.inference_mode()
     def step(self, plan: StepPlan) -> StepOutput:
-        for slot in np.flatnonzero(plan.reset):
-            self.state.reset(int(slot))
-            self._frames[slot] = 0
+        self._turn_slots(plan)
         needed = int(np.flatnonzero(plan.active)[-1]) + 1 if plan.active.any() else 0
         output = np.zeros((self._slots, self.network.columns), dtype=np.float32)
         if needed:
@@ -130,6 +132,18 @@ class MoshiModel:
             probabilities=output[:, 1],
             pauses=output[:, 2:],
         )
+
+    def _turn_slots(self, plan: StepPlan) -> None:
+        for slot in np.flatnonzero(plan.reset):
+            self.state.reset(int(slot))
+            self._frames[slot] = 0
+            self._kept.pop(int(slot), None)
+        for slot in plan.returning:
+            self._frames[slot], kept = self._kept[slot]
+            self.state.put_back(slot, kept)
+        for slot in plan.leaving:
+            frames = int(self._frames[slot])
+            self._kept[slot] = frames, self.state.keep(slot, frames, self._longest_detour)
 
 
 class CpuRunner:

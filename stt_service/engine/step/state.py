@@ -24,6 +24,17 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What one slot remembered, in the host's memory: rings only where they were to change."""
+
+    rows: tuple[torch.Tensor, ...]  # of position, token and windows
+    mimi_places: torch.Tensor  # int64 [places], of the ring
+    mimi_kv: torch.Tensor  # [layers, 2, heads, places, head_dim]
+    lm_places: torch.Tensor
+    lm_kv: torch.Tensor
+
+
+@dataclass(frozen=True)
 class State:
     """Changed in place only, so that a captured CUDA graph keeps finding it.
 
@@ -85,12 +96,50 @@ class State:
 
     def reset(self, slot: int) -> None:
         """Zero a row. A mask alone would not do: zero times the NaN of an old value is NaN."""
-        for tensor in (self.position, self.token, self.windows):
+        for tensor in self._small:
             tensor[slot].zero_()
         for tensor in (self.mimi_kv, self.lm_kv):
             tensor[:, :, slot].zero_()
 
+    def keep(self, slot: int, frames: int, ahead: int) -> Kept:
+        """What a slot remembers that has heard so many frames, before it hears up to `ahead`."""
+        mimi_places = _find_places(self.mimi, frames, ahead)
+        lm_places = _find_places(self.lm, frames, ahead)
+        return Kept(
+            rows=tuple(tensor[slot].to("cpu", copy=True) for tensor in self._small),
+            mimi_places=mimi_places,
+            mimi_kv=_read_places(self.mimi_kv, slot, mimi_places),
+            lm_places=lm_places,
+            lm_kv=_read_places(self.lm_kv, slot, lm_places),
+        )
+
+    def put_back(self, slot: int, kept: Kept) -> None:
+        """Have the slot remember that again, and nothing since."""
+        for tensor, row in zip(self._small, kept.rows, strict=True):
+            tensor[slot].copy_(row)
+        _write_places(self.mimi_kv, slot, kept.mimi_places, kept.mimi_kv)
+        _write_places(self.lm_kv, slot, kept.lm_places, kept.lm_kv)
+
+    @property
+    def _small(self) -> tuple[torch.Tensor, ...]:
+        return self.position, self.token, self.windows
+
     @property
     def nbytes(self) -> int:
-        tensors = (self.position, self.token, self.windows, self.mimi_kv, self.lm_kv)
+        tensors = (*self._small, self.mimi_kv, self.lm_kv)
         return sum(tensor.nbytes for tensor in tensors)
+
+
+def _find_places(transformer: Transformer, frames: int, ahead: int) -> torch.Tensor:
+    """Where a ring takes the next `ahead` frames, and one more: a step without a frame for the slot
+    writes there too."""
+    places = min((ahead + 1) * transformer.per_frame, transformer.context)
+    return (torch.arange(places) + frames * transformer.per_frame) % transformer.context
+
+
+def _read_places(kv: torch.Tensor, slot: int, places: torch.Tensor) -> torch.Tensor:
+    return kv[:, :, slot].index_select(3, places.to(kv.device)).cpu()
+
+
+def _write_places(kv: torch.Tensor, slot: int, places: torch.Tensor, kept: torch.Tensor) -> None:
+    kv[:, :, slot].index_copy_(3, places.to(kv.device), kept.to(kv.device))

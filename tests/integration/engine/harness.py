@@ -24,10 +24,21 @@ FRAME_SAMPLES = 1920
 
 @dataclass
 class Occupancy:
-    """What one session's slot was fed and what the model said, step by step."""
+    """What one session's slot was fed and what the model said, step by step; not what it has come
+    back from."""
 
     frames: list[npt.NDArray[np.float32]] = field(default_factory=list)
     text_ids: list[int] = field(default_factory=list)
+    detours: int = 0
+    _kept: int = 0
+
+    def note_way(self, plan: StepPlan, slot: int) -> None:
+        """Before a step is noted."""
+        if slot in plan.returning:
+            del self.frames[self._kept :], self.text_ids[self._kept :]
+        if slot in plan.leaving:
+            self._kept = len(self.frames)
+            self.detours += 1
 
 
 class Recorder:
@@ -49,6 +60,7 @@ class Recorder:
             if report.plan.reset[slot]:
                 self._current[slot] = Occupancy()
                 self.occupancies.append(self._current[slot])
+            self._current[slot].note_way(report.plan, int(slot))
             self._current[slot].frames.append(report.plan.pcm[slot, 0].copy())
             self._current[slot].text_ids.append(int(report.output.text_ids[slot]))
 

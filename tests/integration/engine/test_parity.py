@@ -109,6 +109,8 @@ async def test_every_session_says_what_it_would_say_alone(
         differing += sum(a != b for a, b in zip(occupancy.text_ids, expected, strict=True))
         heard.append(np.concatenate([f for f in occupancy.frames if f.any()]))
     assert differing == 0
+    # Flushes amid speech, after which the sound goes on.
+    assert sum(occupancy.detours for occupancy in recorder.occupancies) > count / 10
     assert sum(len(o.text_ids) for o in recorder.occupancies) > 12 * len(heard)
     # Nor was anybody's audio lost, doubled or swapped for another's.
     for script in scripts:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from stt.nvidia_riva import riva_asr_pb2
 from stt.v1 import stt_pb2
+from tests.integration.mutation import mutate
 from tests.integration.server.calls import Request
 from tests.integration.server.raw_http2 import (
     CHECK,
@@ -38,6 +39,7 @@ METHODS = (
     *(RIVA_STREAMING, RIVA_STREAMING, RIVA_RECOGNIZE),
 )
 CALLS_A_CONNECTION = 50
+TELL_EVERY = 10_000
 UNKNOWN, INTERNAL = "2", "13"
 NUMBERS = (0.0, 0.5, 2.0, 9.0, -1.0, float("nan"), float("inf"), 1e300)
 SECONDS = (0, 1, 600, 601, -1, 2**62, -(2**63))
@@ -59,7 +61,7 @@ class Inventor:
         make_more = {STREAMING: self._request, RIVA_STREAMING: self._riva_request}.get(method)
         more = [make_more() for _ in range(self._random.randrange(3))] if make_more else []
         messages = [first, *more]
-        return b"".join(frame(self._mutate(message)) for message in messages)
+        return b"".join(frame(mutate(self._random, message)) for message in messages)
 
     def _first_message(self, method: str | bytes) -> bytes:
         if self._random.random() < 0.1:
@@ -132,13 +134,6 @@ class Inventor:
             return RivaRequest().SerializeToString()
         return RivaRequest(audio_content=self._riva_audio()).SerializeToString()
 
-    def _mutate(self, message: bytes) -> bytes:
-        mutated = bytearray(message)
-        for _ in range(self._random.choice((0, 0, 1, 3))):
-            place = self._random.randrange(len(mutated) + 1)
-            mutated[place : place + self._random.randrange(2)] = self._random.randbytes(1)
-        return bytes(mutated)
-
 
 REFLECTED = ("file_by_filename", "file_containing_symbol", "all_extension_numbers_of_type")
 
@@ -154,7 +149,9 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 @pytest.mark.parametrize(
     "calls", [400, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
 )
-async def test_no_call_is_our_fault(fuzzed: tuple[str, Path], calls: int) -> None:
+async def test_no_call_is_our_fault(
+    fuzzed: tuple[str, Path], tell: Callable[[str], None], calls: int
+) -> None:
     address, log = fuzzed
     seed = random.randrange(2**32)
     inventor = Inventor(seed)
@@ -172,6 +169,8 @@ async def test_no_call_is_our_fault(fuzzed: tuple[str, Path], calls: int) -> Non
                     f"{answer} to {body!r} at {method!r}, seed {seed}"
                 )
                 statuses[answer["grpc-status"]] += 1
+                if statuses.total() % TELL_EVERY == 0:
+                    tell(f"{statuses.total():,} calls, by status {dict(statuses)}")
 
     for _ in range(calls // (4 * CALLS_A_CONNECTION)):
         await asyncio.gather(*(call_from_one_connection() for _ in range(4)))

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from stt.v1 import stt_pb2, stt_pb2_grpc
+from stt_service.guard import MAX_HEALTH_CALLS
 from tests.integration.server.calls import kinds, request_config, stream
 from tests.integration.server.raw_http2 import (
     CHECK,
@@ -23,14 +24,17 @@ from tests.integration.server.raw_http2 import (
     STREAMING,
     TRANSCRIBE,
     WATCH,
+    Headers,
     RawConnection,
     connect,
     frame,
 )
+from tests.interleaving import become
 from tests.support import run_service
 
 ALL_METHODS = (STREAMING, TRANSCRIBE, GET_INFO, CHECK, WATCH, REFLECTION)
-INVALID_ARGUMENT, UNIMPLEMENTED = "3", "12"
+OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = "0", "3", "8", "12"
+WATCHES_A_CONNECTION = 100
 
 
 @dataclass
@@ -173,6 +177,35 @@ async def test_a_header_that_is_no_text_is_nobodys_trouble(server, stranger, val
     call = stranger.call(GET_INFO, {"x-note": value})
     stranger.send(call, frame(b""), end=True)
     assert (await stranger.answer(call)).get("grpc-status") == "0"
+
+
+async def watch_health(caller: RawConnection) -> list[asyncio.Task[Headers]]:
+    """Calls that watch, once they have been told; each with its end."""
+    calls = [caller.call(WATCH) for _ in range(WATCHES_A_CONNECTION)]
+    for call in calls:
+        caller.send(call, frame(b""), end=True)
+    watches = [asyncio.create_task(caller.answer(call)) for call in calls]
+    await become(
+        lambda: all(caller.received[call] for call in calls), lambda: "nobody is told of health"
+    )
+    return watches
+
+
+async def test_who_fills_all_calls_of_health_keeps_nobody_out(server) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        callers = [
+            await stack.enter_async_context(connect(server.address))
+            for _ in range(MAX_HEALTH_CALLS // WATCHES_A_CONNECTION + 1)
+        ]
+        # One connection after the other, so that it is known which are the oldest.
+        watches = [watch for caller in callers for watch in await watch_health(caller)]
+        ended, _ = await asyncio.wait(watches[:WATCHES_A_CONNECTION], timeout=20)
+        assert {task.result()["grpc-status"] for task in ended} == {RESOURCE_EXHAUSTED}
+        assert len(ended) == WATCHES_A_CONNECTION
+        assert not any(watch.done() for watch in watches[WATCHES_A_CONNECTION + 1 :])
+        async with connect(server.address) as caller:
+            assert await ask(caller, CHECK, frame(b"")) == OK
+        assert await is_served(server)
 
 
 async def test_garbage_costs_a_few_lines_and_no_traceback(server, stranger) -> None:

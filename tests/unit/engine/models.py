@@ -31,8 +31,10 @@ def make_info(delay_s: float = 0.5, silence_prefix_s: float = 0.0, heads: int = 
     )
 
 
-def make_frame(level: float = 0.1) -> Frame:
-    return Frame(np.full(FRAME_SAMPLES, level, dtype=np.float32), FRAME_SAMPLES)
+def make_frame(level: float = 0.1, samples: int = FRAME_SAMPLES) -> Frame:
+    pcm = np.zeros(FRAME_SAMPLES, dtype=np.float32)
+    pcm[:samples] = level
+    return Frame(pcm, samples)
 
 
 def make_output(text_ids: Iterable[int], pause: float = 0.0) -> StepOutput:

@@ -7,10 +7,12 @@ import pytest
 
 from stt_service.engine.options import SessionOptions
 from stt_service.engine.session_state import SessionState
+from stt_service.engine.turns import MAX_TURN_WORDS
 from tests.unit.engine.models import PADDING, YOU, make_frame, make_info
 
 WORDS_UNTIL_CUT = 100_000
-MORE_WORDS = 50_000
+# Whole turns, so that as much of one is open before as after.
+MORE_WORDS = 10 * MAX_TURN_WORDS
 PAUSES = np.zeros(4, dtype=np.float32)
 
 

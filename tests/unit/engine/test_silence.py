@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stt_service.engine.awake_clock import AwakeClock
-from stt_service.engine.silence import SilenceWatch
+from stt_service.engine.silence import SETTLE_S, SilenceWatch
 
 STALL_S = 0.5
 IDLE_S = 10.0
@@ -49,7 +49,11 @@ class Bench:
             clock = AwakeClock()
             clock.start()
             return SilenceWatch(
-                clock, **timeouts, on_stall=self._note("stall"), on_idle=self._note("idle")
+                clock,
+                **timeouts,
+                on_stall=self._note("stall"),
+                on_settle=self._note("settle"),
+                on_idle=self._note("idle"),
             )
 
         self.watch = loop.run_until_complete(make())
@@ -80,7 +84,9 @@ def test_a_stall_is_told_once_and_again_after_audio(loop: TurnedLoop) -> None:
     for _ in range(2):
         bench.watch.note_audio()
         loop.turn(3.0)
-    assert bench.names == ["stall", "stall"]
+    assert bench.names == ["stall", "settle"] * 2
+    stalled_s, settled_s = (time_s for _, time_s in bench.told[:2])
+    assert settled_s - stalled_s == pytest.approx(SETTLE_S, abs=0.06)
 
 
 def test_audio_that_comes_all_the_time_is_no_silence(loop: TurnedLoop) -> None:
@@ -175,9 +181,10 @@ def test_every_gap_longer_than_the_timeout_stalls_once(gaps_s: list[float]) -> N
             bench.watch.note_audio()
             loop.turn(gap_s)
         # A timer may be a turn of the loop late.
-        stalls = len(bench.told)
-        assert sum(gap > STALL_S + 0.06 for gap in gaps_s) <= stalls
-        assert stalls <= sum(gap >= STALL_S - 1e-6 for gap in gaps_s)
-        assert set(bench.names) <= {"stall"}
+        for name, timeout_s in (("stall", STALL_S), ("settle", STALL_S + SETTLE_S)):
+            times = bench.names.count(name)
+            assert sum(gap > timeout_s + 0.06 for gap in gaps_s) <= times
+            assert times <= sum(gap >= timeout_s - 1e-6 for gap in gaps_s)
+        assert set(bench.names) <= {"stall", "settle"}
     finally:
         loop.close()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stt_service.engine.events import Final, Word
+from stt_service.engine.events import Final, Token, Word
 from stt_service.engine.session import Update
 from stt_service.engine.transcript import MAX_FINAL_BYTES, Transcript
 from stt_service.translation import encode_response
@@ -15,7 +15,8 @@ GRPC_DEFAULT_LIMIT = 4 * 1024 * 1024
 def fill(text: str, time_s: float) -> Transcript:
     transcript = Transcript()
     for _ in range(10**6):
-        transcript.append(f" {text}", Word(text, time_s, time_s + 0.123456, 0.987654))
+        word = Word(text, time_s, time_s + 0.123456, 0.987654)
+        transcript.add([Token(f" {text}", time_s), word])
         if transcript.is_cut:
             break
     return transcript
@@ -42,7 +43,10 @@ texts = st.lists(st.tuples(st.text(max_size=8), st.booleans()), max_size=30)
 def test_what_is_kept_is_the_beginning_and_it_says_whether_that_is_all(said, max_bytes) -> None:
     transcript = Transcript(max_bytes)
     for text, is_word in said:
-        transcript.append(text, Word(text, 0.0, 0.0, 1.0) if is_word and text else None)
+        transcript.add([Token(text, 0.0)])
+        if is_word and text:
+            transcript.add([Word(text, 0.0, 0.0, 1.0)])
+    transcript.close()
     everything = "".join(text for text, _ in said)
     words = [text for text, is_word in said if is_word and text]
     assert everything.startswith(transcript.text)

@@ -17,8 +17,10 @@ from stt_service.engine.session_state import (
     Flush,
     Mark,
     SessionState,
+    Settle,
     Stall,
 )
+from stt_service.engine.turns import MAX_TURN_WORDS
 from tests.unit.engine.models import (
     A9,
     C3,
@@ -45,10 +47,10 @@ class Speaker:
         self.state = SessionState("a", options, self.info)
         self.events: list[Event] = []
 
-    def hear(self, *text_ids: int, pause: float = 0.0) -> None:
+    def hear(self, *text_ids: int, pause: float = 0.0, level: float = 0.0) -> None:
         """Push one frame for each id, and step it."""
         for text_id in text_ids:
-            self.state.push([make_frame(level=0.0)])
+            self.state.push([make_frame(level)])
             self._step(text_id, pause)
 
     def mark(self, mark: Mark, text_ids: Sequence[int] = ()) -> None:
@@ -86,6 +88,15 @@ def test_a_step_for_each_frame_of_the_callers_own_audio() -> None:
     steps = [event for event in speaker.events if isinstance(event, Step)]
     assert [step.index for step in steps] == list(range(21))
     assert steps[0].pause_probabilities == (0.25,) * 4
+
+
+def test_a_turn_without_a_pause_is_closed_when_it_is_long() -> None:
+    speaker = Speaker()
+    for _ in range(MAX_TURN_WORDS + 1):
+        speaker.hear(*YOU_TOO)
+    assert [len(turn.split()) for turn in speaker.turns] == [MAX_TURN_WORDS]
+    speaker.mark(Finish())
+    assert [len(turn.split()) for turn in speaker.turns] == [MAX_TURN_WORDS, 1]
 
 
 def test_nobody_is_told_of_steps_and_utterances_who_did_not_ask() -> None:
@@ -195,12 +206,18 @@ def test_other_settings_hold_for_the_audio_after_them() -> None:
     assert speaker.count(Pause) == 1
 
 
+MARKS = [
+    *(Flush("x"), Stall(), Settle(), ChangeVad(VadOptions(1.0, 0.3))),
+    *(Flush("y", make_frame(0.1, 700)), Stall(make_frame(0.1, 300)), Stall(make_frame(0.0, 900))),
+]
+
+
 @given(
     st.lists(
         st.one_of(
             st.sampled_from([PADDING, END_OF_PADDING, HEL, LO, YOU]),
-            st.sampled_from([Flush("x"), Stall(), ChangeVad(VadOptions(1.0, 0.3))]),
-            st.just("pause"),
+            st.sampled_from(MARKS),
+            st.sampled_from(["pause", "louder", "softer"]),
         ),
         max_size=80,
     ),
@@ -209,18 +226,20 @@ def test_other_settings_hold_for_the_audio_after_them() -> None:
 )
 def test_every_word_is_in_one_utterance_in_order(script, heads: int, delay_s: float) -> None:
     speaker = Speaker(make_info(heads=heads, delay_s=delay_s), VadOptions(1.0))
+    level = 0.0
     for item in script:
         match item:
             case int():
-                speaker.hear(item)
+                speaker.hear(item, level=level)
             case "pause":
                 speaker.hear(PADDING, PADDING, pause=0.9)
+            case "louder" | "softer":
+                level = 0.1 if item == "louder" else 0.0
             case _:
                 speaker.mark(item, [HEL])
     speaker.mark(Finish())
     words = [event for event in speaker.events if isinstance(event, Word)]
     utterances = [event for event in speaker.events if isinstance(event, Utterance)]
     assert [word for utterance in utterances for word in utterance.words] == words
-    assert speaker.events[-1] == Final(
-        speaker.events[-1].transcript, tuple(words), speaker.state.processed_s
-    )
+    transcript = "".join(event.text for event in speaker.events if isinstance(event, Token))
+    assert speaker.events[-1] == Final(transcript, tuple(words), speaker.state.processed_s)

@@ -1,4 +1,5 @@
 import asyncio
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +56,19 @@ def test_items_come_out_once_in_order_and_in_chunks(sent: list[bytes | Command],
     taken = asyncio.run(carry())
     assert joined(taken) == joined(sent)
     assert all(0 < len(item) <= CHUNK_BYTES for item in taken if isinstance(item, bytes))
+
+
+async def test_what_waits_takes_little_more_memory_than_it_is_long():
+    """Message after message, as a socket is read: a session's 12 MiB with a little around."""
+    inbox = Inbox(100 * CHUNK_BYTES)
+    tracemalloc.start()
+    try:
+        while inbox.held_bytes < 50 * CHUNK_BYTES:
+            await inbox.put(bytes(1000))
+            taken_bytes = tracemalloc.get_traced_memory()[0]
+            assert taken_bytes < 1.03 * inbox.held_bytes + 2 * CHUNK_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 async def let_all_run() -> None:

@@ -1,0 +1,16 @@
+"""Fixtures of the gateway's tests."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.gateway.watched import WatchedService
+from tests.support import run_service
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedService]:
+    """An stt-serve of eight slots. Leave no session open on it."""
+    path = tmp_path_factory.mktemp("watched") / "stderr.log"
+    with path.open("w") as log, run_service("--metrics", "127.0.0.1:0", log=log) as service:
+        yield WatchedService(service, path)
