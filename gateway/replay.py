@@ -31,6 +31,8 @@ MAX_ATTEMPTS = 3
 """Replays in a row in which the service hears nothing new; then the session fails."""
 MIN_TAPE_BYTES = 1024 * 1024
 """What may be kept however much the other sessions hold: 10.9 s of float32 audio at 24 kHz."""
+MAX_FINAL_BYTES = 3_900_000
+"""What the service's own `final` may hold (docs/grpc.md), so that a replayed one is cut there."""
 
 _NEEDED_EVENTS = (stt_pb2.OPTIONAL_EVENT_WORD, stt_pb2.OPTIONAL_EVENT_PING)
 """Words say what need not be sent again, and pings how much was heard while nothing is said."""
@@ -55,7 +57,7 @@ class Replay:
         self._limit_bytes = limit_bytes
         self._tape = Tape(b"")
         self._vad_changes = VadChanges()
-        self._transcript = Transcript()
+        self._transcript = Transcript(MAX_FINAL_BYTES)
         self._turn: list[Word] = []
         self._next_step = 0
         self._base = 0

@@ -34,6 +34,7 @@ def encode_events(events: Iterable[Event]) -> Iterable[Response]:
                 response.final.transcript = event.transcript
                 response.final.words.extend(map(encode_word, event.words))
                 response.final.audio_duration.CopyFrom(to_duration(event.audio_duration_s))
+                response.final.is_cut = event.is_cut
             case Ready():
                 response.ready.session_id = event.session_id
                 response.ready.delay.CopyFrom(to_duration(event.delay_s))

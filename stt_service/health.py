@@ -16,6 +16,9 @@ from stt_service.writing import Context, Writer
 Response = health_pb2.HealthCheckResponse
 # The types of grpc_health are older than its messages.
 _messages: Any = health_pb2
+REASON_KEY = "stt-reason"
+"""Trailing metadata of a Check that is not SERVING: the reason that a call would be refused for."""
+WARMING_UP = "WARMING_UP"
 Status = health_pb2.HealthCheckResponse.ServingStatus.ValueType
 
 
@@ -26,11 +29,12 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self._names = frozenset(names)
         self._writer = writer
         self._status: Status = Response.NOT_SERVING
+        self._reason = ""
         self._changed = asyncio.Event()
 
-    def set(self, status: Status) -> None:
-        """Tell everyone who watches, each as fast as it listens."""
-        self._status = status
+    def set(self, status: Status, reason: str = "") -> None:
+        """Tell everyone who watches, each as fast as it listens; `reason` only who asks."""
+        self._status, self._reason = status, reason
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -39,6 +43,8 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     ) -> health_pb2.HealthCheckResponse:
         if request.service not in self._names:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        if self._reason:
+            context.set_trailing_metadata(((REASON_KEY, self._reason),))
         return Response(status=self._status)
 
     async def List(self, request: object, context: Context) -> object:

@@ -15,6 +15,9 @@ from stt_service.riva_audio import AudioFormat
 # Clients that send no silence while nobody speaks are used to so much patience: pipecat sends some
 # after 30 s.
 IDLE_TIMEOUT_S = 60.0
+# As long as the gateway's clients wait. pipecat asks again without a pause where it is refused, and
+# loses some audio to each call that failed.
+WAIT_FOR_SLOT_S = 3.0
 # Text is only ever appended. It is not 1, by which Riva announces an end of utterance early.
 STABILITY = 0.9
 
@@ -31,6 +34,7 @@ def decode_streaming_options(config: Config, audio: AudioFormat, info: ModelInfo
         vad=decode_vad(config, info),
         wants_utterances=True,
         idle_timeout_s=IDLE_TIMEOUT_S,
+        wait_for_slot_s=WAIT_FOR_SLOT_S,
     )
 
 

@@ -14,7 +14,7 @@ from stt_service.engine.engine import Engine, State
 from stt_service.engine.errors import EngineDied
 from stt_service.engine.model import BatchedModel
 from stt_service.guard import CallGuard
-from stt_service.health import HealthServicer
+from stt_service.health import WARMING_UP, HealthServicer
 from stt_service.metrics import Metrics
 from stt_service.metrics_server import MetricsServer
 from stt_service.process.listening import (
@@ -95,8 +95,10 @@ class Server:
         self._grpc = server
         self._add_servicers(server)
         self._bind(server)
-        is_warm = self.engine.state is State.SERVING
-        self._health.set(Health.SERVING if is_warm else Health.NOT_SERVING)
+        if self.engine.state is State.SERVING:
+            self._health.set(Health.SERVING)
+        else:
+            self._health.set(Health.NOT_SERVING, WARMING_UP)
         await server.start()
         if self._config.metrics_address is not None:
             listening = listen(*parse_listening_address(self._config.metrics_address))

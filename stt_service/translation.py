@@ -166,9 +166,10 @@ def encode_response(
             response.word.CopyFrom(encode_word(update.event))
         case Pause(offset_s):
             response.vad_end.offset.CopyFrom(to_duration(offset_s))
-        case Step(index, pause_probabilities):
+        case Step(index, pause_probabilities, mid_word):
             response.step.index = index
             response.step.pause_probabilities.extend(pause_probabilities)
+            response.step.mid_word = mid_word
         case Utterance():
             response.utterance.CopyFrom(encode_utterance(update.event))
         case Flushed(flush_id):

@@ -23,6 +23,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from client.rpc import grpc_core_messages
+from client.rpc.details import metadata_value
 from client.rpc.endpoint import Credentials, Endpoint, Tls
 from client.rpc.errors import (
     CallCancelled,
@@ -35,6 +36,7 @@ from client.rpc.errors import (
 )
 from client.rpc.probe import find_obstacle
 from client.rpc.proxy import find_proxy
+from client.rpc.reasons import Reason
 from client.rpc.retry import OnWait, Patience, Retry
 from client.rpc.route import Protocol, Route
 from client.rpc.trust import check_client_certificate, make_context, read_trusted_roots
@@ -58,6 +60,10 @@ RETRY_AFTER_REFUSED_STREAM_S = 1.0
 MAX_UNREAD_BYTES = 256 * 1024
 """What the service may send of a call before it is read: some thousand events. The longest `final`,
 4 MiB, takes as many round trips as there are of these in it."""
+
+# Where a health check that is not SERVING says why.
+_REASON_KEY = "stt-reason"
+
 _MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 
@@ -133,14 +139,18 @@ async def check_serving(
         health_pb2.HealthCheckResponse.FromString,
     )
     request = health_pb2.HealthCheckRequest(service=SERVICE_NAME)
+    call = check(request, timeout=timeout_s, metadata=endpoint.metadata)
     try:
-        response = await check(request, timeout=timeout_s, metadata=endpoint.metadata)
+        response = await call
     except grpc.aio.AioRpcError as rpc_error:
         raise await _error_from_check(channel, rpc_error, endpoint, timeout_s) from rpc_error
     if response.status == health_pb2.HealthCheckResponse.SERVING:
         return
     if response.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
         raise NoSuchService(f"The gRPC server at {endpoint} does not know {SERVICE_NAME}.")
+    if metadata_value(await call.trailing_metadata(), _REASON_KEY) == Reason.WARMING_UP:
+        text = f"The service at {endpoint} is still loading its model."
+        raise ServerUnavailable(text, reason=Reason.WARMING_UP)
     raise ServerUnavailable(f"The service at {endpoint} is starting or draining.")
 
 

@@ -86,6 +86,8 @@ class Final:
     words: tuple[Word, ...]
     audio_duration_s: float
     timing: Timing = field(default=Timing(), compare=False)
+    is_cut: bool = False
+    """Transcript and words are only the beginning: never so for a stream of this library."""
 
 
 @dataclass(frozen=True)

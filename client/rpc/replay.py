@@ -24,6 +24,7 @@ from client.rpc.events import (
     Token,
     Word,
 )
+from client.rpc.told import Told
 
 # A repeated word may start this much earlier or later than the first time: with other
 # context the model moves a boundary by a few frames of 80 ms.
@@ -74,9 +75,13 @@ class _Incoming:
 
 
 class Transcript:
-    """Merges the events of successive connections; knows where a replay may start."""
+    """Merges the events of successive connections; knows where a replay may start.
 
-    def __init__(self) -> None:
+    Its Final has everything that was said, or as much from the beginning as fits into
+    `max_final_bytes` on the wire.
+    """
+
+    def __init__(self, max_final_bytes: int | None = None) -> None:
         self.processed_s = 0.0
         """Audio that a model has heard, in the stream's clock."""
         self.was_admitted = False
@@ -90,8 +95,7 @@ class Transcript:
         self._awaiting_word: deque[_Incoming] = deque()
         self._words_of_connection = 0
         self._told_until_s = 0.0
-        self._texts: list[str] = []
-        self._words: list[Word] = []
+        self._told = Told(max_final_bytes)
         self._break_reason: str | None = None
 
     def begin(self, base_s: float, break_reason: str | None) -> None:
@@ -174,7 +178,7 @@ class Transcript:
         if not text:
             return []
         current.heard.text += text
-        self._texts.append(text)
+        self._told.add_text(text)
         return [Token(text, current.heard.start_s, timing)]
 
     def _begin_word(self, text: str, start_s: float) -> _Incoming:
@@ -223,7 +227,7 @@ class Transcript:
         text = heard.text.strip() or word.text
         merged = replace(word, text=text, start_s=start_s, end_s=end_s, timing=timing)
         told = [*self._close_unfinished(start_s, timing), merged]
-        self._words += told
+        self._told.add_words(told)
         return [*told]
 
     def _accept_final(self, final: Final, timing: Timing) -> list[ServerEvent | Reconnected]:
@@ -231,9 +235,8 @@ class Transcript:
         told = [event for word in missing for event in self._accept_word(word, timing)]
         duration_s = final.audio_duration_s + self._base_s
         unfinished = self._settle(duration_s, timing)
-        self._words += unfinished
-        merged = Final("".join(self._texts), tuple(self._words), duration_s, timing)
-        return [*told, *unfinished, merged]
+        self._told.add_words(unfinished)
+        return [*told, *unfinished, self._told.make_final(duration_s, timing)]
 
     def _settle(self, before_s: float, timing: Timing) -> list[Word]:
         """All words before a time were told: none of that audio is heard again."""

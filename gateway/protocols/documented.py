@@ -152,6 +152,7 @@ def _encode_body(kind: str, response: stt_pb2.StreamingTranscribeResponse) -> Js
             return {
                 "index": response.step.index,
                 "pause_probabilities": [round(value, 4) for value in probabilities],
+                "mid_word": response.step.mid_word,
             }
         case "utterance":
             return _encode_utterance(response.utterance)

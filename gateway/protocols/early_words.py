@@ -1,9 +1,9 @@
 """A word's text as soon as it is complete, which is sooner than the service's `word` event.
 
 `word` waits until the end of the word was heard, 0.23 to 0.45 s after the last of its text. Other
-protocols give the two apart: the text first, the end when it is known. The text is complete when
-the model has taken a step and written nothing. That is seen at the step after the next, since a
-step is announced before its tokens.
+protocols give the two apart: the text first, the end when it is known. The text is complete with
+the first step that is not amidst a word. A step without a token may be: a letter can take several
+pieces, and has a token with the last of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ class EarlyWords:
     def __init__(self) -> None:
         self._text = ""
         self._start_s = 0.0
-        self._wrote_in_step = False
 
     @property
     def is_open(self) -> bool:
@@ -48,9 +47,7 @@ class EarlyWords:
             case "token":
                 return list(self._add(response.token))
             case "step":
-                found = [] if self._wrote_in_step else self._close()
-                self._wrote_in_step = False
-                return list(found)
+                return [] if response.step.mid_word else list(self._close())
             case "word":
                 end_s = to_seconds(response.word.end_offset)
                 return [*self._close(), WordEnd(end_s)]
@@ -64,7 +61,6 @@ class EarlyWords:
         if not self.is_open:
             self._start_s = to_seconds(token.start_offset)
         self._text += token.text
-        self._wrote_in_step = True
         return found
 
     def _close(self) -> list[WordText]:

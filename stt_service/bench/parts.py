@@ -25,7 +25,7 @@ def add_parts(parts: Any) -> None:
     """Add `service`, `start` and `memory` to the command line's parts."""
     service = parts.add_parser("service", help="live streams: CPU time, delays, backlog")
     service.add_argument("--model", default=SCRIPTED, help="scripted, or as in stt-serve --model")
-    service.add_argument("--protocols", default="grpc,ws", metavar="grpc,ws")
+    service.add_argument("--protocols", default="grpc,ws", metavar="grpc,ws,…")
     service.add_argument("--streams", default="8,32", metavar="N,N,…")
     service.add_argument("--seconds", type=float, default=15.0, help="of audio, for each row")
     service.add_argument(
@@ -54,7 +54,8 @@ def measure_service(arguments: argparse.Namespace) -> Measured:
     check_system()
     protocols = tuple(str(arguments.protocols).split(","))
     if not set(protocols) <= set(service.PROTOCOLS):
-        raise InvalidSetting(f"--protocols is {arguments.protocols!r}; write grpc, ws or grpc,ws")
+        known = ",".join(service.PROTOCOLS)
+        raise InvalidSetting(f"--protocols is {arguments.protocols!r}; write some of {known}")
     if not arguments.seconds > service.SETTLE_S or not arguments.step_ms >= 0:
         raise InvalidSetting(
             f"--seconds must be above {service.SETTLE_S:g}, and --step-ms 0 or more"

@@ -6,10 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from stt_service.bench.other_protocols import STREAMS
 from stt_service.bench.processes import Served, read_cpu_s, serve
 from stt_service.bench.streams import Streams, percentile_ms, read_recordings
 
-PROTOCOLS = ("grpc", "ws")
+OVER_GRPC = ("grpc", "riva")
+"""These are served without the gateway."""
+PROTOCOLS = ("grpc", "ws", *STREAMS)
 # Sessions that open are another matter.
 SETTLE_S = 2.0
 
@@ -84,7 +87,7 @@ def measure(
 def _measure_streams(
     served: Served, protocol: str, count: int, seconds: float, speech: Path | None
 ) -> ServiceFigures:
-    address = served.grpc if protocol == "grpc" else served.http
+    address = served.grpc if protocol in OVER_GRPC else served.http
     running = Streams(protocol, address, count, seconds, speech)
     _sleep_until(running.begins_at + SETTLE_S)
     started, before = time.time(), _read_cpu_s(served)
@@ -105,7 +108,7 @@ def _measure_streams(
         python_ms=(main_s + max(spent.values())) * scale,
         server_ms=(main_s + sum(spent.values())) * scale,
         gateway_ms=(sum(after[1].values()) - sum(before[1].values())) * scale,
-        tokens=len(heard.after_step_s),
+        tokens=heard.tokens,
         errors=len(heard.errors),
         after_step_p50_ms=percentile_ms(heard.after_step_s, 50),
         after_step_p99_ms=percentile_ms(heard.after_step_s, 99),
@@ -133,7 +136,7 @@ def format_table(report: ServiceReport) -> str:
         "  errors",
     ]
     lines += [
-        f"{row.protocol:<4} {row.streams:>7} {row.main_ms:>6.2f} {row.python_ms:>7.2f} "
+        f"{row.protocol:<7} {row.streams:>4} {row.main_ms:>6.2f} {row.python_ms:>7.2f} "
         f"{row.server_ms:>7.2f} {row.gateway_ms:>10.2f} {row.python_limit:>6} "
         f"{row.after_step_p50_ms:>8.1f} {row.after_step_p99_ms:>8.1f} {row.backlog_p50_ms:>8.0f} "
         f"{row.backlog_p99_ms:>7.0f} {row.errors:>7}"

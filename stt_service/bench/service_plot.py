@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from stt_service.bench.service import ServiceReport
+from stt_service.bench.service import OVER_GRPC, ServiceReport
 
 
 def draw_service(report: ServiceReport, path: Path) -> None:
@@ -22,7 +22,7 @@ def draw_service(report: ServiceReport, path: Path) -> None:
             ("its main thread", [row.main_ms for row in rows]),
             ("gateway", [row.gateway_ms for row in rows]),
         ):
-            if protocol == "ws" or name != "gateway":
+            if protocol not in OVER_GRPC or name != "gateway":
                 axes.plot(streams, cost_ms, marker="o", label=f"{protocol}: {name}")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("live streams")

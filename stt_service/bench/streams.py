@@ -14,12 +14,12 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from stt_service.bench.other_protocols import RATE_HERTZ, STREAMS
 from stt_service.process.environment import InvalidSetting
 
 Samples = npt.NDArray[np.float32]
 Read = Callable[..., tuple[Samples, int]]
 
-RATE_HERTZ = 24_000
 MESSAGE_SAMPLES = 1_920
 MESSAGE_S = MESSAGE_SAMPLES / RATE_HERTZ
 STREAMS_PER_PROCESS = 16
@@ -31,16 +31,23 @@ NOISE_AMPLITUDE = 0.01
 
 @dataclass
 class Heard:
-    """What clients saw, one number for each token."""
+    """What clients saw. Only our own protocols say when a token's step was."""
 
+    tokens: int = 0
+    """Pieces of text."""
     after_step_s: list[float] = field(default_factory=list[float])
     """From the end of the step to the client."""
     backlog_s: list[float] = field(default_factory=list[float])
     """Audio that the service had and the model had not heard."""
     errors: list[str] = field(default_factory=list[str])
 
+    def note_text(self) -> None:
+        """Text has come, and nothing is said of its step."""
+        self.tokens += 1
+
     def note(self, step_ended_at: float, backlog_s: float) -> None:
         """A token has come."""
+        self.tokens += 1
         self.after_step_s.append(time.time() - step_ended_at)
         self.backlog_s.append(backlog_s)
 
@@ -73,6 +80,7 @@ class Streams:
         with self._pool:
             for each in self._running:
                 heard = each.result()
+                together.tokens += heard.tokens
                 together.after_step_s += heard.after_step_s
                 together.backlog_s += heard.backlog_s
                 together.errors += heard.errors
@@ -90,19 +98,24 @@ def run_streams(
 ) -> Heard:
     """The streams of one process."""
     heard = Heard()
-    stream = _stream_grpc if protocol == "grpc" else _stream_websocket
     random = np.random.default_rng(seed)
     recordings = read_recordings(speech) if speech else None
+
+    async def stream(audio: AsyncGenerator[bytes]) -> None:
+        match protocol:
+            case "grpc":
+                await _stream_grpc(address, audio, heard)
+            case "ws":
+                await _stream_websocket(address, audio, heard)
+            case other:
+                await STREAMS[other](address, audio, heard.note_text)
 
     async def run() -> None:
         # People do not begin to speak at the same moment.
         starts = [begins_at + MESSAGE_S * n / count for n in range(count)]
         audios = [make_audio(seconds, recordings, random) for _ in starts]
         results = await asyncio.gather(
-            *(
-                stream(address, _pace(start, audio), heard)
-                for start, audio in zip(starts, audios, strict=True)
-            ),
+            *(stream(_pace(start, audio)) for start, audio in zip(starts, audios, strict=True)),
             return_exceptions=True,
         )
         heard.errors += [repr(each) for each in results if isinstance(each, BaseException)]

@@ -33,11 +33,12 @@ class Step:
     """The model has heard one more frame of the caller's own audio.
 
     `index` counts them from 0; `pause_probabilities` has one number for each VAD head, which may be
-    none.
+    none; `mid_word` says that the next token may go on with the word before it.
     """
 
     index: int
     pause_probabilities: tuple[float, ...]
+    mid_word: bool
 
 
 @dataclass(frozen=True, slots=True)

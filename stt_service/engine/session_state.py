@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from stt_service.engine.events import Event, Final, Flushed, Step, Utterance
+from stt_service.engine.events import Event, Final, Flushed, Step, Token, Utterance
 from stt_service.engine.frames import Frame
 from stt_service.engine.hearing import Hearing
 from stt_service.engine.model import FloatArray, ModelInfo
@@ -109,7 +109,7 @@ class SessionState:
                 if head.audio_samples > self._rest_heard:
                     break
                 self._queue.popleft()
-                events += self._note_step(self._rest_pauses)
+                events += self._note_step(self._rest_pauses, mid_word=False)
                 continue
             self._mark = self._take_mark()
             if self._needs_tail(self._mark):
@@ -157,7 +157,9 @@ class SessionState:
         if is_own:
             self._rest_heard = 0
             self._tail_due = True
-            events[:0] = self._note_step(probabilities)
+            # It comes before what was written in it.
+            mid_word = self._hearing.mid_word or any(isinstance(event, Token) for event in events)
+            events[:0] = self._note_step(probabilities, mid_word=mid_word)
         elif not frame.is_silence:
             self._rest_heard, self._rest_pauses = frame.audio_samples, probabilities
         if self._mark is not None and not self._silence_left:
@@ -168,13 +170,13 @@ class SessionState:
                 events += self._complete_mark()
         return events
 
-    def _note_step(self, pauses: Sequence[float]) -> list[Event]:
+    def _note_step(self, pauses: Sequence[float], *, mid_word: bool) -> list[Event]:
         """A frame of the caller's own was heard."""
         self.items_done += 1
         if not self._wants_steps:
             return []
         self._steps_told += 1
-        return [Step(self._steps_told - 1, tuple(pauses))]
+        return [Step(self._steps_told - 1, tuple(pauses), mid_word)]
 
     def _needs_tail(self, mark: Mark) -> bool:
         match mark:

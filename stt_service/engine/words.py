@@ -63,7 +63,7 @@ class WordAssembler:
             self._boundary_s = None
             if self._writing:
                 self._complete_at_s = now_s
-            return self._end_word_if_heard(now_s)
+            return [*self._end_letter(), *self._end_word_if_heard(now_s)]
         return self._feed_piece(text_id, probability, now_s)
 
     def flush(self) -> list[Event]:
@@ -90,6 +90,12 @@ class WordAssembler:
         self._text += text
         return Token(text, self._start_s)
 
+    def _end_letter(self) -> list[Event]:
+        """No more pieces come for now: bytes that do not form a character become U+FFFD."""
+        broken = self._utf8.decode(b"", final=True)
+        self._utf8.reset()
+        return [self._append_text(broken)] if broken else []
+
     def _end_word_if_heard(self, now_s: float) -> list[Event]:
         if self._complete_at_s is None:
             return []
@@ -102,10 +108,7 @@ class WordAssembler:
 
     def _end_word(self, before_s: float) -> list[Event]:
         """Emit the open word, if any, ending no later than `before_s`."""
-        # Bytes that do not form a character become U+FFFD.
-        broken = self._utf8.decode(b"", final=True)
-        events: list[Event] = [self._append_text(broken)] if broken else []
-        self._utf8.reset()
+        events = self._end_letter()
         word_text = self._text.strip()
         log_probabilities = self._log_probabilities
         self._text, self._log_probabilities, self._complete_at_s = "", [], None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conformance.released import Clients
 from tests.conformance.speech import Speech, make_speech
 from tests.support import Recording
 
@@ -21,3 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def speech(beginnings: tuple[Recording, ...], tmp_path_factory: pytest.TempPathFactory) -> Speech:
     return make_speech(beginnings[:2], tmp_path_factory.mktemp("speech"))
+
+
+@pytest.fixture(scope="session")
+def clients() -> Iterator[Clients]:
+    """Other people's clients, in processes that last as long as the tests."""
+    clients = Clients()
+    yield clients
+    clients.end()

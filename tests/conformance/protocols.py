@@ -15,6 +15,7 @@ import msgpack
 import numpy as np
 import websockets
 
+from stt.nvidia_riva import riva_asr_pb2, riva_asr_pb2_grpc, riva_audio_pb2
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.conformance.speech import FRAME_SAMPLES, Speech
 from tests.support import MODEL_RATE_HERTZ, Service
@@ -147,6 +148,32 @@ async def hear_by_openai_commits(service: Service, speech: Speech) -> Heard:
 
         heard = await exchange(websocket, send, read_openai, turns=len(speech.turns) + 1)
     assert heard.turns.pop() == "", "a completed follows each commit"
+    return heard
+
+
+async def hear_by_riva(service: Service, speech: Speech) -> Heard:
+    """NVIDIA Riva, on the gRPC port."""
+    heard = Heard()
+    config = riva_asr_pb2.RecognitionConfig(
+        encoding=riva_audio_pb2.LINEAR_PCM,
+        sample_rate_hertz=MODEL_RATE_HERTZ,
+        enable_word_time_offsets=True,
+        endpointing_config=riva_asr_pb2.EndpointingConfig(stop_history=1000),
+    )
+    streaming = riva_asr_pb2.StreamingRecognitionConfig(config=config)
+
+    async def requests() -> AsyncIterator[riva_asr_pb2.StreamingRecognizeRequest]:
+        yield riva_asr_pb2.StreamingRecognizeRequest(streaming_config=streaming)
+        yield riva_asr_pb2.StreamingRecognizeRequest(audio_content=speech.pcm_s16le)
+
+    async with grpc.aio.insecure_channel(service.grpc) as channel:
+        stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel)
+        async for response in stub.StreamingRecognize(requests()):
+            best = response.results[0].alternatives[0]
+            heard.turns.append(best.transcript.strip())
+            heard.words += [word.word for word in best.words]
+            heard.starts_s += [word.start_time / 1000 for word in best.words]
+            heard.ends_s += [word.end_time / 1000 for word in best.words]
     return heard
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.conformance.released import KINDS, Report, find_python, run_client
+from tests.conformance.released import KINDS, Clients, Report, choose_address, find_python
 from tests.conformance.speech import Speech
 from tests.support import Service
 
@@ -15,18 +15,26 @@ pytestmark = pytest.mark.skipif(
     find_python() is None, reason="other people's clients are not installed: uv run poe conformance"
 )
 
-AT_ONCE = 3
+AT_ONCE = 6
 # The file is sent at once; a final each word is all that La Suite's plugin has.
 WITHOUT_PARTIALS = ("gradium_sdk_file", "livekit_kyutai")
 WITHOUT_TURNS = ("gradium_sdk_file", "livekit_kyutai")
-WITH_TIMES = ("gradium_sdk", "gradium_sdk_file", "livekit_kyutai")
+# The others show where a turn starts, or no times.
+WITH_TIMES = ("gradium_sdk", "gradium_sdk_file", "livekit_kyutai", "riva_sdk")
 
 
 @pytest.fixture(scope="module")
-def reports(service: Service, speech: Speech) -> Iterator[dict[str, Future[Report]]]:
-    """What each client says, when it is done; some run at once, since time is real."""
+def reports(
+    clients: Clients, service: Service, speech: Speech
+) -> Iterator[dict[str, Future[Report]]]:
+    """What each client says, when it is done; some talk at once, since time is real."""
+
+    def talk(kind: str) -> Report:
+        return clients[kind].talk(choose_address(kind, service), speech)
+
+    clients.prepare(KINDS)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {kind: pool.submit(run_client, kind, service.http, speech) for kind in KINDS}
+        yield {kind: pool.submit(talk, kind) for kind in KINDS}
 
 
 @pytest.mark.timeout(300)

@@ -15,8 +15,26 @@ from pathlib import Path
 from tests.fuzz.targets import TARGETS, seeds
 
 # A million in all; Opus is decoded at some hundreds a second.
-RUNS = {"query": 300_000, "command": 300_000, "request": 250_000, "pcm": 80_000, "opus": 70_000}
-MAX_BYTES = {"query": 400, "command": 5_000, "request": 400, "pcm": 10_000, "opus": 10_000}
+RUNS = {
+    "query": 150_000,
+    "command": 150_000,
+    "request": 150_000,
+    "pcm": 80_000,
+    "opus": 70_000,
+    "moshi": 130_000,
+    "gradium": 130_000,
+    "openai": 140_000,
+}
+MAX_BYTES = {
+    "query": 400,
+    "command": 5_000,
+    "request": 400,
+    "pcm": 10_000,
+    "opus": 10_000,
+    "moshi": 1_000,
+    "gradium": 1_000,
+    "openai": 1_000,
+}
 
 
 def main() -> int:

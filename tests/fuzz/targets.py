@@ -20,6 +20,7 @@ from stt_service.engine.errors import InvalidAudio, InvalidOptions
 from stt_service.engine.frames import Framer
 from stt_service.engine.ogg import CHECKSUM, HEADER, checksum
 from stt_service.translation import decode_options, decode_recording_options, encode_status
+from tests.fuzz.protocols import DOORS, SEEDS, make_target
 from tests.ogg_files import FIREFOX, LIVE, Layout, encode_opus, write_ogg
 from tests.unit.engine.models import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, make_info
 
@@ -140,6 +141,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "request": fuzz_request,
     "pcm": fuzz_pcm,
     "opus": fuzz_opus,
+    **{name: make_target(door, make_framer, text) for name, (door, text) in DOORS.items()},
 }
 
 
@@ -164,6 +166,8 @@ def seeds(name: str) -> list[bytes]:
         case "pcm":
             samples = np.sin(np.arange(2_000)).astype("<f4")
             return [bytes([kind, kind, 40]) + samples.tobytes() for kind in range(4)]
+        case protocol if protocol in SEEDS:
+            return SEEDS[protocol]
         case _:
             audio = encode_opus(np.sin(np.arange(4_800)), 24_000, bit_rate=16_000)
             layouts = [LIVE, FIREFOX, Layout(segments_per_page=3), Layout(gain_q8_db=1_000)]

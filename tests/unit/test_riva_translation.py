@@ -54,6 +54,7 @@ def test_the_options_of_a_stream() -> None:
         encoding="mulaw",
         sample_rate_hertz=8000,
         vad=VadOptions(0.5),
+        wait_for_slot_s=3.0,
         wants_utterances=True,
         idle_timeout_s=60.0,
     )
@@ -87,7 +88,7 @@ def test_interim_results_grow_until_the_turn_is_final() -> None:
     results = make_results()
     responses = encode(
         results,
-        Step(0, ()),
+        Step(0, (), mid_word=False),
         Token(" hel", 0.5),
         Token("lo", 0.5),
         HELLO,

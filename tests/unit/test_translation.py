@@ -161,7 +161,7 @@ word = Word("hello", 1.0, 1.5, 0.5)
         (Token(" hello", 1.0), "token", False),
         (word, "word", True),
         (Pause(2.0), "vad_end", True),
-        (Step(7, (0.1, 0.2)), "step", False),
+        (Step(7, (0.1, 0.2), mid_word=False), "step", False),
         (Utterance((word,)), "utterance", False),
         (Flushed("f"), "flushed", False),
         (Final(" hello", (word,), 3.0), "final", False),

@@ -519,8 +519,13 @@ class Step(_message.Message):
 
     INDEX_FIELD_NUMBER: _builtins.int
     PAUSE_PROBABILITIES_FIELD_NUMBER: _builtins.int
+    MID_WORD_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Counts the steps of the session from 0."""
+    mid_word: _builtins.bool
+    """The model is amidst a word, or has announced one: its next token may go on
+    with the word before it. If not, all text so far is whole words.
+    """
     @_builtins.property
     def pause_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Probability of a pause of 0.5, 1, 2 and 3 s in Kyutai's 1B model: one number
@@ -532,10 +537,11 @@ class Step(_message.Message):
         *,
         index: _builtins.int = ...,
         pause_probabilities: _abc.Iterable[_builtins.float] | None = ...,
+        mid_word: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "pause_probabilities", b"pause_probabilities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "mid_word", b"mid_word", "pause_probabilities", b"pause_probabilities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,9 +1,8 @@
 """What the scripts beside this one have in common: their arguments, their pace, and their answer.
 
 They run in the environment of other people's clients, where nothing of this repository is
-installed.
-Arguments: HOST:PORT of the gateway, a WAV file (24 kHz, 16 bit, mono), the number of words in it,
-and where its turns end, in seconds. The last line of standard output is one JSON object.
+installed. Each holds one conversation after the other, as an agent does that runs for days: for a
+line of JSON on standard input (a `Conversation`), it answers with one that begins with ANSWER.
 """
 
 from __future__ import annotations
@@ -20,8 +19,10 @@ RATE = 24_000
 FRAME_SAMPLES = 1920
 FRAME_BYTES = 2 * FRAME_SAMPLES
 FRAME_S = FRAME_SAMPLES / RATE
-KEY = "any key will do"
 PATIENCE_S = 15.0
+READY = "ready"
+"""Said once everything is imported, which takes seconds."""
+ANSWER = "answer "
 
 
 @dataclass
@@ -39,17 +40,16 @@ class Report:
 
 @dataclass
 class Conversation:
-    """The arguments."""
+    """What to say, and to whom."""
 
-    http: str
+    address: str
+    """HOST:PORT of the gateway, or of the service itself where the protocol is gRPC."""
     path: str
+    """A WAV file: 24 kHz, 16 bit, mono."""
     words: int
     turn_ends_s: list[float]
-
-    @classmethod
-    def from_arguments(cls) -> Conversation:
-        http, path, words, *ends = sys.argv[1:]
-        return cls(http, path, int(words), [float(end) for end in ends])
+    key: str = "any key will do"
+    uses_tls: bool = False
 
     def read_file(self) -> bytes:
         """The whole file."""
@@ -88,17 +88,17 @@ class Conversation:
 
 
 def run(talk: Callable[[Conversation, Report], Awaitable[None]]) -> None:
-    """Run a client once a line comes from standard input, so that several can begin together; what
-    it raises is part of the report."""
-    report = Report()
-    print("ready", flush=True)
-    sys.stdin.readline()
+    """Hold the conversations that are asked for; what a client raises is part of the report."""
 
-    async def main() -> None:
+    async def hold(conversation: Conversation) -> Report:
+        report = Report()
         try:
-            await talk(Conversation.from_arguments(), report)
+            await talk(conversation, report)
         except Exception as error:
             report.errors.append(f"{type(error).__name__}: {error}")
+        return report
 
-    asyncio.run(main())
-    print(json.dumps(asdict(report)), flush=True)
+    print(READY, flush=True)
+    for line in sys.stdin:
+        report = asyncio.run(hold(Conversation(**json.loads(line))))
+        print(ANSWER + json.dumps(asdict(report)), flush=True)

@@ -2,12 +2,12 @@
 
 import asyncio
 
-from conversation import KEY, Conversation, Report, run
+from conversation import Conversation, Report, run
 from gradium import GradiumClient
 
 
 async def talk(conversation: Conversation, report: Report) -> None:
-    client = GradiumClient(base_url=f"http://{conversation.http}/api/", api_key=KEY)
+    client = GradiumClient(base_url=f"http://{conversation.address}/api/", api_key=conversation.key)
     words: list[str] = []
     async with client.stt_realtime(model_name="default", input_format="pcm") as stt:
 

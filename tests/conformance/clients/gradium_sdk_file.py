@@ -1,11 +1,11 @@
 """gradium, the SDK of Gradium: a whole WAV file at once."""
 
-from conversation import KEY, Conversation, Report, run
+from conversation import Conversation, Report, run
 from gradium import GradiumClient
 
 
 async def talk(conversation: Conversation, report: Report) -> None:
-    client = GradiumClient(base_url=f"http://{conversation.http}/api/", api_key=KEY)
+    client = GradiumClient(base_url=f"http://{conversation.address}/api/", api_key=conversation.key)
     setup = {"model_name": "default", "input_format": "wav"}
     result = await client.stt(setup, conversation.read_file())
     report.finals.append(result.text)

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 
-from conversation import KEY, Conversation, Report, run
+from conversation import Conversation, Report, run
 from openai import AsyncOpenAI
 
 SESSION = {
@@ -19,7 +19,7 @@ SESSION = {
 
 
 async def talk(conversation: Conversation, report: Report) -> None:
-    client = AsyncOpenAI(api_key=KEY, base_url=f"http://{conversation.http}/v1")
+    client = AsyncOpenAI(api_key=conversation.key, base_url=f"http://{conversation.address}/v1")
     async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
         await connection.session.update(session=SESSION)
 

@@ -1,13 +1,13 @@
 """pipecat's service for Gradium, which ends a turn by a flush."""
 
-from conversation import KEY, Conversation, Report, run
+from conversation import Conversation, Report, run
 from pipecat.services.gradium.stt import GradiumSTTService
 from pipecat_pipeline import talk_to
 
 
 async def talk(conversation: Conversation, report: Report) -> None:
-    url = f"ws://{conversation.http}/api/speech/asr"
-    service = GradiumSTTService(api_key=KEY, api_endpoint_base_url=url)
+    url = f"ws://{conversation.address}/api/speech/asr"
+    service = GradiumSTTService(api_key=conversation.key, api_endpoint_base_url=url)
     await talk_to(service, conversation, report)
 
 

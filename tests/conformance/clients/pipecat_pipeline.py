@@ -12,6 +12,7 @@ from pipecat.frames.frames import (
     InputAudioRawFrame,
     InterimTranscriptionFrame,
     TranscriptionFrame,
+    UserStoppedSpeakingFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
@@ -58,6 +59,7 @@ async def talk_to(service: FrameProcessor, conversation: Conversation, report: R
 
     async def end_turn() -> None:
         await worker.queue_frame(VADUserStoppedSpeakingFrame())
+        await worker.queue_frame(UserStoppedSpeakingFrame())
 
     async def speak() -> None:
         await started.wait()

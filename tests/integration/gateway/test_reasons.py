@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import websockets
 
 from client.grpc_connection import GrpcConnection
 from client.options import SessionOptions, VadSettings
@@ -92,10 +93,9 @@ async def end_of(connection: Connection, audio: Sequence[np.ndarray] = ()) -> St
 
 @dataclass(frozen=True)
 class Case:
-    """A real failure, and its reason over each protocol."""
+    """A real failure, whose reason is the same over both protocols."""
 
     name: str
-    in_websocket: str = ""
     service: dict[str, Any] = field(default_factory=dict)
     options: SessionOptions = field(default_factory=SessionOptions)
     audio: tuple[np.ndarray, ...] = ()
@@ -105,8 +105,7 @@ CASES = [
     Case("INVALID_REQUEST", options=SessionOptions(vad=VadSettings(pause_s=9.0))),
     Case("INVALID_AUDIO", audio=(np.full(1920, 20_000, np.float32),)),
     Case("MESSAGE_TOO_LARGE", audio=(np.zeros(SAMPLES_ABOVE_BOTH_LIMITS, np.float32),)),
-    # The gateway first checks the service's health, which gives no reason.
-    Case("WARMING_UP", "UPSTREAM_UNAVAILABLE", service={"warm": False}),
+    Case("WARMING_UP", service={"warm": False}),
     Case("IDLE_TIMEOUT", options=SessionOptions(idle_timeout_s=0.2)),
     Case(
         "ENGINE_DIED",
@@ -125,9 +124,29 @@ async def test_a_session_that_fails_says_why(case: Case, protocol: str) -> None:
     ):
         error = await end_of(connection, case.audio)
 
-    name = case.in_websocket if protocol == "websocket" and case.in_websocket else case.name
-    assert error.reason == name
-    assert type(error) is CLASSES[name]
+    assert error.reason == case.name
+    assert type(error) is CLASSES[case.name]
+
+
+@pytest.mark.parametrize(
+    ("path", "first", "told"),
+    [
+        ("/api/asr-streaming", None, b"no free channels: The service at "),
+        ("/api/speech/asr", '{"type":"setup","input_format":"pcm"}', b"The service at "),
+    ],
+)
+async def test_other_protocols_say_that_the_service_loads_its_model(path, first, told) -> None:
+    async with (
+        run_server(warm=False) as server,
+        run_gateway(Endpoint.parse(f"127.0.0.1:{server.port}"), patience_s=0.5) as gateway,
+        websockets.connect(f"ws://{gateway.http}{path}", proxy=None) as websocket,
+    ):
+        if first is not None:
+            await websocket.send(first)
+        message = await websocket.recv(decode=False)
+        await websocket.wait_closed()
+    assert told in message
+    assert b"is still loading its model." in message
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "websocket"])

@@ -1,12 +1,15 @@
 """Calls with the generated stubs, as a client of the wire contract makes them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from client.rpc.writing import write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.interleaving import become
 
@@ -26,20 +29,31 @@ def split(data: bytes, size: int) -> list[bytes]:
     return [data[n : n + size] for n in range(0, len(data), size)]
 
 
-async def send(requests: Sequence[Request], pause_s: float = 0.0) -> AsyncIterator[Request]:
-    for request in requests:
-        yield request
-        if pause_s:
+async def converse(call: Any, requests: Sequence[Message], pause_s: float = 0.0) -> list[Any]:
+    """All responses to these requests, half-closed at the end. Raises AioRpcError: the service's
+    own, which grpc.aio loses where it writes itself to a call that is being ended."""
+
+    async def write() -> None:
+        for request in requests:
+            if not await write_request(call, request):
+                return
             await asyncio.sleep(pause_s)
+        with contextlib.suppress(grpc.aio.BaseError):
+            await call.done_writing()
+
+    writing = asyncio.create_task(write())
+    try:
+        return [response async for response in call]
+    finally:
+        writing.cancel()
 
 
 async def stream(
     channel: grpc.aio.Channel, requests: Sequence[Request], pause_s: float = 0.0
 ) -> list[Response]:
     """All responses to these requests, half-closed at the end. Raises AioRpcError."""
-    stub = stt_pb2_grpc.SpeechToTextServiceStub(channel)
-    call = stub.StreamingTranscribe(send(requests, pause_s))
-    return [response async for response in call]
+    call = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe()
+    return await converse(call, requests, pause_s)
 
 
 async def count_free_slots(channel: grpc.aio.Channel) -> int:

@@ -1,7 +1,7 @@
 """NVIDIA Riva's service beside ours, with stubs of its own protos, against a running stt-serve."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import pairwise
 from typing import Any
@@ -13,7 +13,14 @@ import soundfile
 
 from stt.nvidia_riva import riva_asr_pb2, riva_asr_pb2_grpc, riva_audio_pb2, riva_common_pb2
 from stt.v1 import stt_pb2
-from tests.integration.server.calls import details, reason, request_audio, request_config, stream
+from tests.integration.server.calls import (
+    converse,
+    details,
+    reason,
+    request_audio,
+    request_config,
+    stream,
+)
 from tests.ogg_files import encode_opus, write_ogg
 from tests.support import Recording, Service
 
@@ -42,19 +49,13 @@ def cut(audio: bytes) -> list[Request]:
     return [Request(audio_content=audio[n : n + PIECE_BYTES]) for n in starts]
 
 
-async def send(requests: Sequence[Request]) -> AsyncIterator[Request]:
-    for request in requests:
-        yield request
-
-
-def open_call(channel: grpc.aio.Channel, requests: Sequence[Request] | None = None) -> Any:
-    """A call; half-closed after these requests, or to be written to."""
-    stub = riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel)
-    return stub.StreamingRecognize(None if requests is None else send(requests))
+def open_call(channel: grpc.aio.Channel) -> Any:
+    return riva_asr_pb2_grpc.RivaSpeechRecognitionStub(channel).StreamingRecognize()
 
 
 async def recognize(channel: grpc.aio.Channel, *requests: Request) -> list[Response]:
-    return [response async for response in open_call(channel, requests)]
+    """All responses to these requests."""
+    return await converse(open_call(channel), requests)
 
 
 def finals(responses: Sequence[Response]) -> list[str]:
@@ -205,9 +206,8 @@ async def test_what_cannot_be_served_is_said_in_a_sentence(channel, requests, fi
 
 @pytest.mark.parametrize("method", ["StreamingRecognize", "Recognize"])
 async def test_garbage_is_the_callers_fault(channel, method: str) -> None:
-    call = channel.stream_stream(f"/nvidia.riva.asr.RivaSpeechRecognition/{method}")(
-        send([b"\xff"])
-    )
+    call = channel.stream_stream(f"/nvidia.riva.asr.RivaSpeechRecognition/{method}")()
+    await call.write(b"\xff")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     assert (caught.value.code(), reason(caught.value)) == (
@@ -229,14 +229,15 @@ async def test_a_stream_without_audio_ends_well(channel) -> None:
         assert await recognize(channel, config) == []
 
 
-async def test_a_full_server_refuses_at_once_and_slots_come_back(grpc_service: Service) -> None:
+async def test_a_full_server_refuses_before_there_is_audio_and_slots_come_back(
+    grpc_service: Service,
+) -> None:
     async with grpc.aio.insecure_channel(grpc_service.grpc) as channel:
         calls = [open_call(channel) for _ in range(8)]
         for call in calls:
             await call.write(configure(**LINEAR_PCM))
             assert dict(await call.initial_metadata())["session-id"]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            # Before there is audio.
             await open_and_wait(channel)
         assert caught.value.code() is Code.RESOURCE_EXHAUSTED
         assert reason(caught.value) == "NO_FREE_SLOT"

@@ -22,6 +22,8 @@ from stt_service.engine.session_state import (
 )
 from stt_service.engine.turns import MAX_TURN_WORDS
 from tests.unit.engine.models import (
+    A9,
+    C3,
     END_OF_PADDING,
     FRAME_S,
     HEL,
@@ -111,7 +113,42 @@ def test_a_model_without_heads_has_steps_without_probabilities() -> None:
     speaker.hear(*HELLO)
     speaker.mark(Finish())
     steps = [event for event in speaker.events if isinstance(event, Step)]
-    assert steps == [Step(index, ()) for index in range(len(HELLO))]
+    assert [step.index for step in steps] == list(range(len(HELLO)))
+    assert {step.pause_probabilities for step in steps} == {()}
+
+
+@pytest.mark.parametrize(
+    ("text_ids", "mid_word"),
+    [
+        ((*HELLO, PADDING, PADDING), "wwwpp"),
+        # A letter of two pieces is written in the second of them.
+        ((END_OF_PADDING, HEL, C3, A9, PADDING), "wwwwp"),
+        # A letter that is never completed is written when padding comes.
+        ((END_OF_PADDING, HEL, C3, PADDING, PADDING), "wwwwp"),
+        # An announced word that does not come.
+        ((END_OF_PADDING, PADDING, *YOU_TOO, END_OF_PADDING, YOU), "wpwwww"),
+    ],
+)
+def test_a_step_says_whether_the_model_is_amidst_a_word(text_ids, mid_word: str) -> None:
+    speaker = Speaker()
+    speaker.hear(*text_ids)
+    steps = [event for event in speaker.events if isinstance(event, Step)]
+    assert "".join("w" if step.mid_word else "p" for step in steps) == mid_word
+
+
+def test_no_token_goes_on_with_a_word_after_a_step_between_words() -> None:
+    speaker = Speaker()
+    speaker.hear(END_OF_PADDING, HEL, C3, PADDING, PADDING, *YOU_TOO, PADDING)
+    said = ""
+    for event in speaker.events:
+        match event:
+            case Step(mid_word=False):
+                said += "|"
+            case Token(text):
+                said += text
+            case _:
+                pass
+    assert said == " hel\ufffd| you|"
 
 
 def test_a_pause_closes_the_turn_with_the_word_that_is_written_after_it() -> None:

@@ -178,3 +178,34 @@ async def test_another_config_replaces_the_call():
     requests = await take(replay)
     # A flush that nobody answered is asked for again.
     assert [request.WhichOneof("request") for request in requests] == ["flush", "audio"]
+
+
+async def test_a_final_after_a_break_is_cut_where_the_services_own_would_be():
+    replay = await start(bytes(FRAME_BYTES), End())
+    await take(replay)
+    replay.begin("the connection broke")
+    replay.accept(events.ready(session_id="s-2"))
+    long = "x" * 100_000
+    for number in range(30):
+        replay.accept(events.token(f" {long}", number, number))
+        replay.accept(events.word(long, number, number + 0.5, number))
+    assert replay.accept(events.final(30)) == []
+    *_, told = replay.finish()
+    assert told.final.is_cut
+    assert 3_000_000 < told.ByteSize() < 4 * 1024 * 1024
+    # The beginning of the words, and all of the text that is theirs.
+    assert told.final.transcript == "".join(f" {word.text}" for word in told.final.words)
+
+
+async def test_a_final_after_a_break_that_has_everything_is_not_cut():
+    replay = await start(bytes(FRAME_BYTES), End())
+    await take(replay)
+    replay.begin("the connection broke")
+    replay.accept(events.ready(session_id="s-2"))
+    replay.accept(events.token(" one", 0.5, 1))
+    replay.accept(events.word("one", 0.5, 0.9, 1))
+    response = events.final(1)
+    response.final.words.append(events.make_word("one", 0.5, 0.9))
+    replay.accept(response)
+    *_, told = replay.finish()
+    assert (told.final.transcript, told.final.is_cut) == (" one", False)

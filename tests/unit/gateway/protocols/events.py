@@ -31,10 +31,12 @@ def ready(delay_s: float = 0.5, session_id: str = "s-1") -> Response:
     )
 
 
-def step(index: int, probabilities: tuple[float, ...] = NO_PAUSE) -> Response:
+def step(
+    index: int, probabilities: tuple[float, ...] = NO_PAUSE, *, mid_word: bool = False
+) -> Response:
     """The step that ends at frame `index`."""
     return Response(
-        step=stt_pb2.Step(index=index, pause_probabilities=probabilities),
+        step=stt_pb2.Step(index=index, pause_probabilities=probabilities, mid_word=mid_word),
         processed_offset=seconds((index + 1) * FRAME_S),
     )
 

@@ -45,8 +45,8 @@ EVENTS: dict[str, tuple[events.Response, dict[str, Any]]] = {
     "ping": (events.ping(), {}),
     "flushed": (events.flushed("f-1"), {"flush_id": "f-1"}),
     "step": (
-        events.step(5, (0.25, 0.123456, 1.0, 0.0)),
-        {"index": 5, "pause_probabilities": [0.25, 0.1235, 1.0, 0.0]},
+        events.step(5, (0.25, 0.123456, 1.0, 0.0), mid_word=True),
+        {"index": 5, "pause_probabilities": [0.25, 0.1235, 1.0, 0.0], "mid_word": True},
     ),
     "utterance": (
         events.utterance(WORD),

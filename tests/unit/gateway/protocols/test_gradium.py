@@ -173,17 +173,18 @@ def test_words_and_steps() -> None:
     codec.encode_event(events.ready())
     seen: list[dict[str, Any]] = []
     for event in (
-        events.step(0),
+        events.step(0, mid_word=True),
         events.token(" Hel", 0.5),
-        events.step(1),
-        events.token("lo", 0.5),
-        events.step(2),
+        events.step(1, mid_word=True),
+        # A letter that takes two pieces.
+        events.step(2, mid_word=True),
+        events.token("lö", 0.5),
         events.step(3, (0.25, 0.5, 0.75, 1.0)),
-        events.word("Hello", 0.5, 0.9),
+        events.word("Hellö", 0.5, 0.9),
     ):
         seen += read(codec.encode_event(event))
     assert [message["type"] for message in seen] == [*["step"] * 3, "text", "step", "end_text"]
-    assert seen[3] == {"type": "text", "text": "Hello", "start_s": 0.5, "stream_id": 0}
+    assert seen[3] == {"type": "text", "text": "Hellö", "start_s": 0.5, "stream_id": 0}
     assert seen[4] == {
         "type": "step",
         "vad": [
