@@ -57,12 +57,13 @@ SERVICE_NAME = "stt.v1.SpeechToTextService"
 CHECK_TIMEOUT_S = 10.0
 RETRY_AFTER_REFUSED_STREAM_S = 1.0
 
-# Where a health check that is not SERVING says why.
-_REASON_KEY = "stt-reason"
-
 MAX_UNREAD_BYTES = 256 * 1024
 """What the service may send of a call before it is read: some thousand events. The longest `final`,
 4 MiB, takes as many round trips as there are of these in it."""
+
+# Where a health check that is not SERVING says why.
+_REASON_KEY = "stt-reason"
+
 _MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
 

@@ -70,6 +70,11 @@ class Hearing:
         return self._course.words.mid_word
 
     @property
+    def holds_word(self) -> bool:
+        """Whether the end of a word is known and not told, because it may go on."""
+        return self._detour is not None and bool(self._detour.held)
+
+    @property
     def ends_in_sound(self) -> bool:
         """Whether the audio so far breaks off where it is not quiet."""
         return self._course.timeline.ends_in_sound

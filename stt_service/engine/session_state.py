@@ -109,7 +109,8 @@ class SessionState:
                 if head.audio_samples > self._rest_heard:
                     break
                 self._queue.popleft()
-                events += self._note_step(self._rest_pauses, mid_word=self._hearing.mid_word)
+                mid_word = self._hearing.mid_word or self._hearing.holds_word
+                events += self._note_step(self._rest_pauses, mid_word=mid_word)
                 continue
             self._mark = self._take_mark()
             if self._needs_tail(self._mark):
