@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -45,20 +46,23 @@ def serve(model: str, slots: int, step_ms: float, threads: int) -> Generator[Ser
         command += ["--threads", str(threads), "--batch-size", str(slots)]
         command += ["--max-behind", MAX_BEHIND_S]
     command += ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        ready = process.stdout.readline()
-        said = dict(re.findall(r"(\w+)=(\S+)", ready))
-        if not ready:
-            assert process.stderr is not None
-            raise InvalidSetting(f"the server did not start: {process.stderr.read().strip()}")
-        yield Served(process.pid, _find_child(process.pid), said["grpc"], said["http"])
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=STOP_TIMEOUT_S)
-        process.kill()
+    # A pipe that nobody reads would fill with log lines and hold the server up.
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            assert process.stdout is not None
+            ready = process.stdout.readline()
+            if not ready:
+                process.wait(STOP_TIMEOUT_S)
+                log.seek(0)
+                raise InvalidSetting(f"the server did not start: {log.read().strip()}")
+            said = dict(re.findall(r"(\w+)=(\S+)", ready))
+            yield Served(process.pid, _find_child(process.pid), said["grpc"], said["http"])
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=STOP_TIMEOUT_S)
+            process.kill()
 
 
 def read_cpu_s(pid: int) -> dict[int, float]:
