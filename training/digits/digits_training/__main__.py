@@ -4,6 +4,15 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from digits_training.arguments import (
+    add_encoder,
+    add_pace,
+    add_recognizer,
+    add_recordings,
+    add_training,
+    add_widening,
+    add_work,
+)
 from digits_training.errors import PlanError
 from digits_training.training.plan import TrainingPlan
 from stt_service.config import DIGITS_CHECKPOINT
@@ -16,8 +25,8 @@ FIGURES_NAME = "evaluation.md"
 CHECKPOINT_NAME = "checkpoint"
 
 EPILOG = """\
-Everything, from recordings to a measured checkpoint (three to four hours on two cores, 4 GB
-of disk and 8 of memory; stop and start at will):
+Everything, from recordings to a measured checkpoint (about five hours on two cores, 6 GB of disk
+and 8 of memory; stop and start at will):
 
   uv run --package digits-training --extra voices python -m digits_training all \\
     --recordings free-spoken-digit-dataset/recordings --work work
@@ -103,52 +112,6 @@ def make_parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--threads", type=int, default=2)
     benchmark.set_defaults(run=run_benchmark)
     return parser
-
-
-def add_work(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--work", type=Path, required=True, help="folder for all that is made")
-
-
-def add_recordings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--recordings",
-        type=Path,
-        required=True,
-        help="folder of the Free Spoken Digit Dataset: files like 7_jackson_32.wav",
-    )
-
-
-def add_training(parser: argparse.ArgumentParser) -> None:
-    add_encoder(parser)
-    add_recognizer(parser)
-    add_count(parser, "--all-words-steps", TrainingPlan.all_words.steps, "fine-tuning on all words")
-    add_count(parser, "--noise-steps", TrainingPlan.noise.steps, "at last, in noise and music")
-
-
-def add_widening(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--start", type=Path, help="checkpoint to go on from; default: what `train` made"
-    )
-    add_count(parser, "--voices-steps", TrainingPlan.voices.steps, "on all voices")
-    add_count(parser, "--voices-windows", TrainingPlan.voices_windows, "that they are drawn from")
-
-
-def add_recognizer(parser: argparse.ArgumentParser) -> None:
-    add_count(parser, "--recognizer-steps", TrainingPlan.recognizer.steps, "on mostly digits")
-
-
-def add_encoder(parser: argparse.ArgumentParser) -> None:
-    add_count(parser, "--encoder-steps", TrainingPlan.encoder.steps, "that teach the encoder")
-    add_pace(parser)
-
-
-def add_pace(parser: argparse.ArgumentParser) -> None:
-    add_count(parser, "--workers", TrainingPlan.workers, "processes, one for each core")
-    add_count(parser, "--seed", TrainingPlan.seed, "of what the training draws at random")
-
-
-def add_count(parser: argparse.ArgumentParser, name: str, default: int, meaning: str) -> None:
-    parser.add_argument(name, type=int, default=default, help=f"{meaning}; default %(default)s")
 
 
 def run_all(arguments: argparse.Namespace) -> None:

@@ -38,6 +38,9 @@ from digits_training.training.windows import Recipe, Windows, record
 _STAGES = (VOICES, VOICES_IN_NOISE)
 """Of the parts of the windows, by turns."""
 
+_VARIATION = Variation(equalizer_db=6.0, warp=0.15)
+"""More of it than for a recognizer: most voices that will be heard are not among these."""
+
 
 def train_on_all_voices(plan: TrainingPlan, checkpoint: Path) -> None:
     """Go on from a checkpoint folder, or where the last saved state of this ends.
@@ -65,6 +68,7 @@ def train_on_all_voices(plan: TrainingPlan, checkpoint: Path) -> None:
             "number of windows": plan.voices_windows,
             "schedule (--voices-steps)": plan.voices,
             "share of bold steps": plan.bold_share,
+            "variation": _VARIATION,
             "--seed": plan.seed,
             "--workers": plan.workers,
             "batch": plan.batch,
@@ -88,7 +92,7 @@ class VoicesRun(JointRun):
             model=model,
             parameters=model.get_parameters(with_convolutions=False),
         )
-        self.varier = SpectrumVarier(Variation())
+        self.varier = SpectrumVarier(_VARIATION)
         self.windows = Windows.read(
             plan.voices_windows_dir, plan.voices_windows, per_part=plan.windows_per_part
         )

@@ -61,9 +61,9 @@ class TrainingPlan:
     all_words: Schedule = Schedule(7_000, peak=1.5e-3, warmup_steps=150, cooldown_share=0.68)
     noise: Schedule = Schedule(1_000, peak=4e-4, warmup_steps=150, cooldown_share=1.0)
 
-    voices: Schedule = Schedule(2_000, peak=1e-3, warmup_steps=60, cooldown_share=0.7)
-    voices_windows: int = 4_096
-    bold_share: float = 0.6
+    voices: Schedule = Schedule(5_000, peak=1e-3, warmup_steps=60, cooldown_share=0.7)
+    voices_windows: int = 24_576
+    bold_share: float = 0.5
     """Of these steps without fear of mistakes; then padding weighs as it does among noise."""
 
     def __post_init__(self) -> None:
