@@ -47,7 +47,9 @@ class KnownModel:
 # https://github.com/kyutai-labs/delayed-streams-modeling/commit/07729ed
 _HAS_HEADS = "kyutai/stt-1b-en_fr-candle"
 KNOWN_MODELS = {
-    "digits": KnownModel("spoken English digits, zero to nine, and nothing else"),
+    "digits": KnownModel(
+        "spoken English digits, zero to nine, and nothing else: try “five nine two seven one three”"
+    ),
     "kyutai/stt-1b-en_fr": KnownModel("English and French", served_from=_HAS_HEADS),
     _HAS_HEADS: KnownModel("English and French"),
     "kyutai/stt-2.6b-en": KnownModel("English", hears_pauses=False),

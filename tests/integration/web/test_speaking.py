@@ -75,7 +75,9 @@ async def test_the_page_says_what_is_served_and_how_far_behind(
         await page.wait_for_function(
             "() => document.querySelector('#model').textContent === 'digits'"
         )
-        assert "spoken English digits" in await page.inner_text("#understands")
+        hint = await page.inner_text("#understands")
+        assert "spoken English digits" in hint
+        assert "try “five nine two seven one three”" in hint
         await press(page)
         await wait_for_words(page, 1)
         await page.wait_for_function(

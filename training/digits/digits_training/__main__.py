@@ -4,6 +4,15 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from digits_training.arguments import (
+    add_encoder,
+    add_pace,
+    add_recognizer,
+    add_recordings,
+    add_training,
+    add_widening,
+    add_work,
+)
 from digits_training.errors import PlanError
 from digits_training.training.plan import TrainingPlan
 from stt_service.config import DIGITS_CHECKPOINT
@@ -16,8 +25,8 @@ FIGURES_NAME = "evaluation.md"
 CHECKPOINT_NAME = "checkpoint"
 
 EPILOG = """\
-Everything, from recordings to a measured checkpoint (three to four hours on two cores, 4 GB
-of disk and 8 of memory; stop and start at will):
+Everything, from recordings to a measured checkpoint (about five hours on two cores, 6 GB of disk
+and 8 of memory; stop and start at will):
 
   uv run --package digits-training --extra voices python -m digits_training all \\
     --recordings free-spoken-digit-dataset/recordings --work work
@@ -52,6 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_work(everything)
     add_recordings(everything)
     add_training(everything)
+    add_widening(everything)
     everything.set_defaults(run=run_all)
 
     prepare = commands.add_parser("prepare", help="cut recordings and speak synthetic words")
@@ -69,7 +79,15 @@ def make_parser() -> argparse.ArgumentParser:
     add_training(train)
     train.set_defaults(run=run_train)
 
-    export = commands.add_parser("export", help="write the checkpoint folder of a trained state")
+    widen = commands.add_parser("widen", help="train a checkpoint on with many more voices")
+    add_work(widen)
+    add_widening(widen)
+    add_pace(widen)
+    widen.set_defaults(run=run_widen)
+
+    export = commands.add_parser(
+        "export", help="write the checkpoint folder of what `widen` trained"
+    )
     add_work(export)
     export.set_defaults(run=run_export)
 
@@ -96,43 +114,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_work(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--work", type=Path, required=True, help="folder for all that is made")
-
-
-def add_recordings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--recordings",
-        type=Path,
-        required=True,
-        help="folder of the Free Spoken Digit Dataset: files like 7_jackson_32.wav",
-    )
-
-
-def add_training(parser: argparse.ArgumentParser) -> None:
-    add_encoder(parser)
-    add_recognizer(parser)
-    add_count(parser, "--all-words-steps", TrainingPlan.all_words.steps, "fine-tuning on all words")
-    add_count(parser, "--noise-steps", TrainingPlan.noise.steps, "at last, in noise and music")
-
-
-def add_recognizer(parser: argparse.ArgumentParser) -> None:
-    add_count(parser, "--recognizer-steps", TrainingPlan.recognizer.steps, "on mostly digits")
-
-
-def add_encoder(parser: argparse.ArgumentParser) -> None:
-    add_count(parser, "--encoder-steps", TrainingPlan.encoder.steps, "that teach the encoder")
-    add_count(parser, "--workers", TrainingPlan.workers, "processes, one for each core")
-    add_count(parser, "--seed", TrainingPlan.seed, "of what the training draws at random")
-
-
-def add_count(parser: argparse.ArgumentParser, name: str, default: int, meaning: str) -> None:
-    parser.add_argument(name, type=int, default=default, help=f"{meaning}; default %(default)s")
-
-
 def run_all(arguments: argparse.Namespace) -> None:
     run_prepare(arguments)
     run_train(arguments)
+    run_widen(arguments)
     run_export(arguments)
     arguments.checkpoint = None
     run_evaluate(arguments)
@@ -140,6 +125,11 @@ def run_all(arguments: argparse.Namespace) -> None:
 
 def run_prepare(arguments: argparse.Namespace) -> None:
     from digits_training.sound.clips import ClipBank
+    from digits_training.sound.new_voices import (
+        NEW_VOICES_BANK,
+        STRANGERS_BANK,
+        prepare_new_voices,
+    )
     from digits_training.sound.preparation import (
         EVALUATION_BANK,
         SEED,
@@ -149,7 +139,9 @@ def run_prepare(arguments: argparse.Namespace) -> None:
     )
 
     prepare(arguments.recordings, arguments.work, seed=SEED)
-    for name in (TRAINING_BANK, EVALUATION_BANK):
+    training = ClipBank.load(arguments.work / TRAINING_BANK)
+    prepare_new_voices(training.filter(lambda clip: clip.human), arguments.work)
+    for name in (TRAINING_BANK, NEW_VOICES_BANK, EVALUATION_BANK, STRANGERS_BANK):
         print(name, *describe(ClipBank.load(arguments.work / name).clips), sep="\n  ")
 
 
@@ -168,17 +160,35 @@ def run_train(arguments: argparse.Namespace) -> None:
     fine_tune(plan)
 
 
+def run_widen(arguments: argparse.Namespace) -> None:
+    from digits_training.training.all_voices import train_on_all_voices
+
+    plan = TrainingPlan(
+        design=DESIGN,
+        work_dir=arguments.work,
+        voices=replace(TrainingPlan.voices, steps=arguments.voices_steps),
+        voices_windows=arguments.voices_windows,
+        workers=arguments.workers,
+        seed=arguments.seed,
+    )
+    if arguments.start is None:
+        export(plan.fine_tuned_dir, plan.narrow_checkpoint_dir)
+    train_on_all_voices(plan, arguments.start or plan.narrow_checkpoint_dir)
+
+
 def run_export(arguments: argparse.Namespace) -> None:
+    export(TrainingPlan(DESIGN, arguments.work).voices_dir, arguments.work / CHECKPOINT_NAME)
+
+
+def export(trained: Path, target: Path) -> None:
+    """Write the checkpoint folder of a run's last saved state."""
     from digits_training.training.export import export_checkpoint
     from digits_training.training.joint import load_trained
     from digits_training.training.runs import read_progress
 
-    trained = TrainingPlan(DESIGN, arguments.work).fine_tuned_dir
-    export_checkpoint(load_trained(DESIGN, trained), DESIGN, arguments.work / CHECKPOINT_NAME)
+    export_checkpoint(load_trained(DESIGN, trained), DESIGN, target)
     steps, total_steps = read_progress(trained)
-    print(
-        f"wrote {arguments.work / CHECKPOINT_NAME}, trained for {steps:,} of {total_steps:,} steps"
-    )
+    print(f"wrote {target}, trained for {steps:,} of {total_steps:,} steps")
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
@@ -188,10 +198,14 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     from digits_training.evaluation.pictures import draw_confusions
     from digits_training.evaluation.report import list_figures, make_table, write_markdown
     from digits_training.sound.clips import ClipBank
+    from digits_training.sound.new_voices import STRANGERS_BANK, read_tally
     from digits_training.sound.preparation import EVALUATION_BANK
 
     checkpoint = arguments.checkpoint or arguments.work / CHECKPOINT_NAME
-    evaluation = evaluate(checkpoint, ClipBank.load(arguments.work / EVALUATION_BANK))
+    bank, strangers = (
+        ClipBank.load(arguments.work / name) for name in (EVALUATION_BANK, STRANGERS_BANK)
+    )
+    evaluation = evaluate(checkpoint, bank, strangers, read_tally(arguments.work))
     figures = list_figures(evaluation)
     Console().print(make_table(figures))
     (arguments.work / EVALUATION_NAME).write_text(evaluation.to_json())

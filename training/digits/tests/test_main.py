@@ -72,7 +72,7 @@ def test_a_speaker_is_left_out_of_the_recognizer_that_is_fine_tuned() -> None:
         ("train --work {} --workers 3", "--workers 3 does not divide 16 windows"),
         ("train --work {} --seed -1", "--seed -1 is below zero"),
         ("train --work {}", "training.npz is missing; run `prepare` first"),
-        ("export --work {}", "fine-tuned holds no trained state; run `train` first"),
+        ("export --work {}", "all-voices holds no trained state; run `train` first"),
         ("evaluate --work {}", "evaluation.npz is missing; run `prepare` first"),
         ("leave-out --work {}", "training.npz is missing; run `prepare` first"),
         ("prepare --work {} --recordings {}", "holds no recordings named like 7_jackson_32.wav"),

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -25,6 +25,7 @@ from digits_training.evaluation.measures import (
     measure_pauses,
     measure_time_errors,
 )
+from digits_training.evaluation.strangers import StrangerFigures, measure_strangers
 from digits_training.evaluation.trials import (
     HESITATION_SHARE,
     Trial,
@@ -35,6 +36,7 @@ from digits_training.evaluation.trials import (
     make_wordless,
 )
 from digits_training.sound.clips import ClipBank
+from digits_training.sound.running import Tally
 from digits_training.vocabulary import PAUSE_LENGTHS_SECONDS, SAMPLE_RATE_HERTZ
 
 SEED = 2026
@@ -91,6 +93,7 @@ class Evaluation:
     heads: list[HeadFigures]
     hesitations: HesitationFigures
     confusions: npt.NDArray[np.int64]
+    strangers: StrangerFigures
 
     def to_json(self) -> str:
         """The figures as JSON, rates included."""
@@ -120,8 +123,14 @@ class Evaluator:
         )
 
 
-def evaluate(checkpoint: Path, bank: ClipBank) -> Evaluation:
-    """Measure everything; on two CPU cores this takes some minutes."""
+def evaluate(
+    checkpoint: Path, bank: ClipBank, strangers: ClipBank, tally: Mapping[str, Tally]
+) -> Evaluation:
+    """Measure everything; on two CPU cores this takes some minutes.
+
+    `strangers` are neural voices that no training heard, and `tally` what the independent ear made
+    of them.
+    """
     with Progress() as progress:
         evaluator = Evaluator(checkpoint, progress)
         strings = {
@@ -155,6 +164,7 @@ def evaluate(checkpoint: Path, bank: ClipBank) -> Evaluation:
             ],
             hesitations=measure_hesitations(hesitant, evaluator.listen("hesitations", hesitant)),
             confusions=count_confusions(clean, clean_heard),
+            strangers=measure_strangers(evaluator.listen, strangers, tally, seed=SEED),
         )
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from digits_training.evaluation.evaluator import Evaluation
 from digits_training.evaluation.measures import TIME_TOLERANCE_SECONDS
+from digits_training.evaluation.strangers import StrangerFigures
 from digits_training.evaluation.trials import HESITATION_S
 
 HEADINGS = ("what", "measured", "of", "aim")
@@ -26,6 +27,7 @@ def list_figures(evaluation: Evaluation) -> list[Figure]:
     """Everything that was measured, in the order of the table."""
     return [
         *_list_word_errors(evaluation),
+        *_list_strangers(evaluation.strangers),
         *_list_false_words(evaluation),
         *_list_pauses(evaluation),
     ]
@@ -67,6 +69,34 @@ def _list_word_errors(evaluation: Evaluation) -> list[Figure]:
             _show(times.share_within_tolerance, ".2%"),
             f"{times.words} words, median {_show(times.median_s, '+.3f')} s",
             "≥ 95 %",
+        ),
+    ]
+
+
+def _list_strangers(strangers: StrangerFigures) -> list[Figure]:
+    return [
+        *(
+            Figure(
+                f"word errors, strangers, {group}",
+                f"{errors.rate:.2%}",
+                f"{errors.said} words",
+                "" if "noise" in group else "≤ 6 %",
+            )
+            for group, errors in strangers.word_errors.items()
+        ),
+        *(
+            Figure(
+                f"word errors of pocketsphinx, strangers, {group}",
+                f"{errors.rate:.2%}",
+                f"{errors.said} words",
+            )
+            for group, errors in strangers.word_errors_of_ear.items()
+        ),
+        Figure(
+            "digits for other words by strangers",
+            str(strangers.digits_for_other_words),
+            f"{strangers.other_words} words",
+            "≤ 5 for 100",
         ),
     ]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from digits_training.sound.acoustics import lay_words
 from digits_training.sound.clips import Clip, ClipBank, FloatArray
-from digits_training.sound.composition import Spoken, Utterance
+from digits_training.sound.composition import Spoken, Utterance, lay_clip
 from digits_training.sound.noise import make_coloured, make_music, make_noises
 from digits_training.vocabulary import DIGITS, FRAME_SAMPLES, SAMPLE_RATE_HERTZ
 
@@ -172,11 +172,11 @@ def lay_turns(
     for clips in turns:
         true_turns.append([])
         for clip in clips:
-            word = Spoken(clip, now_s, speed=1.0, gain=1.0)
-            spoken.append(word)
-            true_turns[-1].append(TrueWord(clip.word, word.start_s, word.end_s))
+            words = lay_clip(clip, now_s, speed=1.0, gain=1.0)
+            spoken += words
+            true_turns[-1] += [TrueWord(w.clip.word, w.start_s, w.end_s) for w in words]
             hesitates = rng.random() < hesitation_share
-            now_s = word.end_s + float(rng.uniform(*(HESITATION_S if hesitates else gap_s)))
+            now_s = words[-1].end_s + float(rng.uniform(*(HESITATION_S if hesitates else gap_s)))
         now_s = spoken[-1].end_s + float(rng.uniform(*PAUSE_S))
     seconds = spoken[-1].end_s + end_s
     return Trial(name, lay_words(Utterance(seconds, spoken, seconds)), true_turns)

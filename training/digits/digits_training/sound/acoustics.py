@@ -142,6 +142,8 @@ def mark_clips(utterance: Utterance) -> FloatArray:
     """One where a clip lies and zero elsewhere: a recording brings its noise with it."""
     marks = np.zeros(round(utterance.seconds * SAMPLE_RATE_HERTZ), np.float32)
     for spoken in utterance.words:
+        if spoken.carried:
+            continue
         first = spoken.clip_start_s * SAMPLE_RATE_HERTZ
         samples = len(spoken.clip.samples) / spoken.speed
         marks[max(0, int(first)) : int(first + samples)] = 1
@@ -152,6 +154,8 @@ def lay_words(utterance: Utterance) -> FloatArray:
     """Add up the words of an utterance, each at its speed, on exact silence."""
     sound = np.zeros(round(utterance.seconds * SAMPLE_RATE_HERTZ), np.float32)
     for spoken in utterance.words:
+        if spoken.carried:
+            continue
         samples = change_speed(spoken)
         at = int(spoken.clip_start_s * SAMPLE_RATE_HERTZ)
         if at < 0:

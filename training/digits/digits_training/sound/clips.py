@@ -1,10 +1,10 @@
 """One spoken word with the bounds of its sound, and a bank of such words on disk."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,24 @@ _CLOSURE_SECONDS = 0.15
 # Weak consonants at the edges are part of the word although they are not loud enough to bound it.
 MARGIN_BEFORE_SECONDS = 0.12
 MARGIN_AFTER_SECONDS = 0.2
+_FADE_SECONDS = 0.008
 _INT16_SCALE = 32_767
+
+
+class Part(NamedTuple):
+    """A word of a sound, and where it lies in it."""
+
+    word: str
+    onset_s: float
+    end_s: float
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A word in 24 kHz mono, peak 0.5 or less; the sound of it lies in [onset_s, end_s]."""
+    """A word in 24 kHz mono, peak 0.5 or less; the sound of it lies in [onset_s, end_s].
+
+    `rest` are the words that were said in the same breath behind it.
+    """
 
     word: str
     voice: str
@@ -35,6 +47,7 @@ class Clip:
     onset_s: float
     end_s: float
     samples: FloatArray
+    rest: tuple[Part, ...] = ()
 
 
 def cut_clip(word: str, voice: str, *, human: bool, samples: FloatArray, rate_hertz: int) -> Clip:
@@ -66,15 +79,52 @@ def find_sound(samples: FloatArray) -> tuple[int, int]:
     A closure inside a word, as before the t of "eight", does not end it; a click long after it does
     not prolong it.
     """
-    width = int(_ENVELOPE_SECONDS * SAMPLE_RATE_HERTZ)
-    padded = np.pad(np.abs(samples), (width // 2 + 1, width - width // 2))
-    sums = np.cumsum(padded, dtype=np.float64)
-    envelope = sums[width : width + len(samples)] - sums[: len(samples)]
+    envelope = _measure_envelope(samples)
     audible = np.flatnonzero(envelope > _AUDIBLE_SHARE_OF_PEAK * envelope.max())
     breaks = np.flatnonzero(np.diff(audible) > _CLOSURE_SECONDS * SAMPLE_RATE_HERTZ) + 1
     stretches = np.split(audible, breaks)
     loudest = max(stretches, key=lambda stretch: float(envelope[stretch].sum()))
     return int(loudest[0]), int(loudest[-1])
+
+
+def cut_at(
+    voice: str, parts: Sequence[Part], *, samples: FloatArray, start_s: float, stop_s: float
+) -> Clip:
+    """Cut words that were said in one breath, known to lie at `parts`, out of 24 kHz.
+
+    Their first sound and their last are found as cut_clip finds them, where they lie further in.
+    """
+    start, stop = (round(at_s * SAMPLE_RATE_HERTZ) for at_s in (start_s, stop_s))
+    cut = samples[start:stop].copy()
+    fade = np.linspace(
+        0, 1, min(len(cut), int(_FADE_SECONDS * SAMPLE_RATE_HERTZ)), dtype=np.float32
+    )
+    cut[: len(fade)] *= fade
+    cut[-len(fade) :] *= fade[::-1]
+    envelope = _measure_envelope(cut)
+    audible = np.flatnonzero(envelope > _AUDIBLE_SHARE_OF_PEAK * envelope.max())
+    first_s, last_s = (float(at) / SAMPLE_RATE_HERTZ for at in (audible[0], audible[-1]))
+    shift_s = start / SAMPLE_RATE_HERTZ
+    moved = [Part(word, onset_s - shift_s, end_s - shift_s) for word, onset_s, end_s in parts]
+    moved[0] = moved[0]._replace(onset_s=min(max(moved[0].onset_s, first_s), moved[0].end_s))
+    moved[-1] = moved[-1]._replace(end_s=max(min(moved[-1].end_s, last_s), moved[-1].onset_s))
+    return Clip(
+        word=moved[0].word,
+        voice=voice,
+        human=False,
+        onset_s=moved[0].onset_s,
+        end_s=moved[0].end_s,
+        samples=(cut * (PEAK / float(np.abs(cut).max()))).astype(np.float32),
+        rest=tuple(moved[1:]),
+    )
+
+
+def _measure_envelope(samples: FloatArray) -> npt.NDArray[np.float64]:
+    """The sum of the absolute values in the 20 ms around each sample."""
+    width = int(_ENVELOPE_SECONDS * SAMPLE_RATE_HERTZ)
+    padded = np.pad(np.abs(samples), (width // 2 + 1, width - width // 2))
+    sums = np.cumsum(padded, dtype=np.float64)
+    return sums[width : width + len(samples)] - sums[: len(samples)]
 
 
 def _resample(samples: FloatArray, rate_hertz: int) -> FloatArray:
@@ -121,6 +171,11 @@ class ClipBank:
         partial.replace(path)
 
     @classmethod
+    def load_all(cls, paths: Iterable[Path]) -> "ClipBank":
+        """Several banks as one; see load."""
+        return cls(clip for path in paths for clip in cls.load(path).clips)
+
+    @classmethod
     def load(cls, path: Path) -> "ClipBank":
         """Read what `save` wrote.
 
@@ -132,6 +187,8 @@ class ClipBank:
             labels = json.loads(str(stored["labels"]))
             bounds = np.cumsum(stored["lengths"])[:-1]
             pieces = np.split(stored["audio"], bounds)
+        for label in labels:
+            label["rest"] = tuple(Part(*part) for part in label.get("rest", ()))
         return cls(
             Clip(**label, samples=piece.astype(np.float32) / np.float32(_INT16_SCALE))
             for label, piece in zip(labels, pieces, strict=True)

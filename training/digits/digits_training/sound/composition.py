@@ -4,22 +4,28 @@ A window that ends in a pause knows how long that pause would have become, so th
 heads learn a prediction from windows that are shorter than the pauses.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from digits_training.sound.clips import Clip, ClipBank
+from digits_training.sound.mixing import NEURAL_VOICE_PREFIX
+from digits_training.sound.shifting import is_shifted
 from digits_training.vocabulary import DIGITS, SAMPLE_RATE_HERTZ
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """A clip laid into a window. Its sound lies in [start_s, end_s] of the window."""
+    """A clip laid into a window. Its sound lies in [start_s, end_s] of the window.
+
+    What is `carried` is heard already: the clip of a word before it holds its sound.
+    """
 
     clip: Clip
     start_s: float
     speed: float
     gain: float
+    carried: bool = False
 
     @property
     def clip_start_s(self) -> float:
@@ -29,6 +35,17 @@ class Spoken:
     @property
     def end_s(self) -> float:
         return self.start_s + (self.clip.end_s - self.clip.onset_s) / self.speed
+
+
+def lay_clip(clip: Clip, at_s: float, *, speed: float, gain: float) -> list[Spoken]:
+    """The first word of a clip begins at_s; the others follow as they were said."""
+    first = Spoken(clip, at_s, speed, gain)
+    words = [first]
+    for word, onset_s, end_s in clip.rest:
+        part = replace(clip, word=word, onset_s=onset_s, end_s=end_s, rest=())
+        start_s = first.clip_start_s + onset_s / speed
+        words.append(Spoken(part, start_s, speed, gain, carried=True))
+    return words
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,10 @@ class Habits:
     """How often people do what. Shares are probabilities, pairs are uniform ranges."""
 
     human_share: float = 0.68
+    shifted_share: float = 0.0
+    """Of what people say: in a voice that is shifted to another throat."""
+    neural_share: float = 0.0
+    """Of what synthetic voices say: by neural ones. The rest is everybody's, theirs too."""
     speechless_share: float = 0.12
     mostly_other_words_share: float = 0.4
     other_words_among_mostly_others: float = 0.9
@@ -72,8 +93,11 @@ class Composer:
     habits: Habits = field(default_factory=Habits)
 
     def __post_init__(self) -> None:
-        self._human = self.bank.get_voices(human=True)
+        everybody = self.bank.get_voices(human=True)
+        self._human = [voice for voice in everybody if not is_shifted(voice)]
+        self._shifted = [voice for voice in everybody if is_shifted(voice)]
         self._synthetic = self.bank.get_voices(human=False)
+        self._neural = [voice for voice in self._synthetic if voice.startswith(NEURAL_VOICE_PREFIX)]
         self._other = {
             voice: [
                 clip
@@ -99,10 +123,9 @@ class Composer:
         words: list[Spoken] = []
         while True:
             for _ in range(rng.integers(*habits.words_per_turn, endpoint=True)):
-                word = self._speak(rng, voice, other_share, now_s, speed)
-                words.append(word)
+                words += self._speak(rng, voice, other_share, now_s, speed)
                 gap_s = self._draw_gap(rng)
-                now_s = word.end_s + gap_s
+                now_s = words[-1].end_s + gap_s
                 if now_s >= seconds:
                     break
             now_s = words[-1].end_s + self._draw_pause(rng) if now_s < seconds else now_s
@@ -116,19 +139,26 @@ class Composer:
 
     def _speak(
         self, rng: np.random.Generator, voice: str, other_share: float, at_s: float, speed: float
-    ) -> Spoken:
+    ) -> list[Spoken]:
         clip = self._draw_clip(rng, voice, other_share)
         spread = self.habits.word_speed_spread
-        return Spoken(
-            clip=clip,
-            start_s=at_s,
+        return lay_clip(
+            clip,
+            at_s,
             speed=speed * float(rng.uniform(1 - spread, 1 + spread)),
             gain=10 ** (float(rng.uniform(-1, 1)) * self.habits.word_gain_db / 20),
         )
 
     def _draw_voice(self, rng: np.random.Generator, mostly_others: bool) -> str:
-        human = rng.random() < self.habits.human_share * (0.5 if mostly_others else 1.0)
-        voices = self._human if human and self._human else self._synthetic or self._human
+        habits = self.habits
+        human = rng.random() < habits.human_share * (0.5 if mostly_others else 1.0)
+        if human and self._human:
+            shifted = self._shifted and rng.random() < habits.shifted_share
+            voices = self._shifted if shifted else self._human
+        elif self._neural and rng.random() < habits.neural_share:
+            voices = self._neural
+        else:
+            voices = self._synthetic or self._human
         return voices[rng.integers(len(voices))]
 
     def _draw_clip(self, rng: np.random.Generator, voice: str, other_share: float) -> Clip:
@@ -141,7 +171,8 @@ class Composer:
         known = [word for word in DIGITS if word in digits]
         takes = digits[known[rng.integers(len(known))]]
         clip = takes[rng.integers(len(takes))]
-        return reverse(clip) if rng.random() < self.habits.reversed_digit_share else clip
+        backwards = not clip.rest and rng.random() < self.habits.reversed_digit_share
+        return reverse(clip) if backwards else clip
 
     def _draw_gap(self, rng: np.random.Generator) -> float:
         habits = self.habits

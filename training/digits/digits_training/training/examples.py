@@ -14,6 +14,7 @@ from digits_training.sound.acoustics import Acoustics
 from digits_training.sound.clips import ClipBank
 from digits_training.sound.composition import Composer
 from digits_training.sound.noise import make_noises
+from digits_training.sound.shifting import name_speaker
 from digits_training.training.stages import Stage
 from digits_training.training.targets import Targets, TextIds, make_targets
 from digits_training.vocabulary import FRAME_SECONDS
@@ -49,7 +50,7 @@ class ExampleMaker:
             Example(
                 audio=torch.from_numpy(self._acoustics.render(rng, utterance))[None],
                 targets=make_targets(utterance, self._ids),
-                voices=frozenset(word.clip.voice for word in utterance.words),
+                voices=frozenset(name_speaker(word.clip.voice) for word in utterance.words),
             )
             for utterance in utterances
         ]

@@ -61,6 +61,11 @@ class TrainingPlan:
     all_words: Schedule = Schedule(7_000, peak=1.5e-3, warmup_steps=150, cooldown_share=0.68)
     noise: Schedule = Schedule(1_000, peak=4e-4, warmup_steps=150, cooldown_share=1.0)
 
+    voices: Schedule = Schedule(5_000, peak=1e-3, warmup_steps=60, cooldown_share=0.7)
+    voices_windows: int = 24_576
+    bold_share: float = 0.5
+    """Of these steps without fear of mistakes; then padding weighs as it does among noise."""
+
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise PlanError(f"--seed {self.seed} is below zero")
@@ -95,6 +100,18 @@ class TrainingPlan:
     @property
     def recognizer_dir(self) -> Path:
         return self.work_dir / self.recognizer_name
+
+    @property
+    def narrow_checkpoint_dir(self) -> Path:
+        return self.work_dir / "checkpoint-of-few-voices"
+
+    @property
+    def voices_windows_dir(self) -> Path:
+        return self.work_dir / "windows-of-voices"
+
+    @property
+    def voices_dir(self) -> Path:
+        return self.work_dir / "all-voices"
 
     @property
     def fine_tuned_dir(self) -> Path:

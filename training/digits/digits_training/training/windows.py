@@ -7,9 +7,9 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,7 +25,7 @@ from digits_training.training.network import JointModel, build_model, read_text_
 from digits_training.training.plan import TrainingPlan
 from digits_training.training.pretraining import load_encoder
 from digits_training.training.runs import STATE_NAME, run_workers
-from digits_training.training.stages import DIGITS_FIRST
+from digits_training.training.stages import DIGITS_FIRST, Stage
 from digits_training.training.targets import Targets
 
 _WINDOWS_AT_ONCE = 8
@@ -34,27 +34,60 @@ _ARRAYS = ("spectra", "text", "pauses", "states")
 HalfArray: TypeAlias = npt.NDArray[np.float16]
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """Windows that are wanted: where, how many, and what they are made of."""
+
+    folder: Path
+    windows: int
+    stages: tuple[Stage, ...]
+    """What is heard in the parts, by turns."""
+    banks: tuple[Path, ...]
+    load_model: Callable[[], JointModel]
+    """Whose convolutions tell the sounds. Is pickled."""
+    made_of: Mapping[str, object]
+    """Says beside the banks what the files depend on."""
+
+
 def record_windows(plan: TrainingPlan) -> None:
-    """Write the windows that recognizers hear, in parts; a part that is there already is kept.
+    """Write the windows that recognizers hear; see record."""
+    record(plan, _make_recipe(plan))
+
+
+def record(plan: TrainingPlan, recipe: Recipe) -> None:
+    """Write windows in parts; a part that is there already is kept.
 
     Raises PlanError when those that are there are of another encoder, bank or stage.
     """
-    claim(
-        plan.windows_dir,
-        {
-            "bank": fingerprint(plan.work_dir / TRAINING_BANK),
+    banks = {f"bank {path.stem}": fingerprint(path) for path in recipe.banks}
+    sizes = {"frames": plan.frames, "windows in a part": plan.windows_per_part}
+    claim(recipe.folder, banks | dict(recipe.made_of) | sizes | {"--seed": plan.seed})
+    parts = range(_count_parts(recipe.windows, plan.windows_per_part))
+    missing = [n for n in parts if not _get_path(recipe.folder, n).exists()]
+    if missing:
+        run_workers(partial(_record, plan, recipe, missing), plan.workers, together=False)
+
+
+def _make_recipe(plan: TrainingPlan) -> Recipe:
+    return Recipe(
+        folder=plan.windows_dir,
+        windows=plan.recognizer_windows,
+        stages=(DIGITS_FIRST,),
+        banks=(plan.work_dir / TRAINING_BANK,),
+        load_model=partial(_load_pretrained, plan),
+        made_of={
             "encoder": fingerprint(plan.encoder_dir / STATE_NAME),
             "habits": DIGITS_FIRST.habits,
             "conditions": DIGITS_FIRST.conditions,
             "noise repeats": DIGITS_FIRST.noise_repeats,
-            "--seed": plan.seed,
-            "frames": plan.frames,
-            "windows in a part": plan.windows_per_part,
         },
     )
-    missing = [n for n in range(_count_parts(plan)) if not _get_path(plan, n).exists()]
-    if missing:
-        run_workers(partial(_record, plan, missing), plan.workers, together=False)
+
+
+def _load_pretrained(plan: TrainingPlan) -> JointModel:
+    model = build_model(plan.design, seed=plan.seed)
+    load_encoder(model, plan.encoder_dir)
+    return model
 
 
 @dataclass(frozen=True)
@@ -66,18 +99,29 @@ class Windows:
 
     @classmethod
     def load(cls, plan: TrainingPlan) -> "Windows":
-        """The plan's, less those in which the voice that is left out is heard.
+        """The plan's, less those in which the voice that is left out is heard; see read."""
+        return cls.read(
+            plan.windows_dir,
+            plan.recognizer_windows,
+            per_part=plan.windows_per_part,
+            left_out_voice=plan.left_out_voice,
+        )
+
+    @classmethod
+    def read(
+        cls, folder: Path, windows: int, *, per_part: int, left_out_voice: str | None = None
+    ) -> "Windows":
+        """The first so many windows, less those in which the voice that is left out is heard.
 
         The others are as they were: no window is made in the place of one that is left out.
 
         Raises FileNotFoundError when they have not been recorded.
         """
         parts: list[tuple[npt.NDArray[np.generic], ...]] = []
-        for number in range(_count_parts(plan)):
-            with np.load(_get_path(plan, number)) as part:
-                first = number * plan.windows_per_part
-                voices = json.loads(str(part["voices"]))[: plan.recognizer_windows - first]
-                kept = [n for n, heard in enumerate(voices) if plan.left_out_voice not in heard]
+        for number in range(_count_parts(windows, per_part)):
+            with np.load(_get_path(folder, number)) as part:
+                voices = json.loads(str(part["voices"]))[: windows - number * per_part]
+                kept = [n for n, heard in enumerate(voices) if left_out_voice not in heard]
                 parts.append(tuple(part[name][kept] for name in _ARRAYS))
         spectra, *targets = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return cls(spectra, Targets(*(target.astype(np.int64) for target in targets)))
@@ -86,32 +130,34 @@ class Windows:
         return len(self.spectra)
 
 
-def _count_parts(plan: TrainingPlan) -> int:
-    return math.ceil(plan.recognizer_windows / plan.windows_per_part)
+def _count_parts(windows: int, per_part: int) -> int:
+    return math.ceil(windows / per_part)
 
 
-def _get_path(plan: TrainingPlan, part: int) -> Path:
-    return plan.windows_dir / f"{part:04}.npz"
+def _get_path(folder: Path, part: int) -> Path:
+    return folder / f"{part:04}.npz"
 
 
 def _record(
-    plan: TrainingPlan, missing: Sequence[int], rank: int
+    plan: TrainingPlan, recipe: Recipe, missing: Sequence[int], rank: int
 ) -> Iterable[tuple[int, int, str]]:
     numbers = missing[rank :: plan.workers]
-    model = build_model(plan.design, seed=plan.seed)
-    load_encoder(model, plan.encoder_dir)
-    bank = ClipBank.load(plan.work_dir / TRAINING_BANK)
-    maker = ExampleMaker(bank, read_text_ids(plan.design), DIGITS_FIRST, seed=plan.seed)
+    model = recipe.load_model()
+    bank = ClipBank.load_all(recipe.banks)
+    ids = read_text_ids(plan.design)
+    # The noises of a stage take seconds and memory: only where they are wanted.
+    make_maker = lru_cache(partial(ExampleMaker, bank, ids, seed=plan.seed))
     groups = plan.windows_per_part // _WINDOWS_AT_ONCE
     for done, number in enumerate(numbers):
         yield done, len(numbers), "Windows"
+        maker = make_maker(stage=recipe.stages[number % len(recipe.stages)])
         examples: list[Example] = []
         spectra: list[HalfArray] = []
         for group in range(number * groups, (number + 1) * groups):
             made = maker.make(group, count=_WINDOWS_AT_ONCE, frames=plan.frames)
             spectra.append(_tell_spectra(model, made))
             examples += made
-        _write(_get_path(plan, number), np.concatenate(spectra), examples)
+        _write(_get_path(recipe.folder, number), np.concatenate(spectra), examples)
     yield len(numbers), len(numbers), "Windows"
 
 

@@ -14,6 +14,7 @@ from digits_training.evaluation.measures import (
     WordErrors,
 )
 from digits_training.evaluation.report import list_figures, make_table, write_markdown
+from digits_training.evaluation.strangers import StrangerFigures
 
 
 @pytest.fixture
@@ -32,6 +33,16 @@ def evaluation() -> Evaluation:
         heads=[HeadFigures(0.5, 72, 71, 287, 9)],
         hesitations=HesitationFigures(44, 27),
         confusions=np.eye(11, dtype=np.int64),
+        strangers=StrangerFigures(
+            word_errors={
+                "women, in one breath": WordErrors(200, 9),
+                "men, in one breath, noise at 10 dB": WordErrors(200, 26),
+            },
+            word_errors_by_voice={"kokoro-held-out-woman-1": WordErrors(40, 3)},
+            word_errors_of_ear={"women": WordErrors(200, 17)},
+            other_words=120,
+            digits_for_other_words=6,
+        ),
     )
 
 
@@ -47,6 +58,9 @@ def test_the_model_cards_table_is_markdown_with_aims(evaluation: Evaluation) -> 
     lines = write_markdown(list_figures(evaluation)).splitlines()
     assert lines[:2] == ["| what | measured | of | aim |", "| --- | --- | --- | --- |"]
     assert "| word errors, clean | 1.01% | 1188 words | ≤ 2 % |" in lines
+    assert "| word errors, strangers, women, in one breath | 4.50% | 200 words | ≤ 6 % |" in lines
+    assert "| word errors of pocketsphinx, strangers, women | 8.50% | 200 words |  |" in lines
+    assert "| digits for other words by strangers | 6 | 120 words | ≤ 5 for 100 |" in lines
     assert "| 0.5 s head: gaps predicted | 71 of 72 | false in 9 of 287 shorter gaps |  |" in lines
     assert {line.count("|") for line in lines} == {5}
 

@@ -10,8 +10,8 @@ from digits_training.sound.acoustics import (
     pass_through_mulaw,
     shape,
 )
-from digits_training.sound.clips import ClipBank
-from digits_training.sound.composition import Composer, Spoken, Utterance
+from digits_training.sound.clips import ClipBank, Part, cut_at
+from digits_training.sound.composition import Composer, Spoken, Utterance, lay_clip
 from digits_training.sound.noise import make_noises
 from digits_training.vocabulary import SAMPLE_RATE_HERTZ
 
@@ -102,3 +102,14 @@ def test_clips_are_marked_from_their_first_sample_to_their_last(bank: ClipBank) 
     first_end_s = (len(clip.samples) / SAMPLE_RATE_HERTZ - clip.onset_s) / 1.1
     assert bounds[0] == pytest.approx(first_end_s, abs=0.002)
     assert bounds[1] == pytest.approx(1.0 - clip.onset_s / 1.1, abs=0.002)
+
+
+def test_the_sound_of_a_phrase_is_laid_once() -> None:
+    samples = np.full(24_000, 0.3, np.float32)
+    parts = [Part("one", 0.1, 0.4), Part("two", 0.5, 0.9)]
+    clip = cut_at("robot", parts, samples=samples, start_s=0.0, stop_s=1.0)
+    utterance = Utterance(2.0, lay_clip(clip, 0.5, speed=1.0, gain=1.0), 2.0)
+    sound, marks = lay_words(utterance), mark_clips(utterance)
+    at = round((0.5 - clip.onset_s) * SAMPLE_RATE_HERTZ)
+    np.testing.assert_allclose(sound[at : at + len(samples)], clip.samples, atol=1e-3)
+    assert marks.sum() == pytest.approx(len(samples), abs=1)

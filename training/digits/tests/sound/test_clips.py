@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from digits_training.sound.clips import ClipBank, cut_clip, find_sound
+from digits_training.sound.clips import ClipBank, Part, cut_at, cut_clip, find_sound
 from digits_training.vocabulary import SAMPLE_RATE_HERTZ
 
 
@@ -54,3 +54,13 @@ def test_a_bank_survives_its_file(bank: ClipBank, tmp_path: Path) -> None:
     for clip, again in zip(bank.clips, loaded.clips, strict=True):
         assert (clip.word, clip.voice, clip.onset_s) == (again.word, again.voice, again.onset_s)
         np.testing.assert_allclose(again.samples, clip.samples, atol=1e-4)
+
+
+def test_a_phrase_survives_its_file(tmp_path: Path) -> None:
+    samples = make_bursts((0.2, 0.5), (0.6, 0.9), seconds=1.0)
+    parts = [Part("one", 0.2, 0.5), Part("two", 0.6, 0.9)]
+    clip = cut_at("robot", parts, samples=samples, start_s=0.1, stop_s=1.0)
+    ClipBank([clip]).save(tmp_path / "bank.npz")
+    (loaded,) = ClipBank.load(tmp_path / "bank.npz").clips
+    assert loaded.rest == clip.rest
+    assert loaded.rest[0].onset_s == pytest.approx(0.5)

@@ -1,13 +1,15 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from digits_training.sound.clips import ClipBank
+from digits_training.sound.clips import Clip, ClipBank, Part, cut_at
 from digits_training.sound.composition import (
     Composer,
     Habits,
     Utterance,
+    lay_clip,
     reverse,
 )
 from digits_training.training.stages import DIGITS_FIRST, MUCH_NOISE
@@ -83,3 +85,40 @@ def test_a_reversed_clip_is_no_digit_and_keeps_its_bounds(bank: ClipBank) -> Non
     rate = 24_000
     assert sounding[0] / rate == pytest.approx(backwards.onset_s, abs=0.02)
     assert sounding[-1] / rate == pytest.approx(backwards.end_s, abs=0.02)
+
+
+def make_phrase(voice: str) -> Clip:
+    samples = np.full(30_000, 0.3, np.float32)
+    parts = [Part(word, 0.1 + 0.4 * n, 0.4 + 0.4 * n) for n, word in enumerate(DIGITS[:3])]
+    return cut_at(voice, parts, samples=samples, start_s=0.0, stop_s=1.25)
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.0, 1.3])
+def test_a_phrase_is_laid_whole_and_its_words_keep_their_places(speed: float) -> None:
+    clip = make_phrase("kokoro-1")
+    words = lay_clip(clip, 2.0, speed=speed, gain=1.0)
+    assert [word.clip.word for word in words] == list(DIGITS[:3])
+    assert [word.carried for word in words] == [False, True, True]
+    assert words[0].start_s == 2.0
+    for word, part in zip(words[1:], clip.rest, strict=True):
+        assert word.clip_start_s == pytest.approx(words[0].clip_start_s)
+        assert word.start_s - words[0].start_s == pytest.approx((part.onset_s - 0.1) / speed)
+        assert word.end_s - word.start_s == pytest.approx(0.3 / speed)
+
+
+def test_neural_voices_have_a_share_of_their_own(bank: ClipBank) -> None:
+    robots = [replace(clip, voice=f"{clip.voice}-{n}") for clip in bank.clips for n in range(10)]
+    voices = ClipBank([*robots, make_phrase("kokoro-1")])
+    habits = Habits(human_share=0.0, neural_share=0.4, mostly_other_words_share=0.0)
+    heard = [one.words[0].clip.voice for one in compose_many(voices, 300, habits) if one.words]
+    share = sum(voice.startswith("kokoro") for voice in heard) / len(heard)
+    assert share == pytest.approx(0.4 + 0.6 / 11, abs=0.08)
+
+
+def test_shifted_recordings_have_a_share_of_what_people_say(bank: ClipBank) -> None:
+    people = bank.filter(lambda clip: clip.human)
+    shifted = [replace(clip, voice=f"{clip.voice}/woman") for clip in people.clips]
+    habits = Habits(human_share=1.0, shifted_share=0.3, mostly_other_words_share=0.0)
+    utterances = compose_many(ClipBank([*people.clips, *shifted]), 300, habits)
+    voices = [one.words[0].clip.voice for one in utterances if one.words]
+    assert sum("/" in voice for voice in voices) / len(voices) == pytest.approx(0.3, abs=0.08)
