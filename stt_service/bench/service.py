@@ -92,10 +92,7 @@ def _measure_streams(
     _sleep_until(running.begins_at + SETTLE_S)
     started, before = time.time(), _read_cpu_s(served)
     _sleep_until(running.ends_at)
-    lasted_s, after = (
-        time.time() - started,
-        (read_cpu_s(served.pid), read_cpu_s(served.gateway_pid)),
-    )
+    lasted_s, after = time.time() - started, _read_cpu_s(served)
     heard = running.wait()
     scale = 1000 / lasted_s / count
     spent = {thread: s - before[0].get(thread, 0.0) for thread, s in after[0].items()}

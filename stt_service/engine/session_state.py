@@ -112,7 +112,8 @@ class SessionState:
                 mid_word = self._hearing.mid_word or self._hearing.holds_word
                 events += self._note_step(self._rest_pauses, mid_word=mid_word)
                 continue
-            self._mark = self._take_mark()
+            self._queue.popleft()
+            self._mark = head
             if self._needs_tail(self._mark):
                 self._begin_tail(self._mark)
             else:
@@ -223,11 +224,6 @@ class SessionState:
     @property
     def _holds_last_word(self) -> bool:
         return isinstance(self._mark, Stall) and self._hearing.ends_in_sound
-
-    def _take_mark(self) -> Mark:
-        mark = self._queue.popleft()
-        assert not isinstance(mark, Frame)
-        return mark
 
     def _tell(self, events: list[Event]) -> list[Event]:
         self._transcript.add(events)
