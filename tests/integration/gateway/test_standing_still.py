@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +11,7 @@ from client.rpc.endpoint import Endpoint
 from tests.integration.gateway.harness import Ended, RunningGateway, read_to_close, read_until
 from tests.integration.gateway.test_process import start_gateway
 from tests.interleaving import become
-from tests.support import Recording, Service, run_service
+from tests.support import Recording, Service, run_service, stopped
 
 END = '{"type":"end"}'
 FRAME_BYTES = 1920 * 4
@@ -49,16 +46,6 @@ class LiveClient:
                 self.sent += 1
             await websocket.send(END)
             return await reading
-
-
-@contextlib.contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """The process stands still while the block runs."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize(

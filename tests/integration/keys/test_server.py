@@ -1,7 +1,6 @@
 """The gRPC server with keys: who is let in, where, and with what limits."""
 
 import asyncio
-import contextlib
 import signal
 import time
 import urllib.error
@@ -19,7 +18,6 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from client.rpc.writing import write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.integration.keys.keyed import (
     ALICE,
@@ -38,6 +36,7 @@ from tests.integration.keys.keyed import (
 from tests.integration.server.calls import (
     Request,
     Response,
+    converse,
     details,
     kinds,
     reason,
@@ -68,19 +67,7 @@ async def stream(
 ) -> list[Response]:
     """All responses. Raises AioRpcError, which a write that fails does not hide."""
     call = stt_pb2_grpc.SpeechToTextServiceStub(channel).StreamingTranscribe(metadata=metadata)
-
-    async def write() -> None:
-        for request in requests:
-            if not await write_request(call, request):
-                return
-        with contextlib.suppress(grpc.aio.BaseError):
-            await call.done_writing()
-
-    writing = asyncio.create_task(write())
-    try:
-        return [response async for response in call]
-    finally:
-        await writing
+    return await converse(call, requests)
 
 
 class WithKey(grpc.StreamStreamClientInterceptor):

@@ -1,7 +1,6 @@
 """Calls with the generated stubs, as a client of the wire contract makes them."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from client.rpc.writing import write_request
+from client.rpc.writing import finish_writing, write_request
 from stt.v1 import stt_pb2, stt_pb2_grpc
 from tests.interleaving import become
 
@@ -38,8 +37,7 @@ async def converse(call: Any, requests: Sequence[Message], pause_s: float = 0.0)
             if not await write_request(call, request):
                 return
             await asyncio.sleep(pause_s)
-        with contextlib.suppress(grpc.aio.BaseError):
-            await call.done_writing()
+        await finish_writing(call)
 
     writing = asyncio.create_task(write())
     try:

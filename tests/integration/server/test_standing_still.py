@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import signal
 from collections.abc import AsyncIterator, Iterator
 
 import grpc
@@ -24,7 +22,7 @@ from tests.integration.server.calls import (
     texts,
 )
 from tests.interleaving import become
-from tests.support import Recording, Service, run_service
+from tests.support import Recording, Service, run_service, stopped
 
 BLOCK_S = 0.08
 BLOCK_BYTES = 1920 * 4
@@ -67,16 +65,6 @@ class LiveCall:
 async def wait_for_room(channel: grpc.aio.Channel) -> None:
     """Until the call of the test before has given its slot back."""
     await become_free(channel, 1, patience_s=20)
-
-
-@contextlib.contextmanager
-def stopped(pid: int):
-    """The process stands still while the block runs."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize(
