@@ -26,14 +26,9 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-async def service() -> ScriptedService:
-    return ScriptedService()
-
-
-@pytest.fixture
-async def gateway(service: ScriptedService) -> AsyncIterator[RunningGateway]:
+async def gateway(scripted: ScriptedService) -> AsyncIterator[RunningGateway]:
     async with (
-        run_scripted(service) as endpoint,
+        run_scripted(scripted) as endpoint,
         run_gateway(endpoint, patience_s=5, buffer_bytes=MIB, ping_interval_s=0.1) as gateway,
     ):
         yield gateway
@@ -41,7 +36,7 @@ async def gateway(service: ScriptedService) -> AsyncIterator[RunningGateway]:
 
 class TestCarrying:
     async def test_audio_and_commands_keep_their_order(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
         async with gateway.connect("?events=flushed,final") as websocket:
             await websocket.send(b"abc")
@@ -52,8 +47,8 @@ class TestCarrying:
             await websocket.send(END)
             await websocket.send(b"too late")
             ended = await read_to_close(websocket)
-        assert bytes(service.calls[0].audio) == b"abcdefg"
-        assert service.calls[0].flush_ids == ["one"]
+        assert bytes(scripted.calls[0].audio) == b"abcdefg"
+        assert scripted.calls[0].flush_ids == ["one"]
         assert ended.messages[-1] == {
             "type": "final",
             "transcript": " 7",
@@ -63,7 +58,7 @@ class TestCarrying:
         assert (ended.code, ended.reason) == (1000, "")
 
     async def test_a_whole_file_in_one_message_travels_in_chunks(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
         audio = bytes(range(256)) * (40 * 1024)
         async with gateway.connect() as websocket:
@@ -71,17 +66,17 @@ class TestCarrying:
             await websocket.send(END)
             ended = await read_to_close(websocket)
         assert ended.code == 1000
-        assert bytes(service.calls[0].audio) == audio
-        assert max(service.calls[0].pieces) == CHUNK_BYTES
+        assert bytes(scripted.calls[0].audio) == audio
+        assert max(scripted.calls[0].pieces) == CHUNK_BYTES
 
     async def test_what_was_asked_for_reaches_the_service(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
         query = "?events=word&encoding=pcm_s16le&sample_rate=16000&idle_timeout=2.5"
         async with gateway.connect(query) as websocket:
             await websocket.send(END)
             await read_to_close(websocket)
-        config = service.calls[0].config
+        config = scripted.calls[0].config
         assert config.encoding == stt_pb2.ENCODING_PCM_S16LE
         assert config.sample_rate_hertz == 16000
         assert config.idle_timeout.ToMilliseconds() == 2500
@@ -92,7 +87,7 @@ class TestCarrying:
         }
 
     async def test_sixteen_sessions_do_not_mix(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
         async def talk(number: int) -> str:
             async with gateway.connect("?events=final") as websocket:
@@ -104,14 +99,14 @@ class TestCarrying:
 
         transcripts = await asyncio.gather(*(talk(number) for number in range(16)))
         assert transcripts == [f" {20 * (number + 1)}" for number in range(16)]
-        assert all(len(set(call.audio)) == 1 for call in service.calls)
+        assert all(len(set(call.audio)) == 1 for call in scripted.calls)
 
 
 class TestBackpressure:
     async def test_a_service_that_takes_no_audio_stops_its_client_and_no_other(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
-        service.holding = True
+        scripted.holding = True
         sent = 0
         async with gateway.connect("?events=ready,final") as websocket:
 
@@ -124,7 +119,7 @@ class TestBackpressure:
 
             sending = asyncio.create_task(send())
             await read_until(websocket, "ready")
-            service.holding = False
+            scripted.holding = False
 
             async def serve_another() -> None:
                 async with gateway.connect("?events=final") as other:
@@ -137,49 +132,49 @@ class TestBackpressure:
             await stand_still(lambda: sent, serve_another)
             # One MiB in the inbox, the rest in sockets and HTTP/2 windows.
             assert sent * CHUNK_BYTES < 24 * MIB
-            service.release.set()
+            scripted.release.set()
             ended = await read_to_close(websocket)
             await sending
         assert ended.messages[-1]["transcript"] == f" {1024 * CHUNK_BYTES}"
-        audio = bytes(service.calls[0].audio)
+        audio = bytes(scripted.calls[0].audio)
         starts = [audio[at : at + 2] for at in range(0, len(audio), CHUNK_BYTES)]
         assert starts == [number.to_bytes(2, "little") for number in range(1024)]
 
     async def test_a_client_that_takes_no_messages_stops_the_service(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
-        service.babble = "x" * CHUNK_BYTES
+        scripted.babble = "x" * CHUNK_BYTES
         async with gateway.connect(max_queue=1) as websocket:
 
             async def ask_the_service() -> None:
                 for _ in range(10):
                     assert (await gateway.get("/v1/info")).status_code == 200
 
-            await stand_still(lambda: service.babbled, ask_the_service)
-            assert service.babbled * CHUNK_BYTES < 48 * MIB
-            service.babble = None
+            await stand_still(lambda: scripted.babbled, ask_the_service)
+            assert scripted.babbled * CHUNK_BYTES < 48 * MIB
+            scripted.babble = None
             await websocket.send(END)
             ended = await read_to_close(websocket)
-        assert ended.kinds.count("token") == service.babbled
+        assert ended.kinds.count("token") == scripted.babbled
         assert ended.code == 1000
 
 
 class TestLeaving:
     async def test_a_client_that_closes_ends_the_call_at_once(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
         async with gateway.connect() as websocket:
             await websocket.send(b"abcd")
             await read_until(websocket, "token")
         async with asyncio.timeout(1):
-            await service.calls[0].ended.wait()
+            await scripted.calls[0].ended.wait()
 
     # More than the inbox holds: the gateway has stopped reading when the client leaves.
     @pytest.mark.parametrize("sent_bytes", [MIB // 2, 4 * MIB])
     async def test_a_client_that_vanishes_ends_the_call_at_once(
-        self, gateway: RunningGateway, service: ScriptedService, sent_bytes: int
+        self, gateway: RunningGateway, scripted: ScriptedService, sent_bytes: int
     ):
-        service.holding = True
+        scripted.holding = True
         websocket = await gateway.connect("?events=ready")
         await read_until(websocket, "ready")
         with contextlib.suppress(TimeoutError):
@@ -191,7 +186,7 @@ class TestLeaving:
         )
         websocket.transport.abort()
         async with asyncio.timeout(2):
-            await service.calls[0].ended.wait()
+            await scripted.calls[0].ended.wait()
 
     async def test_a_client_that_leaves_during_the_wait_is_forgotten(self):
         async with run_gateway(await nowhere(), patience_s=60, ping_interval_s=0.1) as gateway:

@@ -9,7 +9,6 @@ import io
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -42,17 +41,6 @@ from tests.integration.gateway.harness import (
     run_scripted,
 )
 from tests.interleaving import become
-
-
-@pytest.fixture
-async def service() -> ScriptedService:
-    return ScriptedService()
-
-
-@pytest.fixture
-async def gateway(service: ScriptedService) -> AsyncIterator[RunningGateway]:
-    async with run_scripted(service) as endpoint, run_gateway(endpoint) as gateway:
-        yield gateway
 
 
 class TestHandshake:
@@ -114,22 +102,22 @@ class TestHandshake:
 
 class TestCalls:
     async def test_ogg_opus_opens_another_call_with_the_first_audio(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
         async with connect(gateway, MOSHI) as websocket:
             await read_until(websocket, "Ready")
             await websocket.send(pack("OggOpus", data=b"OggS and more"))
             await become(
-                lambda: len(service.calls) == 2 and bool(service.calls[1].audio),
+                lambda: len(scripted.calls) == 2 and bool(scripted.calls[1].audio),
                 lambda: "no second call",
             )
-            await service.calls[0].ended.wait()
-        assert service.calls[0].audio == b""
-        assert service.calls[1].audio == b"OggS and more"
-        assert service.calls[1].config.encoding == stt_pb2.ENCODING_OGG_OPUS
+            await scripted.calls[0].ended.wait()
+        assert scripted.calls[0].audio == b""
+        assert scripted.calls[1].audio == b"OggS and more"
+        assert scripted.calls[1].config.encoding == stt_pb2.ENCODING_OGG_OPUS
 
     async def test_a_wav_header_opens_another_call_and_the_client_is_ready_once(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
         wav = io.BytesIO()
         soundfile.write(wav, np.zeros(800, np.int16), 8000, format="WAV")
@@ -141,11 +129,11 @@ class TestCalls:
             kinds = [message["type"] for message in await read_to_close(websocket)]
         assert kinds.count("ready") == 1
         assert kinds[-1] == "end_of_stream"
-        assert service.calls[-1].config.sample_rate_hertz == 8000
-        assert service.calls[-1].audio == bytes(1600)
+        assert scripted.calls[-1].config.sample_rate_hertz == 8000
+        assert scripted.calls[-1].audio == bytes(1600)
 
     async def test_a_stalled_client_has_its_markers_flushed(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
         async with connect(gateway, MOSHI) as websocket:
             await read_until(websocket, "Ready")
@@ -153,24 +141,24 @@ class TestCalls:
             for number in (7, -1):
                 await websocket.send(pack("Marker", id=number))
             assert [(await read_until(websocket, "Marker"))["id"] for _ in range(2)] == [7, -1]
-        assert service.calls[0].flush_ids == ["2"]
+        assert scripted.calls[0].flush_ids == ["2"]
 
     async def test_pauses_change_in_the_middle(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
         async with gateway.connect("?events=flushed") as websocket:
             await websocket.send(b"abcd")
             await websocket.send('{"type":"vad","pause_seconds":1}')
             await websocket.send('{"type":"flush"}')
             await read_until(websocket, "flushed")
-        assert service.calls[0].vads == [stt_pb2.VadSettings(pause_seconds=1)]
+        assert scripted.calls[0].vads == [stt_pb2.VadSettings(pause_seconds=1)]
 
-    async def test_who_says_nothing_is_closed(self, service: ScriptedService):
+    async def test_who_says_nothing_is_closed(self, scripted: ScriptedService):
         # Frozen: a door with less patience in its place.
         object.__setattr__(door := gradium.DOOR, "first_message_s", 0.2)
         try:
             async with (
-                run_scripted(service) as endpoint,
+                run_scripted(scripted) as endpoint,
                 run_gateway(endpoint) as gateway,
                 connect(gateway, GRADIUM) as websocket,
             ):
@@ -178,19 +166,19 @@ class TestCalls:
                 assert (websocket.close_code, websocket.close_reason) == (1000, "idle")
         finally:
             object.__setattr__(door, "first_message_s", 10.0)
-        assert service.calls == []
+        assert scripted.calls == []
 
     @pytest.mark.parametrize("path", [GRADIUM, REALTIME, "/v1/stream", MOSHI])
     async def test_how_long_a_client_waits_for_a_slot(
-        self, gateway: RunningGateway, service: ScriptedService, path: str
+        self, gateway: RunningGateway, scripted: ScriptedService, path: str
     ):
         async with connect(gateway, path) as websocket:
             first = {GRADIUM: SETUP, REALTIME: UPDATE, "/v1/stream": "", MOSHI: b""}[path]
             if first:
                 await websocket.send(first)
-            await become(lambda: bool(service.calls), lambda: "no call")
+            await become(lambda: bool(scripted.calls), lambda: "no call")
         wait_s = 0 if path == MOSHI else 3
-        assert service.calls[0].config.wait_for_slot.ToSeconds() == wait_s
+        assert scripted.calls[0].config.wait_for_slot.ToSeconds() == wait_s
 
 
 class TestAnswers:
@@ -208,13 +196,13 @@ class TestAnswers:
     async def test_full(
         self,
         gateway: RunningGateway,
-        service: ScriptedService,
+        scripted: ScriptedService,
         path: str,
         first: str | None,
         last: dict[str, Any] | None,
         code: int,
     ):
-        service.refuse = [FULL]
+        scripted.refuse = [FULL]
         async with connect(gateway, path) as websocket:
             if first is not None:
                 await websocket.send(first)

@@ -15,20 +15,7 @@ from tests.integration.gateway.doors import FULL, MOSHI
 from tests.integration.gateway.harness import (
     RunningGateway,
     ScriptedService,
-    run_gateway,
-    run_scripted,
 )
-
-
-@pytest.fixture
-async def service() -> ScriptedService:
-    return ScriptedService()
-
-
-@pytest.fixture
-async def gateway(service: ScriptedService) -> AsyncIterator[RunningGateway]:
-    async with run_scripted(service) as endpoint, run_gateway(endpoint) as gateway:
-        yield gateway
 
 
 async def post(gateway: RunningGateway, content: Any) -> httpx.Response:
@@ -37,39 +24,39 @@ async def post(gateway: RunningGateway, content: Any) -> httpx.Response:
 
 
 async def test_what_a_wav_file_holds_is_what_the_service_hears(
-    gateway: RunningGateway, service: ScriptedService
+    gateway: RunningGateway, scripted: ScriptedService
 ):
     samples = np.arange(-20_000, 20_000, dtype=np.int16)
     wav = io.BytesIO()
     soundfile.write(wav, samples, 16_000, format="WAV")
     answer = await post(gateway, wav.getvalue())
     assert (answer.status_code, answer.json()) == (200, [])
-    assert bytes(service.calls[0].audio) == samples.astype("<i2").tobytes()
-    assert service.calls[0].config.sample_rate_hertz == 16_000
+    assert bytes(scripted.calls[0].audio) == samples.astype("<i2").tobytes()
+    assert scripted.calls[0].config.sample_rate_hertz == 16_000
 
 
-async def test_ogg_passes_as_it_is(gateway: RunningGateway, service: ScriptedService):
+async def test_ogg_passes_as_it_is(gateway: RunningGateway, scripted: ScriptedService):
     async def pieces() -> AsyncIterator[bytes]:
         for piece in (b"Og", b"gS", b" and more"):
             yield piece
 
     assert (await post(gateway, pieces())).status_code == 200
-    assert bytes(service.calls[0].audio) == b"OggS and more"
+    assert bytes(scripted.calls[0].audio) == b"OggS and more"
 
 
 @pytest.mark.parametrize("content", [b"", b"RI", b"ID3", b"RIFF\0\0\0\0WAVE", bytes(100)])
 async def test_what_is_no_recording_is_said(
-    gateway: RunningGateway, service: ScriptedService, content: bytes
+    gateway: RunningGateway, scripted: ScriptedService, content: bytes
 ):
     answer = await post(gateway, content)
     assert answer.status_code == 400
     [error] = answer.json()
     assert error["type"] == "Error"
-    assert service.calls == []
+    assert scripted.calls == []
 
 
-async def test_a_full_service_is_said(gateway: RunningGateway, service: ScriptedService):
-    service.refuse = [FULL]
+async def test_a_full_service_is_said(gateway: RunningGateway, scripted: ScriptedService):
+    scripted.refuse = [FULL]
     answer = await post(gateway, b"OggS" + bytes(1000))
     assert answer.status_code == 503
     assert answer.json() == [{"type": "Error", "message": FULL.text}]

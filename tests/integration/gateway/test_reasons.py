@@ -183,9 +183,9 @@ CODES = {
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_every_reason_of_the_service_passes_through_the_gateway(name: str) -> None:
-    service = ScriptedService()
-    service.failure = Refusal(CODES[name], "why", name)
-    async with run_scripted(service) as endpoint, run_gateway(endpoint) as gateway:
+    scripted = ScriptedService()
+    scripted.failure = Refusal(CODES[name], "why", name)
+    async with run_scripted(scripted) as endpoint, run_gateway(endpoint) as gateway:
         address = WebSocketAddress.parse(f"ws://{gateway.http}")
         connection = await WebSocketConnection.open(address, SessionOptions())
         async with contextlib.aclosing(connection):
@@ -199,13 +199,9 @@ class TestOfTheGateway:
     """An error of the gateway itself."""
 
     @pytest.fixture
-    async def service(self) -> ScriptedService:
-        return ScriptedService()
-
-    @pytest.fixture
-    async def gateway(self, service: ScriptedService) -> AsyncIterator[RunningGateway]:
+    async def gateway(self, scripted: ScriptedService) -> AsyncIterator[RunningGateway]:
         async with (
-            run_scripted(service) as endpoint,
+            run_scripted(scripted) as endpoint,
             run_gateway(endpoint, max_message_bytes=MIB) as gateway,
         ):
             yield gateway
@@ -232,9 +228,9 @@ class TestOfTheGateway:
             assert ended.messages[-1] == {"type": "error", "message": ended.error} | named
 
     async def test_an_error_of_the_service_is_as_documented_for_those_who_do_not_ask(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ) -> None:
-        service.failure = Refusal(grpc.StatusCode.INTERNAL, "the model thread died", "ENGINE_DIED")
+        scripted.failure = Refusal(grpc.StatusCode.INTERNAL, "the model thread died", "ENGINE_DIED")
         async with gateway.connect() as websocket:
             await websocket.send(bytes(4))
             ended = await read_to_close(websocket)
@@ -242,18 +238,18 @@ class TestOfTheGateway:
 
     @pytest.mark.parametrize("code", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.NOT_FOUND])
     async def test_a_service_that_refuses_the_gateway(
-        self, gateway: RunningGateway, service: ScriptedService, code: grpc.StatusCode
+        self, gateway: RunningGateway, scripted: ScriptedService, code: grpc.StatusCode
     ) -> None:
-        service.failure = Refusal(code, "not you")
+        scripted.failure = Refusal(code, "not you")
         async with gateway.connect("?events=ready") as websocket:
             await websocket.send(bytes(4))
             ended = await read_to_close(websocket)
         assert (ended.code, ended.messages[-1]["reason"]) == (1011, "UPSTREAM_REFUSED")
 
     async def test_a_status_that_nobody_can_explain(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ) -> None:
-        service.failure = Refusal(grpc.StatusCode.DATA_LOSS, "odd")
+        scripted.failure = Refusal(grpc.StatusCode.DATA_LOSS, "odd")
         async with gateway.connect("?events=ready") as websocket:
             await websocket.send(bytes(4))
             ended = await read_to_close(websocket)
@@ -268,8 +264,8 @@ class TestOfTheGateway:
             ended = await read_to_close(websocket)
         assert (ended.code, ended.messages[-1]["reason"]) == (1013, "UPSTREAM_UNAVAILABLE")
 
-    async def test_a_gateway_that_restarts(self, service: ScriptedService) -> None:
-        async with run_scripted(service) as endpoint:
+    async def test_a_gateway_that_restarts(self, scripted: ScriptedService) -> None:
+        async with run_scripted(scripted) as endpoint:
             async with run_gateway(endpoint) as gateway:
                 websocket = await gateway.connect("?events=ready")
                 await read_until(websocket, "ready")

@@ -24,14 +24,9 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-async def service() -> ScriptedService:
-    return ScriptedService()
-
-
-@pytest.fixture
-async def gateway(service: ScriptedService) -> AsyncIterator[RunningGateway]:
+async def gateway(scripted: ScriptedService) -> AsyncIterator[RunningGateway]:
     async with (
-        run_scripted(service) as endpoint,
+        run_scripted(scripted) as endpoint,
         run_gateway(endpoint, patience_s=5, buffer_bytes=MIB, ping_interval_s=0.1) as gateway,
     ):
         yield gateway
@@ -58,19 +53,19 @@ class TestErrors:
         ("refusal", "code"), REFUSED_AT_THE_DOOR, ids=lambda value: getattr(value, "text", None)
     )
     async def test_refused_at_the_door(
-        self, gateway: RunningGateway, service: ScriptedService, refusal: Refusal, code: int
+        self, gateway: RunningGateway, scripted: ScriptedService, refusal: Refusal, code: int
     ):
-        service.refuse = [refusal]
+        scripted.refuse = [refusal]
         async with gateway.connect() as websocket:
             ended = await read_to_close(websocket)
         assert refusal.text in ended.error
         assert ended.code == code
-        assert service.refuse == service.calls == [], "it was asked once"
+        assert scripted.refuse == scripted.calls == [], "it was asked once"
 
     async def test_a_passing_fault_at_the_door_is_survived(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
-        service.refuse = [
+        scripted.refuse = [
             Refusal(grpc.StatusCode.UNAVAILABLE, "the model is still loading", "WARMING_UP", 0.1),
             Refusal(grpc.StatusCode.INTERNAL, "RST_STREAM"),
         ]
@@ -79,7 +74,7 @@ class TestErrors:
             await websocket.send(END)
             ended = await read_to_close(websocket)
         assert ended.code == 1000
-        assert bytes(service.calls[0].audio) == b"said while waiting"
+        assert bytes(scripted.calls[0].audio) == b"said while waiting"
         assert "ping" in ended.kinds
         assert (await gateway.metrics())["stt_gateway_upstream_retries_total"] == 2
 
@@ -87,9 +82,9 @@ class TestErrors:
         ("failure", "code"), ENDED_IN_THE_MIDDLE, ids=lambda value: getattr(value, "text", None)
     )
     async def test_the_reason_survives_while_the_client_sends_on(
-        self, gateway: RunningGateway, service: ScriptedService, failure: Refusal, code: int
+        self, gateway: RunningGateway, scripted: ScriptedService, failure: Refusal, code: int
     ):
-        service.failure, service.fail_after_bytes = failure, 3 * CHUNK_BYTES
+        scripted.failure, scripted.fail_after_bytes = failure, 3 * CHUNK_BYTES
         # Some of these are replayed first.
         for _ in range(5):
             async with gateway.connect() as websocket:
@@ -100,8 +95,8 @@ class TestErrors:
             assert failure.text in ended.error
             assert ended.code == code
 
-    async def test_idle_is_no_error(self, gateway: RunningGateway, service: ScriptedService):
-        service.failure = Refusal(
+    async def test_idle_is_no_error(self, gateway: RunningGateway, scripted: ScriptedService):
+        scripted.failure = Refusal(
             grpc.StatusCode.DEADLINE_EXCEEDED, "no audio for 10 s", "IDLE_TIMEOUT"
         )
         async with gateway.connect() as websocket:
@@ -109,8 +104,8 @@ class TestErrors:
             ended = await read_to_close(websocket)
         assert (ended.code, ended.reason, ended.kinds) == (1000, "idle", [])
 
-    async def test_a_service_that_dies_in_the_middle(self, service: ScriptedService):
-        async with run_scripted(service) as endpoint:
+    async def test_a_service_that_dies_in_the_middle(self, scripted: ScriptedService):
+        async with run_scripted(scripted) as endpoint:
             gateway_context = run_gateway(endpoint, patience_s=0.5)
             gateway = await gateway_context.__aenter__()
             websocket = await gateway.connect()
@@ -121,9 +116,9 @@ class TestErrors:
         assert ended.code == 1013
         assert ended.error
 
-    async def test_a_large_message_is_refused(self, service: ScriptedService):
+    async def test_a_large_message_is_refused(self, scripted: ScriptedService):
         async with (
-            run_scripted(service) as endpoint,
+            run_scripted(scripted) as endpoint,
             run_gateway(endpoint, max_message_bytes=MIB) as gateway,
         ):
             for size in (MIB + 1, 16 * MIB):
@@ -136,13 +131,13 @@ class TestErrors:
 
     @pytest.mark.parametrize("query", ["?encoding=mp3", "?sample_rate=7", "?speed=2", "?events=x"])
     async def test_a_query_that_is_not_understood(
-        self, gateway: RunningGateway, service: ScriptedService, query: str
+        self, gateway: RunningGateway, scripted: ScriptedService, query: str
     ):
         async with gateway.connect(query) as websocket:
             ended = await read_to_close(websocket)
         assert ended.error
         assert ended.code == 1008
-        assert service.calls == []
+        assert scripted.calls == []
 
     async def test_a_command_that_is_not_understood(self, gateway: RunningGateway):
         async with gateway.connect() as websocket:
@@ -154,20 +149,20 @@ class TestErrors:
 
 class TestOrigin:
     async def test_a_page_of_another_origin_is_refused_before_the_accept(
-        self, gateway: RunningGateway, service: ScriptedService
+        self, gateway: RunningGateway, scripted: ScriptedService
     ):
         with pytest.raises(websockets.InvalidStatus) as raised:
             await gateway.connect(origin="https://evil.example")
         assert raised.value.response.status_code == 403
         assert b"--allow-origin" in (raised.value.response.body or b"")
-        assert service.calls == []
+        assert scripted.calls == []
         metrics = await gateway.metrics()
         assert metrics["stt_gateway_refused_total{reason=origin}"] == 1
 
-    async def test_our_own_page_and_listed_ones_are_welcome(self, service: ScriptedService):
+    async def test_our_own_page_and_listed_ones_are_welcome(self, scripted: ScriptedService):
         friend = "https://friend.example"
         async with (
-            run_scripted(service) as endpoint,
+            run_scripted(scripted) as endpoint,
             run_gateway(endpoint, allow_origins=frozenset({friend})) as gateway,
         ):
             for origin in (f"http://{gateway.http}", friend):

@@ -33,19 +33,8 @@ from tests.interleaving import become
 PCM = bytes(range(256)) * 30
 
 
-@pytest.fixture
-async def service() -> ScriptedService:
-    return ScriptedService()
-
-
-@pytest.fixture
-async def gateway(service: ScriptedService) -> AsyncIterator[RunningGateway]:
-    async with run_scripted(service) as endpoint, run_gateway(endpoint) as gateway:
-        yield gateway
-
-
 async def test_a_large_message_in_fragments_and_its_order(
-    gateway: RunningGateway, service: ScriptedService
+    gateway: RunningGateway, scripted: ScriptedService
 ):
     samples = np.arange(200_000, dtype="<f4") / 1e6
     packed = pack("Audio", pcm=samples.tolist())
@@ -55,28 +44,30 @@ async def test_a_large_message_in_fragments_and_its_order(
         for number in range(50):
             await websocket.send(pack("Audio", pcm=[float(number)]))
         wanted = samples.tobytes() + np.arange(50, dtype="<f4").tobytes()
-        await become(lambda: len(service.calls[0].audio) == len(wanted), lambda: "audio is missing")
-    assert bytes(service.calls[0].audio) == wanted
+        await become(
+            lambda: len(scripted.calls[0].audio) == len(wanted), lambda: "audio is missing"
+        )
+    assert bytes(scripted.calls[0].audio) == wanted
 
 
 async def test_a_text_that_is_longer_than_any_command(
-    gateway: RunningGateway, service: ScriptedService
+    gateway: RunningGateway, scripted: ScriptedService
 ):
     audio = PCM * 100
     async with connect(gateway, REALTIME) as websocket:
         await websocket.send(UPDATE)
         await websocket.send(append(audio))
         await become(
-            lambda: bool(service.calls) and len(service.calls[0].audio) == len(audio),
+            lambda: bool(scripted.calls) and len(scripted.calls[0].audio) == len(audio),
             lambda: "audio is missing",
         )
-    assert bytes(service.calls[0].audio) == audio
+    assert bytes(scripted.calls[0].audio) == audio
 
 
 @pytest.mark.parametrize("path", [MOSHI, GRADIUM, REALTIME])
-async def test_a_message_beyond_the_limit_ends_the_session(service: ScriptedService, path: str):
+async def test_a_message_beyond_the_limit_ends_the_session(scripted: ScriptedService, path: str):
     async with (
-        run_scripted(service) as endpoint,
+        run_scripted(scripted) as endpoint,
         run_gateway(endpoint, max_message_bytes=100_000) as gateway,
         connect(gateway, path) as websocket,
     ):
@@ -89,9 +80,9 @@ async def test_a_message_beyond_the_limit_ends_the_session(service: ScriptedServ
     assert websocket.close_code == (1008 if path == GRADIUM else 1009)
 
 
-async def test_many_unfinished_messages_make_room_for_the_small_ones(service: ScriptedService):
+async def test_many_unfinished_messages_make_room_for_the_small_ones(scripted: ScriptedService):
     async with contextlib.AsyncExitStack() as stack:
-        endpoint = await stack.enter_async_context(run_scripted(service))
+        endpoint = await stack.enter_async_context(run_scripted(scripted))
         gateway = await stack.enter_async_context(
             run_gateway(endpoint, max_buffered_bytes=4 * 1024 * 1024)
         )
@@ -116,7 +107,7 @@ async def test_many_unfinished_messages_make_room_for_the_small_ones(service: Sc
             await read_until(websocket, "Ready")
             await websocket.send(pack("Audio", pcm=[0.5] * 24_000))
             await become(
-                lambda: any(len(call.audio) == 96_000 for call in service.calls),
+                lambda: any(len(call.audio) == 96_000 for call in scripted.calls),
                 lambda: "live audio is held up",
             )
         done.set()
