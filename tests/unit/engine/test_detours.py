@@ -1,17 +1,14 @@
 """Silence that was made up amid sound is undone when the sound goes on."""
 
 from collections import deque
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 
 from stt_service.engine.events import (
     Event,
     Final,
     Flushed,
-    Pause,
     Step,
     Token,
     Utterance,
@@ -19,8 +16,8 @@ from stt_service.engine.events import (
 )
 from stt_service.engine.frames import Frame
 from stt_service.engine.model import ModelInfo
-from stt_service.engine.options import SessionOptions
-from stt_service.engine.session_state import Finish, Flush, Mark, SessionState, Settle, Stall
+from stt_service.engine.session_state import Finish, Flush, Mark, Settle, Stall
+from tests.unit.engine.listening import LOUD, QUIET, Listener, script
 from tests.unit.engine.models import (
     END_OF_PADDING,
     FRAME_S,
@@ -29,65 +26,7 @@ from tests.unit.engine.models import (
     PADDING,
     YOU,
     make_frame,
-    make_info,
 )
-
-LOUD, QUIET = 0.1, 0.0
-INFO = make_info(delay_s=0.4)
-DELAY_STEPS = 5
-
-
-class Listener:
-    """A session whose model writes what a script says of each frame, and which can come back.
-
-    `said` are text ids by the caller's own frames; in a tail the model writes `in_tail`.
-    """
-
-    def __init__(self, said: Sequence[int], info: ModelInfo = INFO) -> None:
-        options = SessionOptions(wants_steps=True, wants_utterances=True)
-        self.state = SessionState("a", options, info)
-        # What the heads say of a pause.
-        self.pauses = np.zeros(len(info.pause_heads_s), dtype=np.float32)
-        self.events: list[Event] = []
-        self.ways: list[str] = []
-        self._said = said
-        self._position = self._kept = 0
-
-    def hear(self, count: int, level: float = LOUD) -> "Listener":
-        return self.take([make_frame(level)] * count)
-
-    def take(self, items: Sequence[Frame | Mark], in_tail: Sequence[int] = ()) -> "Listener":
-        """Push these and step until there is nothing to step."""
-        self.state.push(items)
-        tail = iter(in_tail)
-        while True:
-            self.events += self.state.reach_marks()
-            frame = self.state.take_frame()
-            if frame is None:
-                return self
-            if self.state.is_returning:
-                self.ways.append("back")
-                self._position = self._kept
-            if self.state.is_leaving:
-                self.ways.append("away")
-                self._kept = self._position
-            is_tail = frame.audio_samples < len(frame.pcm)
-            text_id = next(tail, PADDING) if is_tail else self._said[self._position]
-            self._position += 1
-            self.events += self.state.apply(frame, text_id, 1.0, self.pauses)
-
-    def find(self, kind: type[Event]) -> list[str]:
-        return [e.text for e in self.events if isinstance(e, kind)]  # type: ignore[attr-defined]
-
-
-def script(delay_steps: int = DELAY_STEPS, **words: int) -> list[int]:
-    """Ids by frame: `hello` or `you` written the delay after the frame that it begins in."""
-    ids = [PADDING] * 120
-    for word, frame in words.items():
-        at = frame + delay_steps
-        pieces = (END_OF_PADDING, HEL, LO) if word == "hello" else (END_OF_PADDING, YOU)
-        ids[at : at + len(pieces)] = pieces
-    return ids
 
 
 def test_a_word_that_a_stall_cuts_is_told_as_it_is_in_the_end() -> None:
@@ -249,65 +188,6 @@ def test_a_word_that_was_told_and_does_not_come_again_costs_no_later_one() -> No
     listener.hear(20).take([Finish()])
     assert listener.ways == ["away", "back"] * 2
     assert listener.find(Word) == ["hello", "you", "you"]
-
-
-def test_a_word_that_was_told_in_a_stall_is_followed_by_a_pause() -> None:
-    listener = Listener(script(hello=8))
-    tail = [PADDING] * 3 + [END_OF_PADDING, HEL, LO]
-    listener.hear(10).take([Stall(), Settle()], in_tail=tail)
-    assert listener.find(Word) == ["hello"]
-    listener.hear(4).hear(8, QUIET)
-    listener.pauses[:] = 0.9
-    listener.hear(5, QUIET)
-    assert [type(event) for event in listener.events if not isinstance(event, Step)] == [
-        *[Token, Token, Word, Utterance],
-        Pause,
-    ]
-
-
-def test_no_pause_is_told_before_a_word_that_may_go_on() -> None:
-    listener = Listener(script(hello=2, you=14))
-    listener.hear(16)
-    listener.pauses[:] = 0.9
-    listener.take([Stall()], in_tail=[PADDING] * 3 + [END_OF_PADDING, YOU])
-    assert listener.find(Word) == ["hello"]
-    assert not any(isinstance(event, Pause) for event in listener.events)
-    listener.take([Settle()])
-    assert listener.find(Word) == ["hello", "you"]
-    assert [type(event) for event in listener.events[-4:]] == [Token, Word, Pause, Utterance]
-    # It was one turn, and the pause behind it one.
-    assert listener.find(Utterance) == ["hello you"]
-    listener.hear(10)
-    assert sum(isinstance(event, Pause) for event in listener.events) == 1
-
-
-def test_if_the_word_goes_on_there_was_no_pause() -> None:
-    listener = Listener(script(hello=2, you=14))
-    listener.hear(16)
-    listener.pauses[:] = 0.9
-    listener.take([Stall()], in_tail=[PADDING] * 3 + [END_OF_PADDING, YOU])
-    listener.pauses[:] = 0.0
-    listener.hear(20)
-    assert not any(isinstance(event, Pause) for event in listener.events)
-    listener.pauses[:] = 0.9
-    listener.hear(1).take([Finish()])
-    assert sum(isinstance(event, Pause) for event in listener.events) == 1
-    assert listener.find(Utterance) == ["hello you"]
-
-
-def test_words_that_are_written_again_are_no_quiet() -> None:
-    """A model without heads finds pauses in its text, of which nothing is told meanwhile."""
-    info = make_info(delay_s=2.5, heads=0)
-    words = {"hello": 2, "you": 12}
-    listener = Listener(script(delay_steps=32, **words), info)
-    tail = [PADDING] * 18 + [END_OF_PADDING, HEL, LO, *[PADDING] * 8, END_OF_PADDING, YOU]
-    listener.hear(14).take([Flush("x")], in_tail=tail)
-    assert listener.find(Word) == ["hello", "you"]
-    # Until both were written again.
-    listener.hear(46 - 14)
-    assert not any(isinstance(event, Pause) for event in listener.events)
-    listener.hear(27)
-    assert sum(isinstance(event, Pause) for event in listener.events) == 1
 
 
 def test_a_stall_that_is_over_when_it_is_reached_is_none() -> None:
