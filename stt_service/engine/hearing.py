@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from stt_service.engine.events import Event, Word
+from stt_service.engine.events import Event, Token, Word
 from stt_service.engine.model import FloatArray, ModelInfo
 from stt_service.engine.pauses import VadOptions
 from stt_service.engine.repeats import Repeats
@@ -30,9 +29,11 @@ class _Course:
         words = WordAssembler(info, timeline)
         return cls(timeline, words, TurnTracker(info, vad, timeline, words), Repeats())
 
-    def fork(self, info: ModelInfo) -> _Course:
+    def fork(self) -> _Course:
         """A copy that goes its own way."""
-        return copy.deepcopy(self, {id(info): info})
+        timeline = self.timeline.fork()
+        words = self.words.fork(timeline)
+        return _Course(timeline, words, self.turns.fork(timeline, words), self.repeats.fork())
 
 
 @dataclass
@@ -55,7 +56,6 @@ class Hearing:
     """
 
     def __init__(self, info: ModelInfo, vad: VadOptions) -> None:
-        self._info = info
         self._course = _Course.begin(info, vad)
         self._detour: _Detour | None = None
 
@@ -80,6 +80,10 @@ class Hearing:
         return self._course.timeline.ends_in_sound
 
     @property
+    def _breaks_off(self) -> bool:
+        return self._detour is not None and self.ends_in_sound
+
+    @property
     def is_away(self) -> bool:
         """Whether there is a way back."""
         return self._detour is not None
@@ -87,7 +91,7 @@ class Hearing:
     def leave(self) -> None:
         """What follows may have to be undone."""
         self._detour = _Detour(self._course)
-        self._course = self._course.fork(self._info)
+        self._course = self._course.fork()
 
     def come_back(self) -> None:
         """Undo the steps since `leave`."""
@@ -116,27 +120,31 @@ class Hearing:
         pauses: Sequence[float],
         *,
         is_real: bool,
-        holds_last_word: bool = False,
+        in_stall: bool = False,
     ) -> list[Event]:
         """Take one step: the audio in it, None where it was silence, and what the model said.
 
-        `is_real` says whether silence in it is the caller's; `holds_last_word` that one which
-        no other follows is not told yet, in a detour.
+        `is_real` says whether silence in it is the caller's; `in_stall` that the last word, in
+        which the audio breaks off, is not told yet.
         """
         course = self._course
         if audio is None:
             course.timeline.append_silence()
         else:
             course.timeline.append_audio(audio)
-        events = course.repeats.leave_out(course.words.feed(text_id, probability))
-        told = self._note(events, holds_last_word=holds_last_word)
-        return told + course.turns.feed(told, pauses, is_real=is_real)
+        written = course.words.feed(text_id, probability)
+        events = course.repeats.leave_out(written)
+        if _has_token(written):
+            course.turns.note_speech(is_new=_has_token(events))
+        breaks_off = in_stall and self._breaks_off
+        told = self._note(events, holds_last_word=breaks_off)
+        return told + course.turns.feed(told, pauses, is_real=is_real, holds_pause=breaks_off)
 
-    def settle(self, *, holds_last_word: bool = False) -> list[Event]:
-        """Tell every word so far, and close the turn; not if a word is held that may go on."""
+    def settle(self, *, in_stall: bool = False) -> list[Event]:
+        """Tell every word so far, and close the turn; not in a stall that breaks off a word."""
         course = self._course
-        is_open = course.words.open_since_s is not None
-        if holds_last_word and self._detour is not None and (is_open or self._detour.held):
+        is_open = self.holds_word or course.words.open_since_s is not None
+        if in_stall and self._breaks_off and is_open:
             return []
         events = course.repeats.leave_out(course.words.flush())
         told = self._note(events)
@@ -151,6 +159,10 @@ class Hearing:
         self._detour.held = events[end:]
         self._detour.told_words += sum(isinstance(event, Word) for event in events[:end])
         return events[:end]
+
+
+def _has_token(events: Sequence[Event]) -> bool:
+    return any(isinstance(event, Token) for event in events)
 
 
 def _find_last_word(events: Sequence[Event]) -> int:

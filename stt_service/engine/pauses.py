@@ -68,8 +68,8 @@ class PauseDetector(Protocol):
         """Look for other pauses from the next step on."""
         ...
 
-    def note_speech(self) -> None:
-        """Record that the next step has a token."""
+    def note_speech(self, *, is_new: bool) -> None:
+        """Record that the next step has a token; `is_new` unless that was told before."""
         ...
 
     def feed(self, pause_probabilities: Sequence[float]) -> bool:
@@ -98,9 +98,9 @@ class HeadPauseDetector:
         self._head = choose_head(vad.pause_s, self._info.pause_heads_s)
         self._threshold = vad.threshold
 
-    def note_speech(self) -> None:
-        """Record that the current turn has a token."""
-        self._spoken = True
+    def note_speech(self, *, is_new: bool) -> None:
+        """Record that the next step has a token, and the turn with it if it is new."""
+        self._spoken = self._spoken or is_new
 
     def feed(self, pause_probabilities: Sequence[float]) -> bool:
         """Take one step's probabilities; True when the turn ends here."""
@@ -131,9 +131,9 @@ class TextPauseDetector:
         """Look for a pause of another length."""
         self._pause_steps = self._info.count_steps(vad.pause_s)
 
-    def note_speech(self) -> None:
-        """Record that the current turn has a token."""
-        self._spoken = True
+    def note_speech(self, *, is_new: bool) -> None:
+        """Record that the next step has a token, and the turn with it if it is new."""
+        self._spoken = self._spoken or is_new
         self._quiet_steps = 0
 
     def feed(self, pause_probabilities: Sequence[float]) -> bool:

@@ -90,6 +90,7 @@ class SessionState:
         self._tail_begins = False
         # Samples of the next frame that the model has heard already, as a rest.
         self._rest_heard = 0
+        self._rest_heard_before_leaving = 0
         self._rest_pauses: Sequence[float] = ()
 
     @property
@@ -113,12 +114,20 @@ class SessionState:
                 events += self._note_step(self._rest_pauses, mid_word=mid_word)
                 continue
             self._queue.popleft()
+            if isinstance(head, Stall | Settle) and self._audio_waits:
+                # It is over by now; a model that is behind need not step its tail as well.
+                self.items_done += 1
+                continue
             self._mark = head
             if self._needs_tail(self._mark):
                 self._begin_tail(self._mark)
             else:
                 events += self._complete_mark()
         return events
+
+    @property
+    def _audio_waits(self) -> bool:
+        return any(isinstance(item, Frame) for item in self._queue)
 
     def take_frame(self) -> Frame | None:
         """The next frame to step, made-up silence included; None while there is none."""
@@ -153,7 +162,7 @@ class SessionState:
             probability,
             probabilities,
             is_real=is_real,
-            holds_last_word=self._holds_last_word,
+            in_stall=isinstance(self._mark, Stall),
         )
         events = self._tell(events)
         if is_own:
@@ -213,17 +222,14 @@ class SessionState:
         may_go_on = self._rest is not None or self._hearing.ends_in_sound
         if may_go_on and not isinstance(self._mark, Finish):
             self._hearing.leave()
+            self._rest_heard_before_leaving = self._rest_heard
             self.is_leaving = True
 
     def _come_back_if_away(self) -> None:
         if self._hearing.is_away:
             self._hearing.come_back()
-            self._rest_heard = 0
+            self._rest_heard = self._rest_heard_before_leaving
             self.is_returning = True
-
-    @property
-    def _holds_last_word(self) -> bool:
-        return isinstance(self._mark, Stall) and self._hearing.ends_in_sound
 
     def _tell(self, events: list[Event]) -> list[Event]:
         self._transcript.add(events)
@@ -233,13 +239,12 @@ class SessionState:
 
     def _complete_mark(self) -> list[Event]:
         mark = self._mark
-        holds_last_word, ends_in_sound = self._holds_last_word, self._hearing.ends_in_sound
         self._mark = None
         self.items_done += 1
         if isinstance(mark, ChangeVad):
             self._hearing.change_vad(mark.vad)
             return []
-        events = self._tell(self._hearing.settle(holds_last_word=holds_last_word))
+        events = self._tell(self._hearing.settle(in_stall=isinstance(mark, Stall)))
         match mark:
             case Flush(flush_id):
                 events.append(Flushed(flush_id))
@@ -252,6 +257,6 @@ class SessionState:
             case _:
                 pass
         # In a gap between words silence does no harm.
-        if self._hearing.is_away and not ends_in_sound:
+        if self._hearing.is_away and not self._hearing.ends_in_sound:
             self._hearing.stay()
         return events

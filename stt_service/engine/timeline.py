@@ -5,6 +5,7 @@ the two stand the steps whose silence the engine made up (prefix and tails),
 which take model time and no audio time.
 """
 
+import copy
 from collections import deque
 from itertools import islice
 
@@ -40,6 +41,12 @@ class Timeline:
         # (end of the block in samples, mean square of the block)
         self._levels: deque[tuple[int, float]] = deque(maxlen=round(history_s / LEVEL_BLOCK_S))
         self._levels_appended = 0
+
+    def fork(self) -> "Timeline":
+        """A copy that goes its own way."""
+        fork = copy.copy(self)
+        fork._spans, fork._levels = self._spans.copy(), self._levels.copy()
+        return fork
 
     @property
     def heard_s(self) -> float:
@@ -107,6 +114,12 @@ class SpeechEnd:
         self._peak = 0.0
         self._loud_until = 0
         self._end_s: float | None = None
+
+    def fork(self, timeline: Timeline) -> "SpeechEnd":
+        """A copy that looks on in a fork of its timeline."""
+        fork = copy.copy(self)
+        fork._timeline = timeline
+        return fork
 
     def find_s(self) -> float | None:
         """Where the speech falls silent, or None if it has not yet."""

@@ -1,5 +1,6 @@
 """A session's turns: its pauses, and the utterances between them."""
 
+import copy
 from collections.abc import Sequence
 
 from stt_service.engine.events import Event, Pause, Token, Utterance, Word
@@ -28,48 +29,84 @@ class TurnTracker:
         self._words = words
         self._pauses = make_pause_detector(info, vad)
         self._turn: list[Word] = []
-        self._pauses_found = 0
-        self._tokens = 0
+        # How it was left by the latest pause; the tokens that were told since, and the pauses.
+        self._after_pause = self._pauses
+        self._tokens_told = 0
+        self._pauses_told = 0
         # Where the pause was heard that is to close the turn.
         self._pause_at_s: float | None = None
+        # The pause that is to be told when the turn closes.
+        self._held: Pause | None = None
+
+    def fork(self, timeline: Timeline, words: WordAssembler) -> "TurnTracker":
+        """A copy that goes its own way with forks of its timeline and words."""
+        fork = copy.copy(self)
+        fork._timeline, fork._words = timeline, words
+        fork._pauses, fork._after_pause = copy.copy(self._pauses), copy.copy(self._after_pause)
+        fork._turn = self._turn.copy()
+        return fork
 
     def take_over(self, other: "TurnTracker") -> None:
         """Go on from what another has told, which began as a copy of this one."""
         self._turn = other._turn
         self._pause_at_s = other._pause_at_s
-        if other._pauses_found > self._pauses_found:
-            self._pauses, self._pauses_found = other._pauses, other._pauses_found
-        elif other._tokens > self._tokens:
-            self._pauses.note_speech()
+        if other._pauses_told > self._pauses_told:
+            self._pauses, self._pauses_told = other._after_pause, other._pauses_told
+            self._tokens_told = 0
+        if other._tokens_told > self._tokens_told:
+            self._pauses.note_speech(is_new=True)
 
     def change(self, vad: VadOptions) -> None:
         """Look for other pauses from the next step on. Raises InvalidOptions."""
-        self._pauses.change(vad)
+        for detector in (self._pauses, self._after_pause):
+            detector.change(vad)
+
+    def note_speech(self, *, is_new: bool) -> None:
+        """The model writes in the next step; `is_new` unless all of it was told before."""
+        self._pauses.note_speech(is_new=is_new)
 
     def feed(
-        self, events: Sequence[Event], pause_probabilities: Sequence[float], *, is_real: bool
+        self,
+        events: Sequence[Event],
+        pause_probabilities: Sequence[float],
+        *,
+        is_real: bool,
+        holds_pause: bool = False,
     ) -> list[Event]:
-        """Take the tokens and words of the timeline's latest step.
+        """Take the tokens and words of the timeline's latest step that are told.
 
         `is_real` says whether the silence in it, if any, is the caller's: not one that was made up
-        for a flush.
+        for a flush. With `holds_pause` a pause is told when the turn closes, if it does:
+        not before the word in which the audio breaks off.
         """
         found: list[Event] = []
-        tokens = sum(isinstance(event, Token) for event in events)
-        if tokens:
-            self._tokens += tokens
-            self._pauses.note_speech()
+        self._count_tokens(events)
         if is_real and self._pauses.feed(pause_probabilities):
-            found.append(Pause(self._timeline.heard_s))
-            self._pauses_found += 1
-            self._pause_at_s = self._find_turn_end_s()
+            pause = Pause(self._timeline.heard_s)
+            self._after_pause = copy.copy(self._pauses)
+            if holds_pause:
+                self._held = pause
+            else:
+                found.append(self._tell(pause))
+                self._pause_at_s = self._find_turn_end_s()
         return found + self._add(events) + self._close_if_due()
 
     def close(self, events: Sequence[Event]) -> list[Event]:
         """Take the last words of the audio so far, and close the turn."""
+        self._count_tokens(events)
         found = self._add(events)
-        self._pause_at_s = None
+        if self._held is not None:
+            found.append(self._tell(self._held))
+        self._pause_at_s = self._held = None
         return found + self._close()
+
+    def _count_tokens(self, events: Sequence[Event]) -> None:
+        self._tokens_told += sum(isinstance(event, Token) for event in events)
+
+    def _tell(self, pause: Pause) -> Pause:
+        self._pauses_told += 1
+        self._tokens_told = 0
+        return pause
 
     def _find_turn_end_s(self) -> float:
         # Without heads the pause is found in the text, which is as far as the turn goes.

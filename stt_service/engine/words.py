@@ -1,6 +1,7 @@
 """From text ids to tokens and words."""
 
 import codecs
+import copy
 from math import exp, log
 
 from stt_service.engine.events import Event, Token, Word
@@ -34,6 +35,15 @@ class WordAssembler:
         self._log_probabilities: list[float] = []
         # Set once the pieces are complete and only the word's end is unknown.
         self._complete_at_s: float | None = None
+
+    def fork(self, timeline: Timeline) -> "WordAssembler":
+        """A copy that goes its own way in a fork of its timeline."""
+        fork = copy.copy(self)
+        fork._timeline = timeline
+        fork._utf8 = copy.copy(self._utf8)
+        fork._speech_end = self._speech_end.fork(timeline)
+        fork._log_probabilities = self._log_probabilities.copy()
+        return fork
 
     @property
     def mid_word(self) -> bool:

@@ -114,6 +114,9 @@ class MoshiModel:
     @torch.inference_mode()
     def warm_up(self) -> None:
         self._runner.warm_up()
+        # On CUDA the first copies to the host and back load kernels, as a step's first calls do.
+        full = max(self.state.mimi.context, self.state.lm.context)
+        self.state.put_back(0, self.state.keep(0, full, self._longest_detour))
 
     @torch.inference_mode()
     def step(self, plan: StepPlan) -> StepOutput:
@@ -139,7 +142,7 @@ class MoshiModel:
             self._frames[slot] = 0
             self._kept.pop(int(slot), None)
         for slot in plan.returning:
-            self._frames[slot], kept = self._kept[slot]
+            self._frames[slot], kept = self._kept.pop(slot)
             self.state.put_back(slot, kept)
         for slot in plan.leaving:
             frames = int(self._frames[slot])

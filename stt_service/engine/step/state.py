@@ -131,15 +131,19 @@ class State:
 
 
 def _find_places(transformer: Transformer, frames: int, ahead: int) -> torch.Tensor:
-    """Where a ring takes the next `ahead` frames, and one more: a step without a frame for the slot
-    writes there too."""
-    places = min((ahead + 1) * transformer.per_frame, transformer.context)
-    return (torch.arange(places) + frames * transformer.per_frame) % transformer.context
+    """Where a ring takes the next `ahead` frames, and one more, because a step without a frame for
+    the slot writes there too; but only where it holds something by then."""
+    heard, context = frames * transformer.per_frame, transformer.context
+    written = min((ahead + 1) * transformer.per_frame, context)
+    unused = min(max(context - heard, 0), written)
+    return (torch.arange(unused, written) + heard) % context
 
 
 def _read_places(kv: torch.Tensor, slot: int, places: torch.Tensor) -> torch.Tensor:
+    """[layers, 2, heads, places, head_dim], in the host's memory."""
     return kv[:, :, slot].index_select(3, places.to(kv.device)).cpu()
 
 
 def _write_places(kv: torch.Tensor, slot: int, places: torch.Tensor, kept: torch.Tensor) -> None:
-    kv[:, :, slot].index_copy_(3, places.to(kv.device), kept.to(kv.device))
+    if len(places):
+        kv[:, :, slot].index_copy_(3, places.to(kv.device), kept.to(kv.device))

@@ -176,6 +176,15 @@ def test_a_slot_comes_back_to_what_it_remembered(model: MoshiModel, heard: int) 
     np.testing.assert_allclose(np.array(rows), expected[heard:], atol=1e-5)
 
 
+def test_of_a_ring_only_places_that_hold_something_are_kept(model: MoshiModel) -> None:
+    """In its first minute a session of the 1B model costs a detour next to nothing."""
+    context, ahead = model.state.lm.context, 36
+    for frames, places in (0, 0), (context - ahead - 1, 0), (context - 1, ahead), (500, ahead + 1):
+        kept = model.state.keep(0, frames, ahead)
+        assert kept.lm_kv.shape[3] == len(kept.lm_places) == places
+        assert len(set(kept.lm_places.tolist())) == places
+
+
 def cut_speech(count: int) -> list[Frame]:
     return cut(load_recordings()[0].samples())[:count]
 

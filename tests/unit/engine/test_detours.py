@@ -1,14 +1,23 @@
 """Silence that was made up amid sound is undone when the sound goes on."""
 
-from collections.abc import Sequence
+from collections import deque
+from typing import Any
 
-import numpy as np
 import pytest
 
-from stt_service.engine.events import Event, Final, Flushed, Step, Token, Utterance, Word
+from stt_service.engine.events import (
+    Event,
+    Final,
+    Flushed,
+    Step,
+    Token,
+    Utterance,
+    Word,
+)
 from stt_service.engine.frames import Frame
-from stt_service.engine.options import SessionOptions
-from stt_service.engine.session_state import Finish, Flush, Mark, SessionState, Settle, Stall
+from stt_service.engine.model import ModelInfo
+from stt_service.engine.session_state import Finish, Flush, Mark, Settle, Stall
+from tests.unit.engine.listening import LOUD, QUIET, Listener, script
 from tests.unit.engine.models import (
     END_OF_PADDING,
     FRAME_S,
@@ -17,64 +26,7 @@ from tests.unit.engine.models import (
     PADDING,
     YOU,
     make_frame,
-    make_info,
 )
-
-LOUD, QUIET = 0.1, 0.0
-INFO = make_info(delay_s=0.4)
-DELAY_STEPS = 5
-
-
-class Listener:
-    """A session whose model writes what a script says of each frame, and which can come back.
-
-    `said` are text ids by the caller's own frames; in a tail the model writes `in_tail`.
-    """
-
-    def __init__(self, said: Sequence[int]) -> None:
-        options = SessionOptions(wants_steps=True, wants_utterances=True)
-        self.state = SessionState("a", options, INFO)
-        self.events: list[Event] = []
-        self.ways: list[str] = []
-        self._said = said
-        self._position = self._kept = 0
-
-    def hear(self, count: int, level: float = LOUD) -> "Listener":
-        return self.take([make_frame(level)] * count)
-
-    def take(self, items: Sequence[Frame | Mark], in_tail: Sequence[int] = ()) -> "Listener":
-        """Push these and step until there is nothing to step."""
-        self.state.push(items)
-        tail = iter(in_tail)
-        while True:
-            self.events += self.state.reach_marks()
-            frame = self.state.take_frame()
-            if frame is None:
-                return self
-            if self.state.is_returning:
-                self.ways.append("back")
-                self._position = self._kept
-            if self.state.is_leaving:
-                self.ways.append("away")
-                self._kept = self._position
-            is_tail = frame.audio_samples < len(frame.pcm)
-            text_id = next(tail, PADDING) if is_tail else self._said[self._position]
-            self._position += 1
-            nothing = np.zeros(len(INFO.pause_heads_s), dtype=np.float32)
-            self.events += self.state.apply(frame, text_id, 1.0, nothing)
-
-    def find(self, kind: type[Event]) -> list[str]:
-        return [e.text for e in self.events if isinstance(e, kind)]  # type: ignore[attr-defined]
-
-
-def script(**words: int) -> list[int]:
-    """Ids by frame: `hello` or `you` written the delay after the frame that it begins in."""
-    ids = [PADDING] * 80
-    for word, frame in words.items():
-        at = frame + DELAY_STEPS
-        pieces = (END_OF_PADDING, HEL, LO) if word == "hello" else (END_OF_PADDING, YOU)
-        ids[at : at + len(pieces)] = pieces
-    return ids
 
 
 def test_a_word_that_a_stall_cuts_is_told_as_it_is_in_the_end() -> None:
@@ -206,3 +158,71 @@ def test_items_are_frames_and_marks() -> None:
     listener = Listener(script())
     listener.hear(3).take([Stall(make_rest(300)), Settle()]).hear(2).take([Flush("x")])
     assert listener.state.items_done == 3 + 2 + 2 + 1
+
+
+def test_a_quiet_rest_before_a_detour_is_counted_once() -> None:
+    listener = Listener(script())
+    listener.hear(2, QUIET).take([Stall(make_rest(300, QUIET))]).take([Stall(make_rest(900))])
+    assert listener.ways == ["away", "away"]
+    listener.hear(1).take([Finish()])
+    assert listener.ways == ["away", "away", "back"]
+    final = listener.events[-1]
+    assert isinstance(final, Final)
+    assert final.audio_duration_s == pytest.approx(3 * FRAME_S)
+
+
+def test_what_is_written_while_a_loud_rest_is_heard_is_not_told_twice() -> None:
+    """That the audio breaks off in sound is known only with that rest."""
+    listener = Listener(script(you=4))
+    listener.hear(6).hear(4, QUIET).take([Stall(make_rest(900))], in_tail=[YOU])
+    assert listener.ways == ["away"]
+    listener.hear(10).take([Finish()])
+    assert listener.find(Token) == [" you"]
+
+
+def test_a_word_that_was_told_and_does_not_come_again_costs_no_later_one() -> None:
+    listener = Listener(script(hello=4, you=14))
+    two = [END_OF_PADDING, HEL, LO, END_OF_PADDING, YOU]
+    listener.hear(10).take([Flush("x")], in_tail=two)
+    listener.hear(6).take([Stall()], in_tail=[PADDING] * 3 + [END_OF_PADDING, YOU])
+    listener.hear(20).take([Finish()])
+    assert listener.ways == ["away", "back"] * 2
+    assert listener.find(Word) == ["hello", "you", "you"]
+
+
+def test_a_stall_that_is_over_when_it_is_reached_is_none() -> None:
+    """A model that is behind has no steps to spare."""
+    listener = Listener(script(hello=8))
+    listener.take([*[make_frame()] * 10, Stall(), Settle(), *[make_frame()] * 10, Finish()])
+    assert listener.ways == []
+    assert listener.find(Word) == ["hello"]
+    assert listener.state.items_done == 10 + 2 + 10 + 1
+
+
+def test_two_ways_share_nothing_that_changes() -> None:
+    """Also after half an hour without a pause it costs little to go another way."""
+    listener = Listener(script(hello=2, you=14))
+    listener.hear(16).take([Stall()])
+    internals: Any = listener.state
+    detour = internals._hearing._detour
+    before = find_mutable(detour.before)
+    away = find_mutable(internals._hearing._course)
+    assert len(before) > 10
+    assert before.keys().isdisjoint(away), [before[key] for key in before.keys() & away.keys()]
+
+
+def find_mutable(root: object) -> dict[int, object]:
+    """Everything that an object leads to and that can change, by its identity."""
+    found: dict[int, object] = {}
+    waiting = [root]
+    while waiting:
+        thing = waiting.pop()
+        is_fixed = isinstance(thing, ModelInfo | Event | str | bytes | float | int | type(None))
+        if is_fixed or id(thing) in found:
+            continue
+        if not isinstance(thing, tuple):
+            found[id(thing)] = thing
+        if isinstance(thing, list | tuple | deque):
+            waiting += thing
+        waiting += vars(thing).values() if hasattr(thing, "__dict__") else []
+    return found

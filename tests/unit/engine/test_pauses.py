@@ -20,7 +20,7 @@ def run(detector: PauseDetector, *steps: tuple[float, bool]) -> list[int]:
     fired = []
     for number, (probability, spoken) in enumerate(steps):
         if spoken:
-            detector.note_speech()
+            detector.note_speech(is_new=True)
         if detector.feed([0.0, 0.0, probability, 0.0]):
             fired.append(number)
     return fired

@@ -91,8 +91,9 @@ def test_the_prefix_is_stepped_before_the_audio() -> None:
 @pytest.mark.parametrize(("mark", "pauses"), [(Stall(), 1), (Flush("x"), 0), (Finish(), 0)])
 def test_only_a_stalls_silence_is_a_real_pause(mark, pauses) -> None:
     bench = Bench()
-    bench.scheduler.push(bench.open("a"), [make_frame()] * 15 + [mark])
-    for _ in range(15):
+    frames = [*[make_frame()] * 13, *[make_frame(0.0)] * 2]
+    bench.scheduler.push(bench.open("a"), [*frames, mark])
+    for _ in frames:
         bench.step(HEL)
     while bench.step(PADDING, pause=0.9):
         pass
