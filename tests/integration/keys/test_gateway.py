@@ -235,17 +235,18 @@ async def test_a_name_that_was_rebound_opens_no_websocket() -> None:
                     pass
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize(
     ("proxies", "client"),
     [((), "127.0.0.1"), (("127.0.0.0/8",), "203.0.113.9"), (("10.0.0.0/8",), "127.0.0.1")],
 )
 async def test_a_forwarded_address_is_believed_only_of_a_named_proxy(
-    proxies: tuple[str, ...], client: str, caplog
+    proxies: tuple[str, ...], client: str, host: str, caplog
 ) -> None:
     caplog.set_level("INFO")
     forwarded = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}
     async with (
-        run_gateway(Endpoint.parse("127.0.0.1:1"), trusted_proxies=proxies) as gateway,
+        run_gateway(Endpoint.parse("127.0.0.1:1"), host=host, trusted_proxies=proxies) as gateway,
         gateway.connect(additional_headers=forwarded),
     ):
         await become(lambda: "session opened" in caplog.text, lambda: caplog.text)
