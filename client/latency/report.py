@@ -144,7 +144,11 @@ def draw_gpus_table(gpus: Sequence[GpuResult]) -> Table:
             ),
             _show_price(result.price_per_hour_usd, 2),
             _show_price(result.price_per_stream_hour_usd, 3),
-            result.error or (f"{len(load.errors)} errors" if load and load.errors else ""),
+            "failed"
+            if result.error
+            else f"{len(load.errors)} errors"
+            if load and load.errors
+            else "",
         )
     return table
 
