@@ -57,7 +57,9 @@ def list_input_devices() -> list[InputDevice]:
 def choose_device(devices: list[InputDevice], wanted: str | None) -> InputDevice:
     """The device with this index or with this part of its name; the default one for None."""
     if not devices:
-        raise AudioError("No microphone was found. Plug one in, or name a recording instead.")
+        raise AudioError(
+            "No microphone was found. Plug one in, or name a recording (`-` for a pipe)."
+        )
     if wanted is None:
         return next((device for device in devices if device.is_default), devices[0])
     if wanted.isdecimal():

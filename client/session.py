@@ -10,12 +10,12 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Coroutine,
 )
 from typing import Protocol
 
 import numpy as np
 
+from client.background import background
 from client.options import (
     FRAME_SAMPLES,
     SAMPLE_RATE_HERTZ,
@@ -85,7 +85,10 @@ class TranscriptStream:
         self._base = 0
         # The server's last `Final`, if our audio goes on behind it.
         self._interim: Final | None = None
-        self._iterator: AsyncGenerator[Event] | None = None
+        self._is_iterated = False
+        self._is_closed = False
+        self._telling: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
 
     async def flush(self, flush_id: str = "") -> None:
         """Ask for every word of the audio so far; `Flushed` with this id comes after them."""
@@ -93,15 +96,20 @@ class TranscriptStream:
         self._recorded.set()
 
     def __aiter__(self) -> AsyncIterator[Event]:
-        if self._iterator is not None:
+        if self._is_iterated:
             raise RuntimeError("A stream can be iterated once; open another one.")
-        self._iterator = self._run()
-        return self._iterator
+        self._is_iterated = True
+        # Kept by the loop that iterates it alone, so that leaving the loop ends the session.
+        return self._run()
 
     async def aclose(self) -> None:
         """End the session, in any state."""
-        if self._iterator is not None:
-            await self._iterator.aclose()
+        self._is_closed = True
+        if self._telling is not None:
+            # Once: a second time would break off what the first one made it put in order.
+            if not self._telling.cancelling():
+                self._telling.cancel()
+            await asyncio.wait([self._telling])
 
     async def __aenter__(self) -> TranscriptStream:
         return self
@@ -110,11 +118,43 @@ class TranscriptStream:
         await self.aclose()
 
     async def _run(self) -> AsyncGenerator[Event]:
+        """What a task of its own tells.
+
+        A loop that ends lets its tasks end in order, but closes nested generators all at once: a
+        caller who leaves the iteration would get tracebacks for it.
+        """
+        if self._is_closed:
+            return
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        taken = asyncio.Semaphore(0)
+        self._telling = asyncio.create_task(self._tell(events, taken))
+        try:
+            while (event := await events.get()) is not None:
+                yield event
+                taken.release()
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            await self.aclose()
+
+    async def _tell(self, events: asyncio.Queue[Event | None], taken: asyncio.Semaphore) -> None:
+        """Put every event, each when the one before it was taken, then None."""
+        try:
+            async with contextlib.aclosing(self._events()) as told:
+                async for event in told:
+                    events.put_nowait(event)
+                    await taken.acquire()
+        except Exception as error:
+            self._failure = error
+        finally:
+            events.put_nowait(None)
+
+    async def _events(self) -> AsyncGenerator[Event]:
         self._retry.reset()
         heard_until_s = 0.0
         broken: SttError | None = None
         # All words come first; an error of the source is raised on leaving this block.
-        async with _background(self._record()):
+        async with background(self._record()):
             while True:
                 try:
                     async with contextlib.aclosing(self._converse(broken)) as events:
@@ -141,7 +181,7 @@ class TranscriptStream:
             self._interim, self._is_end_sent = None, False
             is_complete = False
             try:
-                async with _background(self._send(connection, base)):
+                async with background(self._send(connection, base)):
                     async for event in connection.events():
                         if isinstance(event, Final):
                             is_complete = self._is_complete(event)
@@ -267,21 +307,3 @@ class TranscriptStream:
         self._tape.forget_before(min(base, self._sent_until))
         self._forgotten.set()
         return base
-
-
-@contextlib.asynccontextmanager
-async def _background(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
-    """Run `work` beside the block, end it with the block, and raise what it failed with."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    except Exception as error:
-        # The block often fails because `work` did; then `work` has the reason.
-        if task.done() and (cause := task.exception()) is not None:
-            raise cause from error
-        raise
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-    if not task.cancelled() and (failure := task.exception()) is not None:
-        raise failure

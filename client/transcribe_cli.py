@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from client.command.exit_codes import INTERRUPTED
+from client.command.exit_codes import INTERRUPTED, OUTPUT_CLOSED
 from stt_service.process.program import TYPE_CHECKING, run_program
 
 if TYPE_CHECKING:
@@ -27,7 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def program() -> NoReturn:
     """The console script; it handles Ctrl-C before it imports what the command needs."""
     signals = (signal.SIGINT,)
-    run_program("stt-transcribe", main, signals=signals, signalled=INTERRUPTED, extra="client")
+    run_program(
+        "stt-transcribe",
+        main,
+        signals=signals,
+        signalled=INTERRUPTED,
+        extra="client",
+        reader_gone=OUTPUT_CLOSED,
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -36,6 +36,7 @@ from client.rpc.trust import make_context, read_trusted_roots
 from stt_service.process.address import to_ascii_host
 
 STREAM_PATH = "/v1/stream"
+_SCHEMES = ("ws", "wss")
 CONNECT_TIMEOUT_S = 10.0
 # Behind TLS there may be an edge that answers the handshake only once a container runs.
 ANSWER_TIMEOUT_S = 60.0
@@ -51,6 +52,21 @@ _BAD_REQUEST = 400
 _EXPLAINED = frozenset({403, 503})
 _MAX_HINT = 200
 _PATH_SIGNS = "/%:@!$&'()*+,;=~"
+
+
+def _find_fault(parts: SplitResult) -> str | None:
+    """What an address has too much or too little."""
+    if not parts.netloc:
+        return "it has no scheme" if parts.scheme not in _SCHEMES else "it names no host"
+    if parts.scheme not in _SCHEMES:
+        return f"it has the scheme {parts.scheme!r}; known are ws and wss"
+    if not parts.hostname:
+        return "it names no host"
+    if parts.username is not None:
+        return "it holds a user name"
+    if parts.query or parts.fragment:
+        return "something follows its path"
+    return None
 
 
 @dataclass(frozen=True)
@@ -76,10 +92,8 @@ class WebSocketAddress:
         try:
             parts = urlsplit(url)
             host = to_ascii_host(parts.hostname or "")
-            if parts.scheme not in ("ws", "wss") or not host or parts.query or parts.fragment:
-                raise ValueError("it is not scheme, host, port and path")
-            if parts.username is not None:
-                raise ValueError("it holds a user name")
+            if fault := _find_fault(parts):
+                raise ValueError(fault)
             host = f"[{host}]" if ":" in host else host
             place = host if parts.port is None else f"{host}:{parts.port}"
         except ValueError as error:

@@ -35,9 +35,12 @@ from stt_service.process.logs import get_logger
 WEB_FOLDER = Path(__file__).parent / "web"
 ASK_UPSTREAM_S = 3.0
 NOT_FOUND = 404
+NOT_ALLOWED = 405
 UNSUPPORTED_MEDIA_TYPE = 415
 UPGRADE_REQUIRED = 426
 UNAVAILABLE = 503
+READING = ("GET", "HEAD")
+METHODS = (*READING, "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _log = get_logger(__name__)
 
@@ -48,6 +51,7 @@ class Gateway:
     def __init__(self, config: GatewayConfig) -> None:
         self.config = config
         self.metrics = GatewayMetrics()
+        self.readable_paths = frozenset(_readable_paths())
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
@@ -79,6 +83,14 @@ class Gateway:
         text = f"There is nothing at this path; the page is at /, WebSockets at {name_paths()}.\n"
         return PlainTextResponse(text, NOT_FOUND)
 
+    async def say_not_allowed(self, request: Request, error: Exception) -> Response:
+        """Answer a method that a path does not have; an unknown path has none."""
+        if request.url.path not in self.readable_paths:
+            return await self.say_not_found(request, error)
+        allowed = " and ".join(READING)
+        text = f"{request.method} means nothing here; this path answers {allowed}.\n"
+        return PlainTextResponse(text, NOT_ALLOWED, headers={"Allow": ", ".join(READING)})
+
     async def ask_for_upgrade(self, _request: Request) -> Response:
         """Answer a request for a WebSocket's path without its handshake."""
         text = "This is a WebSocket. Connect with ws:// or wss:// and send audio.\n"
@@ -87,7 +99,7 @@ class Gateway:
     async def refuse_rpc(self, request: Request) -> Response:
         """Answer a call of gRPC-Web or Connect, which are POSTs to /SERVICE/METHOD."""
         if "." not in request.path_params["service"]:
-            return await self.say_not_found(request, LookupError())
+            return await self.say_not_allowed(request, LookupError())
         text = (
             "gRPC-Web and Connect are not served here. Use gRPC over HTTP/2 at the service's own "
             f"port, or a WebSocket at {name_paths()}.\n"
@@ -156,7 +168,7 @@ def create_app(config: GatewayConfig) -> Starlette:
         # Any path, since a WebSocket must not reach StaticFiles.
         WebSocketRoute("/{path:path}", gateway.stream),
         *_route_recordings(gateway),
-        *(Route(path, gateway.ask_for_upgrade) for path in _stream_paths()),
+        *(Route(path, gateway.ask_for_upgrade, methods=METHODS) for path in _stream_paths()),
         Route(moshi_http.BUILD_INFO_PATH, gateway.build_info),
         Route(moshi_http.MODULES_INFO_PATH, gateway.modules_info),
         Route("/{service}/{method}", gateway.refuse_rpc, methods=["POST"]),
@@ -173,11 +185,20 @@ def create_app(config: GatewayConfig) -> Starlette:
             Middleware(SecurityHeaders),
             Middleware(CallerCheck, config=config, metrics=gateway.metrics),
         ],
-        exception_handlers={NOT_FOUND: gateway.say_not_found},
+        exception_handlers={
+            NOT_FOUND: gateway.say_not_found,
+            NOT_ALLOWED: gateway.say_not_allowed,
+        },
         lifespan=gateway.lifespan,
     )
     app.state.gateway = gateway
     return app
+
+
+def _readable_paths() -> Iterator[str]:
+    yield from (moshi_http.BUILD_INFO_PATH, moshi_http.MODULES_INFO_PATH)
+    yield from ("/v1/info", "/healthz", "/readyz", "/metrics", "/")
+    yield from (f"/{file.name}" for file in WEB_FOLDER.glob("*") if file.is_file())
 
 
 def _stream_paths() -> Iterator[str]:

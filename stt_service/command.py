@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stt_service import __version__
 from stt_service.config import (
     MAX_SLOTS,
     MAX_THREADS,
@@ -117,7 +116,6 @@ def make_parser() -> Parser:
     add_access_arguments(parser, "reflection, GetServerInfo, /v1/info and metrics")
     add_web_arguments(parser)
     add_log_format(parser)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 

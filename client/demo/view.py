@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from client.command.terminal import can_redraw
 from client.recordings import Recording
 from client.scoring import word_error_rate
 
@@ -56,7 +57,7 @@ class DemoView(Protocol):
 
 def make_view(console: Console, plain: bool) -> DemoView:
     """The view that fits the console."""
-    return PlainView(console) if plain or not console.is_terminal else LiveView(console)
+    return PlainView(console) if plain or not can_redraw(console) else LiveView(console)
 
 
 class PlainView:

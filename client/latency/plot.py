@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,17 @@ class PlotError(Exception):
     """The plot cannot be drawn; the text says what helps."""
 
 
-def draw_plot(lags_s: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Write a PNG: the distribution of token lags, one curve for each label.
+def check_plot(path: Path) -> None:
+    """Raise `PlotError` without matplotlib, and ValueError for a name of no kind of picture."""
+    kinds = _make_figure().canvas.get_supported_filetypes()
+    if _kind_of(path) not in kinds:
+        raise ValueError(
+            f"--plot {path}: no picture can be written as .{_kind_of(path)}; name it like lags.png"
+        )
+
+
+def draw_plot(lags_s: Mapping[str, Sequence[float]], path: Path) -> bytes:
+    """A picture of the kind that the name says: the distribution of token lags, a curve each label.
 
     Raises `PlotError` where matplotlib is missing or nothing was measured.
     """
@@ -28,7 +38,13 @@ def draw_plot(lags_s: Mapping[str, Sequence[float]], path: Path) -> None:
     axes.set_xlim(left=0.0)
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format=_kind_of(path))
+    return picture.getvalue()
+
+
+def _kind_of(path: Path) -> str:
+    return path.suffix[1:].lower() or "png"
 
 
 def _make_figure() -> Any:

@@ -144,9 +144,15 @@ def draw_gpus_table(gpus: Sequence[GpuResult]) -> Table:
             ),
             _show_price(result.price_per_hour_usd, 2),
             _show_price(result.price_per_stream_hour_usd, 3),
-            result.error or (f"{len(load.errors)} errors" if load and load.errors else ""),
+            _show_outcome(result),
         )
     return table
+
+
+def _show_outcome(result: GpuResult) -> str:
+    if result.error:
+        return "failed"
+    return f"{len(result.load.errors)} errors" if result.load and result.load.errors else ""
 
 
 def _show(stats: Stats | None) -> str:

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from client.audio import ArraySource, AudioError
 from client.command.environment import Environment
-from client.command.exit_codes import FAILED, OK, exit_code_for
+from client.command.exit_codes import FAILED, OK, OUTPUT_CLOSED, exit_code_for
+from client.command.files import OutputError, check_place, write_file
 from client.command.target import COMMAND_PATIENCE, Target, find_target
 from client.latency.audio import Audio
 from client.latency.gpu_comparison import (
@@ -25,7 +26,7 @@ from client.latency.gpu_comparison import (
     list_apps,
 )
 from client.latency.measure import LoadResult, measure_load
-from client.latency.plot import PlotError, draw_plot
+from client.latency.plot import PlotError, check_plot, draw_plot
 from client.latency.report import (
     GpuResult,
     Setup,
@@ -43,15 +44,35 @@ WARM_UP_PATIENCE = replace(COMMAND_PATIENCE, starting_s=900.0, full_s=60.0)
 NO_PATIENCE = Patience(starting_s=0.0, full_s=0.0, unreachable_s=0.0)
 
 
+class _Console(Console):
+    """One whose reader may leave: rich would end the process with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Tell, in place of leaving."""
+        raise BrokenPipeError
+
+
 async def run(arguments: argparse.Namespace) -> int:
     """Do what the arguments say; returns the exit code."""
-    console = Console()
+    console = _Console()
     try:
+        _check_places(arguments)
         audio = await Audio.load(arguments.wav, arguments.rtf)
         if arguments.compare_gpus:
             return await _compare_gpus(arguments, audio, console)
         return await _measure_target(arguments, audio, console)
-    except (SttError, AudioError, DeployError, PlotError, OSError, ValueError) as error:
+    except BrokenPipeError:
+        # The reader of the figures is gone.
+        return OUTPUT_CLOSED
+    except (
+        SttError,
+        AudioError,
+        DeployError,
+        OutputError,
+        PlotError,
+        OSError,
+        ValueError,
+    ) as error:
         print(f"stt-latency: {error}", file=sys.stderr)
         return exit_code_for(error)
 
@@ -79,8 +100,8 @@ async def _measure_target(arguments: argparse.Namespace, audio: Audio, console: 
     lags = {f"{load.streams} streams": load.token_lags_s for load in loads}
     _write(arguments, to_json(setup, loads), lags)
     # A sweep ends with the first number of streams that is too many; that is its result.
-    failed = not arguments.sweep and any(load.errors for load in loads)
-    return FAILED if failed else OK
+    errors = [] if arguments.sweep else [error for load in loads for error in load.errors]
+    return exit_code_for(errors[0]) if errors else OK
 
 
 def _describe(arguments: argparse.Namespace, audio: Audio, target: Target | None) -> Setup:
@@ -130,6 +151,10 @@ async def _compare_gpus(arguments: argparse.Namespace, audio: Audio, console: Co
             for app in apps:
                 console.print(f"  {app.stop_command}", markup=False, highlight=False)
     console.print(draw_gpus_table(results))
+    for result in results:
+        if result.error:
+            text = f"{result.gpu}: {result.error}"
+            console.print(text, markup=False, highlight=False, style="red", soft_wrap=True)
     _print_errors([result.load for result in results if result.load], console)
     lags = {result.gpu: result.load.token_lags_s for result in results if result.load}
     _write(arguments, to_json(setup, [], results), lags)
@@ -166,12 +191,20 @@ def _print_errors(loads: Sequence[LoadResult], console: Console) -> None:
             console.print(f"{load.streams} streams: {text}", markup=False, style="red")
 
 
+def _check_places(arguments: argparse.Namespace) -> None:
+    """Raises ValueError or `PlotError` before a measurement whose figures would be lost."""
+    for path in (arguments.json, arguments.plot):
+        if path is not None:
+            check_place(path)
+    if arguments.plot is not None:
+        check_plot(arguments.plot)
+
+
 def _write(
     arguments: argparse.Namespace, document: dict[str, object], lags: dict[str, list[float]]
 ) -> None:
     if arguments.json is not None:
-        arguments.json.write_text(
-            json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8"
-        )
+        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        write_file(arguments.json, text.encode())
     if arguments.plot is not None:
-        draw_plot(lags, arguments.plot)
+        write_file(arguments.plot, draw_plot(lags, arguments.plot))

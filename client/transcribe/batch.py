@@ -17,6 +17,7 @@ from client.audio import AudioError, FileSource
 from client.command.environment import Environment
 from client.command.exit_codes import INTERRUPTED, OK, exit_code_for
 from client.command.target import find_target
+from client.command.terminal import can_redraw
 from client.names import show_name
 from client.rpc.errors import (
     NoSuchService,
@@ -151,8 +152,10 @@ class _Batch:
         return heard.failure
 
     async def _listen(self, client: Client, source: FileSource, counted: str) -> Heard:
+        title = source.name if self._count == 1 else counted + source.name
+        if self._console.is_dumb_terminal:
+            self._console.print(f"[{title}]", markup=False, highlight=False, soft_wrap=True)
         with self._progress() as progress:
-            title = source.name if self._count == 1 else counted + source.name
             task = progress.add_task(title, total=source.duration_s)
 
             def show(event: Event) -> None:
@@ -184,7 +187,7 @@ class _Batch:
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=not can_redraw(self._console),
             # Transcripts go to standard output, not to where the progress is.
             redirect_stdout=False,
         )

@@ -1,32 +1,21 @@
-"""Output files: checked before the work, and written whole when a transcript is done.
-
-A transcript is written to a temporary file and then renamed, so that no reader sees half of it and
-an interrupted run leaves the old file. Pipes and devices are written to directly.
-"""
+"""Where transcripts go: a file for each recording, or standard output."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import sys
-import tempfile
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from client.audio import STANDARD_INPUT
+from client.command.files import OutputError, check_place, explain, write_file
 from client.names import show_name
 from client.transcribe.formats import SUFFIXES
 
 Input = str | Path | int
 """A recording: its path, or 0 for standard input."""
-
-_NEW_FILE_MODE = 0o666
-
-
-class OutputError(Exception):
-    """A transcript cannot be written; the message says which and why."""
 
 
 def make_folder(folder: Path) -> None:
@@ -55,26 +44,13 @@ def plan_outputs(inputs: Sequence[Input], output: Path, format_name: str) -> lis
                     f"{show_name(recording)}; name another place with --output."
                 )
     for path in planned:
-        try:
-            _check(path)
-        except OSError as error:
-            raise ValueError(_explain(path, error)) from error
+        check_place(path)
     return planned
 
 
 def write_output(path: Path, text: str) -> None:
     """Write one transcript. Raises `OutputError`."""
-    try:
-        if _is_written_in_place(path):
-            # Appended: a log behind /dev/fd must not be truncated.
-            with open(path, "ab") as file:
-                file.write(text.encode())
-        else:
-            _replace(Path(os.path.realpath(path)), text.encode())
-    except BrokenPipeError as error:
-        raise OutputError(f"{show_name(path)} was closed by its reader.") from error
-    except OSError as error:
-        raise OutputError(_explain(path, error)) from error
+    write_file(path, text.encode())
 
 
 def write_stdout(text: str) -> None:
@@ -86,7 +62,7 @@ def write_stdout(text: str) -> None:
         raise
     except OSError as error:
         silence_stdout()
-        raise OutputError(_explain("standard output", error)) from error
+        raise OutputError(explain("standard output", error)) from error
 
 
 def silence_stdout() -> None:
@@ -123,56 +99,3 @@ def _is_same_file(one: Path, other: str | Path) -> bool:
         return os.path.samefile(one, other)
     except (OSError, ValueError):
         return False
-
-
-def _is_written_in_place(path: Path) -> bool:
-    if path.is_absolute() and path.parts[1:2] in (("dev",), ("proc",)):
-        return True
-    with contextlib.suppress(FileNotFoundError):
-        return not stat.S_ISREG(os.stat(path).st_mode)
-    return False
-
-
-def _check(path: Path) -> None:
-    """Raises OSError if a file cannot be written there."""
-    if os.path.isdir(path):
-        raise IsADirectoryError(0, "it is a folder")
-    if _is_written_in_place(path):
-        return
-    target = Path(os.path.realpath(path))
-    if _mode(target) is not None and not os.access(target, os.W_OK):
-        raise PermissionError(0, "it may not be changed")
-    descriptor, name = tempfile.mkstemp(prefix=".stt-", dir=target.parent)
-    os.close(descriptor)
-    os.unlink(name)
-
-
-def _replace(target: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=".stt-", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(name, _mode(target) or _NEW_FILE_MODE & ~_read_umask())
-        os.replace(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def _mode(path: Path) -> int | None:
-    try:
-        return stat.S_IMODE(os.stat(path).st_mode)
-    except FileNotFoundError:
-        return None
-
-
-def _read_umask() -> int:
-    # It can only be read by setting it.
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask
-
-
-def _explain(path: str | Path, error: OSError) -> str:
-    return f"{show_name(path)} cannot be written ({error.strerror or error})."

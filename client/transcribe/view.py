@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from client.command.terminal import can_redraw
 from client.transcribe.outputs import write_stdout
 
 METER_CELLS = 20
@@ -133,7 +134,7 @@ def make_view(
     """The live screen where there is a terminal; the text goes to standard output unless a
     document will. Where nobody watches, only what goes to standard output is written."""
     console = Console(file=sys.stdout if text_to_stdout else sys.stderr)
-    if plain or not console.is_terminal:
+    if plain or not can_redraw(console):
         console.quiet = not (text_to_stdout or is_watched)
         return PlainView(console, Console(stderr=True))
     return LiveView(console, read_level_dbfs)

@@ -36,6 +36,8 @@ from stt.v1 import stt_pb2
 
 MAX_FLUSH_ID = 256
 MAX_COMMAND = 4_096
+MAX_CLOSE_TEXT_BYTES = 123
+"""RFC 6455, section 5.5: 125 for the payload of a control frame, two of them for the code."""
 
 _ENCODING_NAMES = {encoding: name for name, encoding in ENCODINGS.items()}
 _USAGE = (
@@ -77,11 +79,22 @@ class DocumentedCodec:
 
     def encode_closing(self, closing: Closing) -> Farewell:
         """An `error` with the name of its reason, for a client that asked for any events."""
-        messages: tuple[Message, ...] = ()
-        if closing.error is not None:
-            named = {"reason": closing.reason} if closing.reason and self._wants_reasons else {}
-            messages = (to_text({"type": "error", "message": closing.error, **named}),)
-        return Farewell(messages, closing.code or CloseCode.NORMAL, closing.text)
+        code = closing.code or CloseCode.NORMAL
+        if closing.error is None:
+            return Farewell((), code, closing.text)
+        named = {"reason": closing.reason} if closing.reason and self._wants_reasons else {}
+        message = to_text({"type": "error", "message": closing.error, **named})
+        # A client that sends before it reads, as the shortest one does, has its send fail, and is
+        # shown the close and not the message before it.
+        return Farewell((message,), code, cut_close_text(closing.error))
+
+
+def cut_close_text(text: str) -> str:
+    """As much of a text as a close frame holds."""
+    if len(text.encode()) <= MAX_CLOSE_TEXT_BYTES:
+        return text
+    kept = text.encode()[: MAX_CLOSE_TEXT_BYTES - len("…".encode())]
+    return kept.decode(errors="ignore") + "…"
 
 
 DOOR = Door(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import h11
@@ -12,6 +13,7 @@ from uvicorn.server import ServerState
 from gateway.serving import extensions
 from gateway.serving.connections import Connection
 from gateway.serving.websocket import Shared, WebSocketProtocol
+from stt_service.process.listening import without_mapping
 
 MAX_HEAD_BYTES = 16 * 1024
 """Request line and headers."""
@@ -37,6 +39,16 @@ class HttpProtocol(H11Protocol):
         self._connection = connection
         self._shared = shared
         self._latest_cycle: object = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Note who calls, IPv4 callers by their own address at a socket of both families too.
+
+        It is what the log says, and what is compared with the networks of trusted proxies.
+        """
+        super().connection_made(transport)
+        if self.client is not None:
+            host, port = self.client
+            self.client = without_mapping(host), port
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The TCP connection has ended and was no WebSocket."""

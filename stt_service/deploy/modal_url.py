@@ -1,6 +1,5 @@
 """stt-modal-url: where a deployed app is, and a grpcurl line to paste."""
 
-import argparse
 import json
 import os
 import sys
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stt_service.deploy.deployment import DEFAULTS, GATEWAY_NAME, POOL_NAME, STREAM_PATH
+from stt_service.process.arguments import Parser
 from stt_service.process.environment import InvalidSetting, read_variable
 
 EXIT_OK = 0
@@ -88,11 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InvalidSetting as error:
         print(f"stt-modal-url: {error}", file=sys.stderr)
         return EXIT_USAGE
-    parser = argparse.ArgumentParser(
-        prog="stt-modal-url",
-        description="Print the addresses of the service on Modal.",
-        epilog=EXPLANATION,
-    )
+    description = "Print the addresses of the service on Modal."
+    parser = Parser("stt-modal-url", description, EXPLANATION)
     parser.add_argument(
         "--app",
         default=default,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import NoReturn
 
+from stt_service import __version__
 from stt_service.process.environment import InvalidSetting, parse_count
 from stt_service.process.listening import parse_listening_address
 from stt_service.process.program import say
@@ -31,6 +32,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and leave."""

@@ -132,13 +132,25 @@ def is_local_only(listening: Sequence[socket.socket]) -> bool:
     return all(is_loopback(each.getsockname()[0]) for each in listening)
 
 
+def without_mapping(address: str) -> str:
+    """`127.0.0.1` for `::ffff:127.0.0.1`.
+
+    An IPv6 socket cannot listen at the latter, and one that serves both families names its IPv4
+    callers so.
+    """
+    mapped = ipaddress.ip_address(address)
+    if isinstance(mapped, ipaddress.IPv6Address) and mapped.ipv4_mapped is not None:
+        return str(mapped.ipv4_mapped)
+    return address
+
+
 def _find_addresses(host: str) -> list[str]:
     """What a host means, as numbers; `::` for every address."""
     if is_loopback_name(host):
         return ["127.0.0.1", "::1"]
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     # A dictionary keeps the order and drops what is named twice.
-    addresses = list(dict.fromkeys(_without_mapping(_host_of(place)) for *_, place in found))
+    addresses = list(dict.fromkeys(without_mapping(_host_of(place)) for *_, place in found))
     return ["::"] if any(address in _EVERYWHERE for address in addresses) else addresses
 
 
@@ -146,14 +158,6 @@ def _host_of(place: tuple[Any, ...]) -> str:
     """The address of a socket's name, with the interface that a link-local one needs."""
     scope = place[3] if len(place) == 4 else 0
     return f"{place[0]}%{scope}" if scope else str(place[0])
-
-
-def _without_mapping(address: str) -> str:
-    """`127.0.0.1` for `::ffff:127.0.0.1`, at which an IPv6 socket cannot listen."""
-    mapped = ipaddress.ip_address(address)
-    if isinstance(mapped, ipaddress.IPv6Address) and mapped.ipv4_mapped is not None:
-        return str(mapped.ipv4_mapped)
-    return address
 
 
 def _listen_at_all(addresses: Sequence[str], port: int) -> list[socket.socket]:

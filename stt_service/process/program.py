@@ -32,13 +32,14 @@ def run_program(
     signals: Sequence[signal.Signals],
     signalled: int,
     extra: str,
+    reader_gone: int = FAILED,
 ) -> NoReturn:
     """Run `main` as this process and end it with the exit code that `main` returns.
 
     Until `main` handles a signal itself, as in `interruptible`, the signals end the process at
     once with the exit code `signalled`: during slow imports a KeyboardInterrupt would come out as
     a traceback, or get lost in a callback of the interpreter's. `extra` names what to install
-    where a package is missing.
+    where a package is missing; `reader_gone` is the exit code where nobody reads standard output.
 
     gRPC's core says nothing on standard error, unless GRPC_VERBOSITY is set: a command tells what
     went wrong in one sentence of its own, and a server in its log.
@@ -53,7 +54,7 @@ def run_program(
         exit_code = error.code if isinstance(error.code, int) else FAILED if error.code else 0
     except BrokenPipeError:
         # Whoever read what we print has left; there is nobody to tell.
-        exit_code = FAILED
+        exit_code = reader_gone
     except ModuleNotFoundError as error:
         say(name, f"{error.name} is not installed; in a clone: pip install '.[{extra}]'")
         exit_code = FAILED
@@ -63,10 +64,10 @@ def run_program(
         else:
             sys.excepthook(type(error), error, error.__traceback__)
         exit_code = FAILED
-    leave(name, exit_code)
+    leave(name, exit_code, reader_gone)
 
 
-def leave(name: str, exit_code: int) -> NoReturn:
+def leave(name: str, exit_code: int, reader_gone: int = FAILED) -> NoReturn:
     """End the process now, with what was printed written out.
 
     The interpreter's own end would abort the process where a thread is in torch, and complain of
@@ -76,7 +77,7 @@ def leave(name: str, exit_code: int) -> NoReturn:
         if not _is_missing(sys.stdout):
             sys.stdout.flush()
     except BrokenPipeError:
-        exit_code = exit_code or FAILED
+        exit_code = exit_code or reader_gone
     except OSError as error:
         say(name, f"cannot write what there is to say: {error.strerror}")
         exit_code = exit_code or FAILED

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from stt_service.process.address import check_origin
+from stt_service.process.listening import without_mapping
 
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 
@@ -87,8 +88,12 @@ def _host_name(text: str) -> str:
 
 def _network(text: str) -> str:
     try:
-        return str(ipaddress.ip_network(text))
+        network = ipaddress.ip_network(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no address; write a number or a network, as in 10.0.0.0/8"
         ) from error
+    if network.prefixlen == network.max_prefixlen:
+        # Callers are compared by their own address too.
+        return str(ipaddress.ip_network(without_mapping(str(network.network_address))))
+    return str(network)

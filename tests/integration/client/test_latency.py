@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from client.command.exit_codes import UNAVAILABLE
+from client.command.exit_codes import OUTPUT_CLOSED, UNAVAILABLE, USAGE
 from client.command.target import COMMAND_PATIENCE
 from client.latency import gpu_comparison
 from client.latency.report import SCHEMA_PATH
@@ -181,7 +181,7 @@ def test_a_gpu_that_cannot_be_deployed_is_a_row_of_its_own(tmp_path: Path) -> No
         **{key: value for key, value in os.environ.items() if not key.startswith("MODAL_")},
         "HOME": str(tmp_path),
         "MODAL_CONFIG_PATH": str(tmp_path / "modal.toml"),
-        "COLUMNS": "120",
+        "COLUMNS": "60",
     }
     done = subprocess.run(
         [sys.executable, SCRIPT, "--compare-gpus", "T4"],
@@ -192,7 +192,12 @@ def test_a_gpu_that_cannot_be_deployed_is_a_row_of_its_own(tmp_path: Path) -> No
     )
 
     assert done.returncode == 1
-    assert "deploying kyutai-stt-t4 failed" in " ".join(done.stdout.split())
+    # Whole, and not folded into a column of the table.
+    [sentence] = [line for line in done.stdout.splitlines() if line.startswith("T4: deploying k")][
+        1:
+    ]
+    assert "T4: deploying kyutai-stt-t4 failed: " in sentence
+    assert "https://modal.com/settings/proxy-auth-tokens" in sentence
     assert "uvx modal app stop kyutai-stt-t4" in done.stdout
 
 
@@ -204,6 +209,67 @@ def test_a_host_that_does_not_exist_is_told_as_soon_as_by_the_other_commands() -
     *waiting, reason = done.stderr.splitlines()
     assert reason.startswith("stt-latency: There is no host 'no-such-host.invalid'")
     assert waiting == [reason.replace(": ", ": waiting: ", 1)]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--json", "nowhere/r.json"], "nowhere/r.json cannot be written (No such file"),
+        (["--json", "."], ". cannot be written (it is a folder)"),
+        (["--plot", "nowhere/lags.png"], "nowhere/lags.png cannot be written (No such file"),
+        (["--plot", "lags.xyz"], "--plot lags.xyz: no picture can be written as .xyz"),
+    ],
+)
+def test_a_place_for_figures_is_checked_before_they_are_measured(
+    options: list[str], says: str
+) -> None:
+    # At an address where nothing answers: no measurement has begun.
+    done = measure(*options, "--grpc", "127.0.0.1:1")
+
+    assert done.returncode == USAGE
+    assert done.stderr.startswith(f"stt-latency: {says}")
+    assert done.stdout == ""
+
+
+def test_a_full_service_has_its_exit_code(
+    service: Service, recordings: tuple[Recording, ...]
+) -> None:
+    wav = recordings[1].path
+    done = measure("-p", "9", "--rtf", "4", "--wav", wav, "--grpc", service.grpc)
+
+    assert "9 streams: all 8 slots are taken" in done.stdout
+    assert done.returncode == UNAVAILABLE
+
+
+@pytest.mark.parametrize("options", [["--help"], ["--rtf", "20"]])
+def test_a_reader_who_leaves_early_is_no_failure_of_ours(
+    service: Service, options: list[str]
+) -> None:
+    address = [] if "--help" in options else ["--grpc", service.grpc]
+    done = without_a_reader([str(SCRIPT), *options, *address])
+    assert (done.returncode, done.stderr) == (OUTPUT_CLOSED, "")
+
+
+def test_help_without_a_reader_is_no_failure_of_ours() -> None:
+    done = without_a_reader([str(SCRIPT.with_name("transcribe_cli.py")), "--help"])
+    assert (done.returncode, done.stderr) == (OUTPUT_CLOSED, "")
+
+
+def without_a_reader(program: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program whose standard output nobody reads any more."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    # Help is swallowed by argparse where each line is written at once.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with open(writing, "wb") as output:
+        return subprocess.run(
+            [sys.executable, *program],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
 
 
 def test_wrong_usage_is_told() -> None:

@@ -198,5 +198,6 @@ def test_without_a_microphone_there_is_one_sentence(tmp_path: Path) -> None:
 
     assert failed.returncode == 3
     assert failed.stderr == (
-        "stt-transcribe: No microphone was found. Plug one in, or name a recording instead.\n"
+        "stt-transcribe: No microphone was found. "
+        "Plug one in, or name a recording (`-` for a pipe).\n"
     )

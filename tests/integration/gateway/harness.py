@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ from client.rpc.endpoint import Endpoint
 from gateway.config import GatewayConfig
 from gateway.process import make_server
 from stt.v1 import stt_pb2, stt_pb2_grpc
+from stt_service.process.listening import listen
 
 Response = stt_pb2.StreamingTranscribeResponse
 
@@ -176,13 +178,16 @@ class RunningGateway:
 
 
 @contextlib.asynccontextmanager
-async def run_gateway(upstream: Endpoint, **settings: Any) -> AsyncIterator[RunningGateway]:
-    """A gateway in front of the upstream while the block runs."""
+async def run_gateway(
+    upstream: Endpoint, *, host: str = "127.0.0.1", **settings: Any
+) -> AsyncIterator[RunningGateway]:
+    """A gateway in front of the upstream while the block runs; `host` as in --http."""
     server = make_server(GatewayConfig(upstream, **settings))
     # Connections made before the server has started wait in the backlog.
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        task = asyncio.create_task(server.serve([listening]))
+    with ExitStack() as stack:
+        listening = [stack.enter_context(each) for each in listen(host, 0)]
+        port = listening[0].getsockname()[1]
+        task = asyncio.create_task(server.serve(listening))
         try:
             yield RunningGateway(f"127.0.0.1:{port}")
         finally:

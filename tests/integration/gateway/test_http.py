@@ -3,6 +3,7 @@
 import asyncio
 
 import grpc
+import httpx
 import pytest
 import websockets
 from prometheus_client.parser import text_string_to_metric_families
@@ -157,3 +158,29 @@ async def test_every_metric_is_updated():
     assert all(any(name.startswith(family) for name in driven) for family in families), (
         "a metric that this test does not drive"
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "says"),
+    [
+        # Where other services take a recording.
+        ("POST", "/v1/audio/transcriptions", 404, "WebSockets at /v1/stream"),
+        ("POST", "/nothing-here", 404, "WebSockets at /v1/stream"),
+        ("DELETE", "/no/such/path", 404, "WebSockets at /v1/stream"),
+        ("POST", "/v1/stream", 426, "Connect with ws://"),
+        ("PUT", "/v1/realtime/", 426, "Connect with ws://"),
+        ("POST", "/v1/info", 405, "POST means nothing here; this path answers GET and HEAD."),
+        ("PUT", "/", 405, "PUT means nothing here"),
+        ("DELETE", "/app.js", 405, "DELETE means nothing here"),
+    ],
+)
+async def test_a_method_that_a_path_has_not_is_answered_with_what_is_right(
+    method: str, path: str, status: int, says: str
+):
+    async with (
+        run_gateway(Endpoint.parse(f"127.0.0.1:{free_port()}")) as gateway,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        answer = await client.request(method, f"http://{gateway.http}{path}")
+    assert (answer.status_code, says in answer.text) == (status, True), answer.text
+    assert answer.headers.get("Allow") == ("GET, HEAD" if status == 405 else None)

@@ -38,6 +38,14 @@ def test_help_fits_a_terminal_and_names_the_exit_codes(parser: Parser) -> None:
     assert "exit codes" in shown
 
 
+@pytest.mark.parametrize("option", ["--url", "--grpc"])
+@pytest.mark.parametrize("parser", PARSERS[1:], ids=lambda parser: parser.prog)
+def test_an_empty_address_is_not_the_default_one(
+    parser: Parser, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "the address is empty" in refuse(parser, [option, ""], capsys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

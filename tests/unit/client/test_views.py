@@ -99,3 +99,21 @@ def test_the_demo_shows_tokens_latencies_and_rates(terminal: bool) -> None:
     for part in ("Recording 1 of 1", "zero", "0.7", "gRPC", "WebSocket", "50.0%"):
         assert part in shown
     assert comparison.recording.text in shown
+
+
+def test_a_terminal_that_cannot_draw_over_lines_gets_plain_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert isinstance(make_transcript_view(), transcribe_view.LiveView)
+    assert isinstance(demo_view.make_view(Console(), False), demo_view.LiveView)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(make_transcript_view(), transcribe_view.PlainView)
+    assert isinstance(demo_view.make_view(Console(), False), demo_view.PlainView)
+
+
+def make_transcript_view() -> transcribe_view.TranscriptView:
+    view = transcribe_view.make_view(lambda: -20.0, plain=False, text_to_stdout=True)
+    view.close()
+    return view

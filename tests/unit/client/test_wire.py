@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import urlencode
 
 import pytest
@@ -239,6 +240,24 @@ def test_websocket_addresses(url: str, expected: str) -> None:
 
     assert address.url == expected
     assert address.headers == {"Modal-Key": "wk-1", "Modal-Secret": "ws-2"}
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        # As the ready line and README print the gateway's address.
+        ("http://127.0.0.1:8000/", "it has the scheme 'http'; known are ws and wss"),
+        ("127.0.0.1:8000", "it has no scheme"),
+        ("localhost:8000", "it has no scheme"),
+        ("localhost", "it has no scheme"),
+        ("ws:///v1/stream", "it names no host"),
+        ("ws://u:p@host", "it holds a user name"),
+        ("ws://host/v1/stream?events=word", "something follows its path"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said(url: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=f"is not understood: {re.escape(fault)}\\. Write it like"):
+        WebSocketAddress.parse(url)
 
 
 @pytest.mark.parametrize(

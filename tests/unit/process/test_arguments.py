@@ -1,11 +1,16 @@
 """Options that are wrong are one sentence, and the ones that are right are what they say."""
 
 import argparse
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stt_service import __version__
 from stt_service.process.arguments import Parser, number_up_to, seconds, whole_number
 
 
@@ -48,3 +53,17 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     assert captured.err.startswith("stt-try: ")
     assert captured.err.endswith("see stt-try --help\n")
     assert len(captured.err.splitlines()) == 1
+
+
+PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
+SCRIPTS: dict[str, str] = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["scripts"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_command_says_its_version(name: str):
+    module, function = SCRIPTS[name].split(":")
+    program = f"import sys; from {module} import {function}; sys.exit({function}())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--version"], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (0, f"{name} {__version__}\n"), done.stderr

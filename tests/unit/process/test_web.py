@@ -20,3 +20,7 @@ def test_what_is_passed_on_means_the_same() -> None:
     assert read(options.to_arguments()) == options
     assert NOTHING_SAID.to_arguments() == []
     assert read([]) == NOTHING_SAID
+
+
+def test_a_proxy_is_the_same_however_its_number_is_written() -> None:
+    assert read(["--trusted-proxy=::ffff:10.0.0.1"]).trusted_proxies == ("10.0.0.1/32",)

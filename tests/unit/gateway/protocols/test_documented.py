@@ -12,9 +12,11 @@ from client.rpc.errors import Idle, ServerDraining
 from gateway.closing import close_for_bad_request, close_for_error
 from gateway.protocols.codec import End, Handshake, ProtocolError
 from gateway.protocols.documented import (
+    MAX_CLOSE_TEXT_BYTES,
     MAX_COMMAND,
     MAX_FLUSH_ID,
     DocumentedCodec,
+    cut_close_text,
     encode_server_info,
 )
 from gateway.protocols.documented_query import DOCUMENTED_EVENTS, OPTIONAL_EVENTS
@@ -85,7 +87,18 @@ def test_a_wrong_query_is_told_with_its_reason_to_who_asks_for_events() -> None:
         farewell = codec.encode_closing(close_for_bad_request(str(raised.value)))
         (error,) = farewell.messages
         assert set(json.loads(error)) == fields
-        assert (farewell.code, farewell.text) == (1008, "bad request")
+        # For clients that send before they read: their libraries show the close only.
+        assert (farewell.code, farewell.text) == (1008, cut_close_text(str(raised.value)))
+        assert farewell.text.startswith('There is no parameter "x". Known are: events, encoding')
+
+
+@given(st.text())
+def test_a_close_holds_as_much_of_the_error_as_there_is_room_for(text: str) -> None:
+    kept = cut_close_text(text)
+    assert len(kept.encode()) <= MAX_CLOSE_TEXT_BYTES
+    assert kept == text or (kept.endswith("…") and text.startswith(kept[:-1]))
+    # Nothing is cut off that has room, but for a character of up to four bytes at the edge.
+    assert kept == text or len(kept.encode()) > MAX_CLOSE_TEXT_BYTES - 4
 
 
 @each_kind
