@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from client.background import background
+from client.background import TaskGenerator, background
 from client.options import (
     FRAME_SAMPLES,
     SAMPLE_RATE_HERTZ,
@@ -86,9 +86,7 @@ class TranscriptStream:
         # The server's last `Final`, if our audio goes on behind it.
         self._interim: Final | None = None
         self._is_iterated = False
-        self._is_closed = False
-        self._telling: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
+        self._told = TaskGenerator(self._events)
 
     async def flush(self, flush_id: str = "") -> None:
         """Ask for every word of the audio so far; `Flushed` with this id comes after them."""
@@ -99,55 +97,17 @@ class TranscriptStream:
         if self._is_iterated:
             raise RuntimeError("A stream can be iterated once; open another one.")
         self._is_iterated = True
-        # Kept by the loop that iterates it alone, so that leaving the loop ends the session.
-        return self._run()
+        return self._told.iterate()
 
     async def aclose(self) -> None:
         """End the session, in any state."""
-        self._is_closed = True
-        if self._telling is not None:
-            # Once: a second time would break off what the first one made it put in order.
-            if not self._telling.cancelling():
-                self._telling.cancel()
-            await asyncio.wait([self._telling])
+        await self._told.aclose()
 
     async def __aenter__(self) -> TranscriptStream:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-    async def _run(self) -> AsyncGenerator[Event]:
-        """What a task of its own tells.
-
-        A loop that ends lets its tasks end in order, but closes nested generators all at once: a
-        caller who leaves the iteration would get tracebacks for it.
-        """
-        if self._is_closed:
-            return
-        events: asyncio.Queue[Event | None] = asyncio.Queue()
-        taken = asyncio.Semaphore(0)
-        self._telling = asyncio.create_task(self._tell(events, taken))
-        try:
-            while (event := await events.get()) is not None:
-                yield event
-                taken.release()
-            if self._failure is not None:
-                raise self._failure
-        finally:
-            await self.aclose()
-
-    async def _tell(self, events: asyncio.Queue[Event | None], taken: asyncio.Semaphore) -> None:
-        """Put every event, each when the one before it was taken, then None."""
-        try:
-            async with contextlib.aclosing(self._events()) as told:
-                async for event in told:
-                    events.put_nowait(event)
-                    await taken.acquire()
-        except Exception as error:
-            self._failure = error
-        finally:
-            events.put_nowait(None)
 
     async def _events(self) -> AsyncGenerator[Event]:
         self._retry.reset()
