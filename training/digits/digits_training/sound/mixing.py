@@ -7,7 +7,7 @@ import numpy as np
 from digits_training.sound.neural import BASE_VOICES, MAN, WOMEN, Style
 
 NEURAL_VOICE_PREFIX = "kokoro-"
-TRAINING_VOICES = 52
+TRAINING_VOICES = 100
 HELD_OUT_VOICES_OF_EACH = 6
 """Women, and as many men."""
 _SEED_OF_STYLES = 24

@@ -24,8 +24,6 @@ STRANGERS_BANK = "strangers.npz"
 EAR_NAME = "ear.json"
 
 _TRAINING_STRINGS, _EVALUATION_STRINGS = 2, 4
-_ALONE = 5
-"""Digits that each voice of the training says alone."""
 _SEED = 7
 _HELD_OUT_SEED, _SHIFT_SEED = 1_000, 2_000
 
@@ -43,7 +41,6 @@ def prepare_new_voices(recordings: ClipBank, work_dir: Path) -> None:
         {
             "styles": [asdict(voice) for voice in (*training, *held_out)],
             "strings": (_TRAINING_STRINGS, _EVALUATION_STRINGS),
-            "digits alone": _ALONE,
             "seed": _SEED,
         },
     )
@@ -80,14 +77,13 @@ def _record(
 
 
 def _record_for_training(booth: Booth, voice: MixedVoice, number: int) -> Takes:
-    """Digits in strings, other words, some digits alone, and more other words."""
+    """Digits in strings, other words, every digit alone, and more other words."""
     other_words, _ = read_other_words()
     rng = np.random.default_rng([_SEED, number])
     takes = booth.record_for_training(voice, rng, _TRAINING_STRINGS)
     takes.clips += booth.record_other_words(voice, rng, _draw_words(rng, other_words))
     rng = np.random.default_rng([_SEED, number, 1])
-    chosen = [DIGITS[int(digit)] for digit in rng.permutation(len(DIGITS))[:_ALONE]]
-    alone = booth.record_alone(voice, rng, chosen)
+    alone = booth.record_alone(voice, rng, DIGITS)
     takes.clips += [clip for clip, understood in alone if understood]
     takes.tally += Tally(len(alone), sum(understood for _, understood in alone))
     takes.clips += booth.record_other_words(voice, rng, _draw_words(rng, other_words))

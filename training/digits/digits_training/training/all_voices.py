@@ -32,7 +32,7 @@ from digits_training.training.network import (
 from digits_training.training.plan import TrainingPlan
 from digits_training.training.runs import run_workers
 from digits_training.training.spectrum import SpectrumVarier, Variation
-from digits_training.training.stages import VOICES, VOICES_IN_NOISE, Stage
+from digits_training.training.stages import VOICES, VOICES_IN_NOISE
 from digits_training.training.windows import Recipe, Windows, record
 
 _STAGES = (VOICES, VOICES_IN_NOISE)
@@ -67,7 +67,7 @@ def train_on_all_voices(plan: TrainingPlan, checkpoint: Path) -> None:
             "banks": [fingerprint(path) for path in banks],
             "number of windows": plan.voices_windows,
             "schedule (--voices-steps)": plan.voices,
-            "share of bold steps": plan.bold_share,
+            "padding and speech weights": (VOICES.padding_weight, VOICES.speech_weight),
             "variation": _VARIATION,
             "--seed": plan.seed,
             "--workers": plan.workers,
@@ -102,14 +102,9 @@ class VoicesRun(JointRun):
         plan = self.plan
         rng = np.random.default_rng([plan.seed, self.step])
         batch = self.batches.draw(rng, self.windows, plan.batch, self.varier)
-        losses = self.measure(batch.share(self.rank, plan.workers), get_stage(plan, self.step))
+        losses = self.measure(batch.share(self.rank, plan.workers), VOICES)
         self.learn(losses.total, plan.voices.get_rate(self.step))
         return losses.describe()
-
-
-def get_stage(plan: TrainingPlan, step: int) -> Stage:
-    """Whose weights the loss of a step has."""
-    return VOICES if step < plan.bold_share * plan.voices.steps else VOICES_IN_NOISE
 
 
 def load_checkpoint(design: Path, checkpoint: Path) -> JointModel:

@@ -63,8 +63,6 @@ class TrainingPlan:
 
     voices: Schedule = Schedule(5_000, peak=1e-3, warmup_steps=60, cooldown_share=0.7)
     voices_windows: int = 24_576
-    bold_share: float = 0.5
-    """Of these steps without fear of mistakes; then padding weighs as it does among noise."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -11,7 +11,6 @@ from digits_training.sound.clips import ClipBank
 from digits_training.sound.new_voices import NEW_VOICES_BANK
 from digits_training.training.all_voices import (
     VoicesRun,
-    get_stage,
     load_checkpoint,
     train_on_all_voices,
 )
@@ -19,7 +18,6 @@ from digits_training.training.joint import load_trained
 from digits_training.training.network import fold_tables
 from digits_training.training.plan import TrainingPlan
 from digits_training.training.runs import STATE_NAME
-from digits_training.training.stages import VOICES, VOICES_IN_NOISE
 
 from .steps import go_until, take_steps
 
@@ -72,11 +70,3 @@ def test_another_start_is_refused(wide: TrainingPlan, tmp_path: Path) -> None:
         file.write(b" ")
     with pytest.raises(PlanError, match="begun with another encoder;"):
         train_on_all_voices(wide, other)
-
-
-def test_it_becomes_careful_towards_the_end() -> None:
-    plan = TrainingPlan(DESIGN, Path("work"))
-    stages = [get_stage(plan, step) for step in range(plan.voices.steps)]
-    assert stages[0] is VOICES
-    assert stages[-1] is VOICES_IN_NOISE
-    assert VOICES_IN_NOISE.padding_weight > VOICES.padding_weight
