@@ -6,6 +6,8 @@ What a client has not asked for in the query string it never sees: without one t
 
 from __future__ import annotations
 
+import re
+
 from gateway.closing import CloseCode, Closing
 from gateway.protocols.codec import (
     Door,
@@ -40,6 +42,8 @@ MAX_CLOSE_TEXT_BYTES = 123
 """RFC 6455, section 5.5: 125 for the payload of a control frame, two of them for the code."""
 
 _ENCODING_NAMES = {encoding: name for name, encoding in ENCODINGS.items()}
+# As `quote` writes it, which may have been cut short by a "…".
+_QUOTED = re.compile(r'"(?:[^"\\…]|\\[^…])*\\?(?:["…]|$)')
 _USAGE = (
     'Text messages are {"type":"flush","flush_id":"…"}, {"type":"end"} and '
     '{"type":"vad","threshold":0.5,"pause_seconds":2}; audio is binary.'
@@ -86,7 +90,12 @@ class DocumentedCodec:
         message = to_text({"type": "error", "message": closing.error, **named})
         # A client that sends before it reads, as the shortest one does, has its send fail, and is
         # shown the close and not the message before it.
-        return Farewell((message,), code, cut_close_text(closing.error))
+        return Farewell((message,), code, cut_close_text(omit_quotes(closing.error)))
+
+
+def omit_quotes(text: str) -> str:
+    """Without what `quote` quotes of a client: its library may log a close, and a key be in it."""
+    return _QUOTED.sub(lambda quoted: quoted[0] if quoted[0] in _USAGE else '"…"', text)
 
 
 def cut_close_text(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from client.rpc.errors import Idle, ServerDraining
@@ -18,8 +18,10 @@ from gateway.protocols.documented import (
     DocumentedCodec,
     cut_close_text,
     encode_server_info,
+    omit_quotes,
 )
 from gateway.protocols.documented_query import DOCUMENTED_EVENTS, OPTIONAL_EVENTS
+from gateway.protocols.messages import quote
 from stt.v1 import stt_pb2
 from tests.unit.gateway.protocols import events
 
@@ -88,8 +90,25 @@ def test_a_wrong_query_is_told_with_its_reason_to_who_asks_for_events() -> None:
         (error,) = farewell.messages
         assert set(json.loads(error)) == fields
         # For clients that send before they read: their libraries show the close only.
-        assert (farewell.code, farewell.text) == (1008, cut_close_text(str(raised.value)))
-        assert farewell.text.startswith('There is no parameter "x". Known are: events, encoding')
+        assert farewell.code == 1008
+        assert farewell.text.startswith('There is no parameter "…". Known are: events, encoding')
+        assert str(raised.value).startswith('There is no parameter "x". Known are')
+
+
+SECRET = "a-secret-of-mine"
+
+
+@given(st.text(), st.text(max_size=300))
+@example("x" * 300, "")
+@example("\\" * 300, '"')
+@example('"', "x" * 300)
+def test_a_close_quotes_no_client(before: str, after: str) -> None:
+    secret = f"{before}{SECRET}{after}"
+    for value in (secret, {secret: secret}, [secret]):
+        told = omit_quotes(f'A text message has the type {quote(value)}. It must be "end".')
+        assert SECRET not in told
+        assert told.startswith("A text message has the type ")
+    assert omit_quotes(f'The type is {quote("x")}; "end" ends.') == 'The type is "…"; "end" ends.'
 
 
 @given(st.text())
