@@ -25,8 +25,8 @@ FIGURES_NAME = "evaluation.md"
 CHECKPOINT_NAME = "checkpoint"
 
 EPILOG = """\
-Everything, from recordings to a measured checkpoint (about five hours on two cores, 6 GB of disk
-and 8 of memory; stop and start at will):
+Everything, from recordings to a measured checkpoint (about six hours on two cores, 6 GB of disk
+and 12 of memory; stop and start at will):
 
   uv run --package digits-training --extra voices python -m digits_training all \\
     --recordings free-spoken-digit-dataset/recordings --work work

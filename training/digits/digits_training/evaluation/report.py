@@ -48,7 +48,7 @@ def write_markdown(figures: Sequence[Figure]) -> str:
 
 
 def _list_word_errors(evaluation: Evaluation) -> list[Figure]:
-    aims = {"clean": "≤ 2 %", "noise at 10 dB": "≤ 4 %"}
+    aims = {"clean": "≤ 1 %", "noise at 10 dB": "≤ 4 %"}
     times = evaluation.times
     return [
         *(

@@ -67,7 +67,11 @@ def train_on_all_voices(plan: TrainingPlan, checkpoint: Path) -> None:
             "banks": [fingerprint(path) for path in banks],
             "number of windows": plan.voices_windows,
             "schedule (--voices-steps)": plan.voices,
-            "padding and speech weights": (VOICES.padding_weight, VOICES.speech_weight),
+            "weights of padding, speech and shorter gaps": (
+                VOICES.padding_weight,
+                VOICES.speech_weight,
+                VOICES.shorter_gap_weight,
+            ),
             "variation": _VARIATION,
             "--seed": plan.seed,
             "--workers": plan.workers,

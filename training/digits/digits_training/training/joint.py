@@ -64,7 +64,9 @@ class JointRun(Run):
         with leave_averaging_to_update():
             prediction = self.model(batch.spectra, batch.text_history)
         pause_weights = weigh_pauses(
-            prediction.pause_logits.shape[-1], speech_weight=stage.speech_weight
+            prediction.pause_logits.shape[-1],
+            speech_weight=stage.speech_weight,
+            shorter_gap_weight=stage.shorter_gap_weight,
         )
         return measure_losses(
             prediction, batch, text_weights=text_weights, pause_weights=pause_weights

@@ -15,9 +15,6 @@ from digits_training.training.targets import SHORTER_GAP_CLASS, SPEECH_CLASS, Te
 
 END_OF_PADDING_WEIGHT = 1.0
 WORD_WEIGHT = 2.0
-SHORTER_GAP_WEIGHT = 3.0
-"""Calling a short gap a pause is worse than calling a pause late: with this weight a head waits
-until a pause is three times as likely."""
 STATE_SHARE = 0.3
 PAUSE_SHARE = 0.25
 COMMITMENT_SHARE = 0.25
@@ -46,10 +43,10 @@ def weigh_text(text_ids: int, ids: TextIds, *, padding_weight: float) -> torch.T
     return weights
 
 
-def weigh_pauses(classes: int, *, speech_weight: float) -> torch.Tensor:
+def weigh_pauses(classes: int, *, speech_weight: float, shorter_gap_weight: float) -> torch.Tensor:
     """Weights of the heads' classes."""
     weights = torch.ones(classes)
-    weights[SHORTER_GAP_CLASS] = SHORTER_GAP_WEIGHT
+    weights[SHORTER_GAP_CLASS] = shorter_gap_weight
     weights[SPEECH_CLASS] = speech_weight
     return weights
 

@@ -61,8 +61,8 @@ class TrainingPlan:
     all_words: Schedule = Schedule(7_000, peak=1.5e-3, warmup_steps=150, cooldown_share=0.68)
     noise: Schedule = Schedule(1_000, peak=4e-4, warmup_steps=150, cooldown_share=1.0)
 
-    voices: Schedule = Schedule(5_000, peak=1e-3, warmup_steps=60, cooldown_share=0.7)
-    voices_windows: int = 24_576
+    voices: Schedule = Schedule(26_000, peak=1.2e-3, warmup_steps=100, cooldown_share=0.7)
+    voices_windows: int = 45_056
 
     def __post_init__(self) -> None:
         if self.seed < 0:

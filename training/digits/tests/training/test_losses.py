@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -5,19 +6,18 @@ from digits_training.training.losses import weigh_pauses
 from digits_training.training.targets import PAUSE_CLASS, SHORTER_GAP_CLASS, SPEECH_CLASS
 
 
-def test_a_pause_within_speech_costs_as_much_as_the_stage_says() -> None:
-    """Of two frames the head takes both for a pause; one is speech."""
+@pytest.mark.parametrize(
+    ("said", "weight"),
+    [(SPEECH_CLASS, "speech_weight"), (SHORTER_GAP_CLASS, "shorter_gap_weight")],
+)
+def test_a_pause_that_is_none_costs_as_much_as_the_stage_says(said: int, weight: str) -> None:
+    """Of two frames the head takes both for a pause; one is none."""
     logits = torch.zeros(2, 6)
     logits[:, PAUSE_CLASS] = 4.0
-    said = torch.tensor([PAUSE_CLASS, SPEECH_CLASS])
+    truth = torch.tensor([PAUSE_CLASS, said])
 
-    def measure(speech_weight: float) -> float:
-        weights = weigh_pauses(6, speech_weight=speech_weight)
-        return float(F.cross_entropy(logits, said, weight=weights))
+    def measure(value: float) -> float:
+        chosen = {"speech_weight": 1.0, "shorter_gap_weight": 1.0, weight: value}
+        return float(F.cross_entropy(logits, truth, weight=weigh_pauses(6, **chosen)))
 
     assert measure(1.0) < measure(2.0) < measure(4.0)
-
-
-def test_a_shorter_gap_weighs_the_same_in_all_stages() -> None:
-    weights = [float(weigh_pauses(6, speech_weight=one)[SHORTER_GAP_CLASS]) for one in (1.0, 2.0)]
-    assert weights == [3.0, 3.0]
