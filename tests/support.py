@@ -38,6 +38,12 @@ class Recording(recordings.Recording):
 
 @cache
 def load_recordings() -> tuple[Recording, ...]:
+    """Those of people: one for each of eight slots."""
+    return tuple(one for one in load_all_recordings() if not one.synthetic)
+
+
+@cache
+def load_all_recordings() -> tuple[Recording, ...]:
     return tuple(Recording(**vars(recording)) for recording in recordings.load_recordings())
 
 

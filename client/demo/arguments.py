@@ -6,8 +6,8 @@ from client.command.arguments import MAX_STREAMS
 from stt_service.process.arguments import Parser, whole_number
 
 DESCRIPTION = """\
-Start the service on free local ports with the embedded digits model, stream recordings of people
-saying digits to it at real time over gRPC and over WebSocket side by side, and show the words as
+Start the service on free local ports with the embedded digits model, stream recordings of spoken
+digits to it at real time over gRPC and over WebSocket side by side, and show the words as
 they come.
 """
 EPILOG = """\
@@ -19,7 +19,7 @@ wrong usage, 130 if interrupted.
 def make_parser() -> Parser:
     """The options."""
     parser = Parser("stt-demo", DESCRIPTION, EPILOG)
-    parser.add_argument("--all", action="store_true", help="play all eight recordings")
+    parser.add_argument("--all", action="store_true", help="play all nine recordings")
     parser.add_argument(
         "--sessions",
         type=whole_number(MAX_STREAMS),

@@ -100,7 +100,7 @@ async def compare_protocols(
             view.begin(
                 comparison,
                 f"Recording {number} of {len(recordings)}: {recording.path.name}, spoken by "
-                f"{recording.speaker}, {recording.duration_s:.1f} s at real time",
+                f"{_name_speaker(recording)}, {recording.duration_s:.1f} s at real time",
             )
             await asyncio.gather(
                 *(_play(clients[protocol], protocol, comparison, view) for protocol in PROTOCOLS)
@@ -108,6 +108,10 @@ async def compare_protocols(
             view.end(comparison)
             comparisons.append(comparison)
     return _conclude(comparisons, view)
+
+
+def _name_speaker(recording: Recording) -> str:
+    return "a synthetic voice" if recording.synthetic else recording.speaker
 
 
 async def _play(client: Client, protocol: str, comparison: Comparison, view: DemoView) -> None:

@@ -21,13 +21,14 @@ class SpokenWord:
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording and its known transcript."""
+    """A recording and its known transcript. Nobody is the speaker of a `synthetic` one."""
 
     path: Path
     speaker: str
     duration_s: float
     text: str
     words: tuple[SpokenWord, ...]
+    synthetic: bool = False
 
 
 def load_recordings(folder: Path = FOLDER) -> list[Recording]:
@@ -40,6 +41,7 @@ def load_recordings(folder: Path = FOLDER) -> list[Recording]:
             entry["duration_s"],
             entry["text"],
             tuple(SpokenWord(**word) for word in entry["words"]),
+            entry.get("synthetic", False),
         )
         for entry in entries
     ]

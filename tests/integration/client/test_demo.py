@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
 import subprocess
@@ -10,8 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from tests.support import Recording
+from client.demo.local_server import LocalServer
+from client.demo.run import compare_protocols
+from client.demo.view import make_view
+from tests.support import Recording, Service, load_all_recordings
 
 COMMAND = [sys.executable, "-m", "client.demo.__main__"]
 
@@ -38,6 +43,20 @@ def test_human_digits_are_transcribed_live_over_both_protocols(
     words = sum(len(recording.text.split()) for recording in recordings[:3])
     assert len(lines) == 2 * words
     assert all(0.3 < float(behind) < 5.0 for *_, behind in lines)
+
+
+async def test_a_voice_that_is_nobodys_is_understood_and_said_to_be_synthetic(
+    service: Service,
+) -> None:
+    (synthetic,) = (recording for recording in load_all_recordings() if recording.synthetic)
+    shown = io.StringIO()
+    view = make_view(Console(file=shown), plain=True)
+    server = LocalServer(service.grpc, service.websocket_url, "digits", slots=8)
+
+    assert await compare_protocols(server, [synthetic], view) == 0
+    assert "spoken by a synthetic voice" in shown.getvalue()
+    for protocol in ("gRPC     ", "WebSocket"):
+        assert f"{protocol}  {synthetic.text}  (word error rate 0.0%)" in shown.getvalue()
 
 
 @pytest.mark.parametrize(
