@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stt_service.engine.events import (
-    Event,
-)
+from stt_service.engine.events import Event
 from stt_service.engine.frames import Frame
 from stt_service.engine.model import ModelInfo
 from stt_service.engine.options import SessionOptions
