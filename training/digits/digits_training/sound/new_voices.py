@@ -15,7 +15,7 @@ from digits_training.sound.mixing import MixedVoice, list_held_out_voices, list_
 from digits_training.sound.neural import NeuralSpeaker
 from digits_training.sound.running import WORDS_PER_STRING, Booth, Takes, Tally
 from digits_training.sound.shifting import shift_clips
-from digits_training.vocabulary import DIGITS, read_other_words
+from digits_training.vocabulary import read_other_words
 
 NEW_VOICES_BANK = "new-voices.npz"
 """The training of all voices hears them beside the others."""
@@ -83,9 +83,7 @@ def _record_for_training(booth: Booth, voice: MixedVoice, number: int) -> Takes:
     takes = booth.record_for_training(voice, rng, _TRAINING_STRINGS)
     takes.clips += booth.record_other_words(voice, rng, _draw_words(rng, other_words))
     rng = np.random.default_rng([_SEED, number, 1])
-    alone = booth.record_alone(voice, rng, DIGITS)
-    takes.clips += [clip for clip, understood in alone if understood]
-    takes.tally += Tally(len(alone), sum(understood for _, understood in alone))
+    takes.add(booth.record_alone(voice, rng, only_understood=True))
     takes.clips += booth.record_other_words(voice, rng, _draw_words(rng, other_words))
     return takes
 

@@ -49,6 +49,11 @@ class Takes:
     clips: list[Clip] = field(default_factory=list[Clip])
     tally: Tally = field(default_factory=Tally)
 
+    def add(self, others: "Takes") -> None:
+        """Add what the same voice said besides."""
+        self.clips += others.clips
+        self.tally += others.tally
+
 
 @dataclass(frozen=True)
 class Booth:
@@ -88,20 +93,19 @@ class Booth:
                 cut_phrase(voice.voice, words, speech, first, stop)
                 for first, stop in draw_phrases(rng, len(words))
             ]
-        alone = self.record_alone(voice, rng, DIGITS)
-        takes.clips += [clip for clip, _ in alone]
-        takes.tally += Tally(len(alone), sum(understood for _, understood in alone))
+        takes.add(self.record_alone(voice, rng, only_understood=False))
         return takes
 
     def record_alone(
-        self, voice: MixedVoice, rng: np.random.Generator, words: Sequence[str]
-    ) -> list[tuple[Clip, bool]]:
-        """Digits that stand alone, slower than in a string, and whether the ear understood each."""
-        takes: list[tuple[Clip, bool]] = []
-        for word in words:
+        self, voice: MixedVoice, rng: np.random.Generator, *, only_understood: bool
+    ) -> Takes:
+        """Every digit alone, slower than in a string; those that the ear understood, or all."""
+        takes = Takes()
+        for word in DIGITS:
             speech = _say(self.speaker, voice, rng, [DIGIT_PHONEMES[word]])
-            understood = self._listen([word], speech, Tally())
-            takes.append((cut_phrase(voice.voice, [word], speech, 0, 1), understood[0]))
+            (understood,) = self._listen([word], speech, takes.tally)
+            if understood or not only_understood:
+                takes.clips.append(cut_phrase(voice.voice, [word], speech, 0, 1))
         return takes
 
     def record_other_words(

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -20,7 +19,6 @@ from torch import nn
 from digits_training.provenance import claim, fingerprint
 from digits_training.sound.new_voices import NEW_VOICES_BANK
 from digits_training.sound.preparation import TRAINING_BANK
-from digits_training.training.joint import JointRun
 from digits_training.training.network import (
     LM_WEIGHTS_NAME,
     MIMI_WEIGHTS_NAME,
@@ -31,9 +29,10 @@ from digits_training.training.network import (
 )
 from digits_training.training.plan import TrainingPlan
 from digits_training.training.runs import run_workers
-from digits_training.training.spectrum import SpectrumVarier, Variation
+from digits_training.training.spectrum import Variation
 from digits_training.training.stages import VOICES, VOICES_IN_NOISE
 from digits_training.training.windows import Recipe, Windows, record
+from digits_training.training.windows_run import WindowsRun
 
 _STAGES = (VOICES, VOICES_IN_NOISE)
 """Of the parts of the windows, by turns."""
@@ -83,32 +82,22 @@ def train_on_all_voices(plan: TrainingPlan, checkpoint: Path) -> None:
     run_workers(partial(_train, plan, checkpoint), plan.workers)
 
 
-class VoicesRun(JointRun):
-    """Hears what the checkpoint's encoder told of windows, varied."""
+class VoicesRun(WindowsRun):
+    """Hears what the checkpoint's encoder told."""
 
     def __init__(self, plan: TrainingPlan, checkpoint: Path, rank: int) -> None:
-        model = load_checkpoint(plan.design, checkpoint)
         super().__init__(
             plan,
             rank,
             folder=plan.voices_dir,
-            total_steps=plan.voices.steps,
-            model=model,
-            parameters=model.get_parameters(with_convolutions=False),
+            model=load_checkpoint(plan.design, checkpoint),
+            schedule=plan.voices,
+            stage=VOICES,
+            windows=Windows.read(
+                plan.voices_windows_dir, plan.voices_windows, per_part=plan.windows_per_part
+            ),
+            variation=_VARIATION,
         )
-        self.varier = SpectrumVarier(_VARIATION)
-        self.windows = Windows.read(
-            plan.voices_windows_dir, plan.voices_windows, per_part=plan.windows_per_part
-        )
-
-    def take_step(self) -> dict[str, float]:
-        self.seed_codes()
-        plan = self.plan
-        rng = np.random.default_rng([plan.seed, self.step])
-        batch = self.batches.draw(rng, self.windows, plan.batch, self.varier)
-        losses = self.measure(batch.share(self.rank, plan.workers), VOICES)
-        self.learn(losses.total, plan.voices.get_rate(self.step))
-        return losses.describe()
 
 
 def load_checkpoint(design: Path, checkpoint: Path) -> JointModel:

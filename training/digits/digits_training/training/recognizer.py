@@ -10,19 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import torch
 
 from digits_training.provenance import PROVENANCE_NAME, claim, fingerprint
-from digits_training.training.batches import Batch
-from digits_training.training.joint import STEPS_WITHOUT_END, JointRun
+from digits_training.training.joint import STEPS_WITHOUT_END
 from digits_training.training.network import build_model
 from digits_training.training.plan import TrainingPlan
 from digits_training.training.pretraining import load_encoder, pretrain
 from digits_training.training.runs import run_workers
-from digits_training.training.spectrum import SpectrumVarier, Variation
+from digits_training.training.spectrum import Variation
 from digits_training.training.stages import DIGITS_FIRST
 from digits_training.training.windows import Windows, record_windows
+from digits_training.training.windows_run import WindowsRun
 
 
 def train_recognizers(plans: Sequence[TrainingPlan]) -> None:
@@ -46,9 +45,8 @@ def train_recognizers(plans: Sequence[TrainingPlan]) -> None:
         run_workers(partial(_train, plans[0]), workers)
 
 
-class RecognizerRun(JointRun):
-    """Hears what the encoder told of windows, varied; the encoder itself is not changed. Workers
-    average gradients and codebooks."""
+class RecognizerRun(WindowsRun):
+    """Hears what the pretrained encoder told; the codebooks are placed on the way."""
 
     def __init__(self, plan: TrainingPlan, rank: int) -> None:
         model = build_model(plan.design, seed=plan.seed)
@@ -57,32 +55,23 @@ class RecognizerRun(JointRun):
             plan,
             rank,
             folder=plan.recognizer_dir,
-            total_steps=plan.recognizer.steps,
             model=model,
-            parameters=model.get_parameters(with_convolutions=False),
+            schedule=plan.recognizer,
+            stage=DIGITS_FIRST,
+            windows=Windows.load(plan),
+            variation=Variation(),
         )
-        self.varier = SpectrumVarier(Variation())
-        self.windows = Windows.load(plan)
 
-    def take_step(self) -> dict[str, float]:
-        self.seed_codes()
+    def begin_step(self) -> None:
         if not self.model.quantizing and self.step >= self.plan.quantize_after_steps:
             self.model.start_quantizing(self._collect_latents())
-        batch = self._draw_batch(self.step).share(self.rank, self.plan.workers)
-        losses = self.measure(batch, DIGITS_FIRST)
-        self.learn(losses.total, self.plan.recognizer.get_rate(self.step))
-        return losses.describe()
-
-    def _draw_batch(self, number: int) -> Batch:
-        rng = np.random.default_rng([self.plan.seed, number])
-        return self.batches.draw(rng, self.windows, self.plan.batch, self.varier)
 
     @torch.no_grad()
     def _collect_latents(self) -> torch.Tensor:
         """Latents of other batches, [dimension, frames]."""
         latents: list[torch.Tensor] = []
         while sum(part.shape[1] for part in latents) < self.plan.latent_frames_for_codebooks:
-            batch = self._draw_batch(STEPS_WITHOUT_END + len(latents))
+            batch = self.draw_batch(STEPS_WITHOUT_END + len(latents))
             latents.append(self.model.encode(batch.spectra).transpose(0, 1).flatten(1))
         return torch.cat(latents, dim=1)
 
