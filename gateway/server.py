@@ -51,7 +51,7 @@ class Gateway:
     def __init__(self, config: GatewayConfig) -> None:
         self.config = config
         self.metrics = GatewayMetrics()
-        self.readable_paths = frozenset(_readable_paths())
+        self.readable_paths: frozenset[str] = frozenset()
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
@@ -164,18 +164,22 @@ class Gateway:
 def create_app(config: GatewayConfig) -> Starlette:
     """The gateway as an ASGI application. `app.state.gateway` is its `Gateway`."""
     gateway = Gateway(config)
+    readable = [
+        Route(moshi_http.BUILD_INFO_PATH, gateway.build_info),
+        Route(moshi_http.MODULES_INFO_PATH, gateway.modules_info),
+        Route("/v1/info", gateway.info),
+        Route("/healthz", gateway.healthz),
+        Route("/readyz", gateway.readyz),
+        Route("/metrics", gateway.metrics_text),
+    ]
+    gateway.readable_paths = frozenset((*(route.path for route in readable), *_page_paths()))
     routes: list[BaseRoute] = [
         # Any path, since a WebSocket must not reach StaticFiles.
         WebSocketRoute("/{path:path}", gateway.stream),
         *_route_recordings(gateway),
         *(Route(path, gateway.ask_for_upgrade, methods=METHODS) for path in _stream_paths()),
-        Route(moshi_http.BUILD_INFO_PATH, gateway.build_info),
-        Route(moshi_http.MODULES_INFO_PATH, gateway.modules_info),
+        *readable,
         Route("/{service}/{method}", gateway.refuse_rpc, methods=["POST"]),
-        Route("/v1/info", gateway.info),
-        Route("/healthz", gateway.healthz),
-        Route("/readyz", gateway.readyz),
-        Route("/metrics", gateway.metrics_text),
     ]
     if (WEB_FOLDER / "index.html").is_file():
         routes.append(Route("/{path:path}", StaticFiles(directory=WEB_FOLDER, html=True)))
@@ -195,9 +199,8 @@ def create_app(config: GatewayConfig) -> Starlette:
     return app
 
 
-def _readable_paths() -> Iterator[str]:
-    yield from (moshi_http.BUILD_INFO_PATH, moshi_http.MODULES_INFO_PATH)
-    yield from ("/v1/info", "/healthz", "/readyz", "/metrics", "/")
+def _page_paths() -> Iterator[str]:
+    yield "/"
     yield from (f"/{file.name}" for file in WEB_FOLDER.glob("*") if file.is_file())
 
 
